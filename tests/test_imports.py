@@ -51,7 +51,17 @@ ALLOWED = {
     "cli": {"check", "compose", "storage", "run"},
     "summary": set(),
     "fit": {"check", "data", "models", "module"},
-    "study": {"check", "data", "fit", "loggers", "module", "predict", "report", "teacher"},
+    "study": {
+        "check",
+        "data",
+        "fit",
+        "loggers",
+        "models",
+        "module",
+        "predict",
+        "report",
+        "teacher",
+    },
     "results": {"loggers", "measure", "predict", "report", "study", "teacher"},
 }
 LIGHTNING = {"data", "module", "callbacks", "loggers", "fit", "study", "results", "run"}

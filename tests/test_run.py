@@ -18,6 +18,7 @@ from potstill import fit
 from potstill.check import validate
 from potstill.errors import ConfigError, DataError, Interrupted
 from potstill.run import run
+from potstill.study import is_trained
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -214,6 +215,20 @@ def test_a_teacher_of_other_classes_is_refused(finished, tmp_path):
     again = ran(folder.parent / "given", *overrides, f"module.teacher.weights={weights}")
     assert again["rows"][0]["epochs"] == 0
     assert again["meta"]["teacher_sha256"] == found["meta"]["teacher_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "num_classes", "trained"),
+    [
+        (None, 10, False),
+        ("teacher.safetensors", 10, True),
+        ("IMAGENET1K_V2", 1000, True),
+        ("IMAGENET1K_V2", 10, False),  # its classifier is fresh
+    ],
+)
+def test_a_teacher_that_knows_the_task_is_not_trained_again(weights, num_classes, trained):
+    node = OmegaConf.create({"weights": weights, "num_classes": num_classes})
+    assert is_trained(node) is trained
 
 
 def test_more_than_one_process_is_refused(tmp_path):

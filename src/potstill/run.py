@@ -1,6 +1,5 @@
 """One command: a teacher, a student distilled from it, the same student alone, and a report."""
 
-import logging
 from pathlib import Path
 
 import torch
@@ -13,16 +12,14 @@ from potstill.files import write_atomically
 from potstill.loggers import finish
 from potstill.quiet import quiet
 from potstill.results import report
-from potstill.study import Study, is_rank_zero
+from potstill.study import Study
 from potstill.summary import describe
-
-log = logging.getLogger("potstill")
 
 
 def run(cfg: DictConfig) -> float:
     """Do what the config says and return the student's accuracy on validation."""
     quiet()
-    console = Console(quiet=not is_rank_zero())
+    console = Console()
     folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -35,11 +32,11 @@ def run(cfg: DictConfig) -> float:
     console.print(describe(cfg, data, folder))
     try:
         teacher = study.teacher() if study.distils else None
-        accuracy = study.train("student", teacher)
+        study.train("student", teacher)
         if cfg.baseline and study.distils:
             study.train("baseline", None)
-        if is_rank_zero():
-            report(study)
+        accuracy = study.accuracy_on_validation(study.fitted["student"].network)
+        report(study)
     finally:
         for fitted in study.fitted.values():
             finish(fitted.loggers)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
@@ -14,6 +13,7 @@ from potstill.data.datamodule import ImageData
 from potstill.errors import ConfigError
 from potstill.fit import Fitted, fit, make_trainer, save_network
 from potstill.loggers import finish
+from potstill.models.weights import is_path
 from potstill.module import DistillationModule
 from potstill.predict import predict
 from potstill.report import metrics
@@ -57,8 +57,7 @@ class Study:
     def teacher(self) -> nn.Module:
         """Return the teacher: from the weights given, from an earlier run, or trained now."""
         network = self._fresh_teacher()
-        weights = str(self.cfg.module.teacher.get("weights") or "")
-        if not self.cfg.teacher.epochs or Path(weights).suffix:
+        if not self.cfg.teacher.epochs or is_trained(self.cfg.module.teacher):
             self.fitted["teacher"] = Fitted(network, self.folder / "teacher", 0)
             return network
         kept = KeptTeacher(self.cfg.teacher.store_dir, self._recipe())
@@ -86,10 +85,9 @@ class Study:
             "class_names": list(self.data.class_names),
             "epochs": fitted.epochs,
             "sha256": sha256_of(fitted.network),
-            "val_accuracy": self._accuracy_on_validation(fitted.network),
+            "val_accuracy": self.accuracy_on_validation(fitted.network),
         }
-        if is_rank_zero():
-            kept.keep(save_network(fitted.network, self.data), record)
+        kept.keep(save_network(fitted.network, self.data), record)
         return fitted.network
 
     def _recipe(self) -> dict[str, Any]:
@@ -108,15 +106,14 @@ class Study:
             "select": cfg["select"],
         }
 
-    def train(self, name: str, teacher: nn.Module | None) -> float:
-        """Train a student, with a teacher or alone; return its accuracy on validation."""
+    def train(self, name: str, teacher: nn.Module | None) -> None:
+        """Train a student, with a teacher or alone."""
         self._seed()
         module = self._module(instantiate(self.cfg.module.student), teacher)
         fitted = fit(self.cfg, self.data, self.folder / name, module)
         self.fitted[name] = fitted
         if name != "student":  # the student's loggers still get the table
             finish(fitted.loggers)
-        return self._accuracy_on_validation(fitted.network)
 
     def _module(self, student: nn.Module, teacher: nn.Module | None = None) -> DistillationModule:
         networks: dict[str, Any] = {"student": student, "teacher": teacher}
@@ -131,10 +128,15 @@ class Study:
     def _seed(self) -> None:
         pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
 
-    def _accuracy_on_validation(self, network: nn.Module) -> float:
+    def accuracy_on_validation(self, network: nn.Module) -> float:
+        """Return a network's accuracy on the validation split."""
         return metrics.accuracy(*predict(network, self.data.val_dataloader(), self.device))
 
 
-def is_rank_zero() -> bool:
-    """Return whether this process is the one that prints and writes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+def is_trained(teacher: DictConfig) -> bool:
+    """Return whether a teacher's weights know the task: a file, or ImageNet's for 1,000 classes.
+
+    With other classes, torchvision's and timm's weights come with a fresh classifier.
+    """
+    weights = str(teacher.get("weights") or "")
+    return bool(weights) and (is_path(weights) or teacher.get("num_classes") == 1000)
