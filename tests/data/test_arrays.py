@@ -6,7 +6,9 @@ from torchvision.transforms.v2 import functional as TF
 
 from potstill.data.arrays import ArrayEvalLoader, ArrayLoader, Normalize, Pictures
 from potstill.data.augment import Augment
+from potstill.data.mix import Mix
 from potstill.data.order import epoch_order
+from potstill.data.viewing import Viewing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -38,7 +40,7 @@ def test_evaluation_hands_out_the_pictures_as_they_are(pictures):
 
 def test_training_hands_out_augmented_pictures_with_their_own_targets_and_ids(pictures):
     augment = Augment(seed=9, crop_padding=2, flip=True)
-    loader = ArrayLoader(pictures, 8, augment, Normalize(MEAN, STD))
+    loader = ArrayLoader(pictures, 8, Viewing(augment), Normalize(MEAN, STD))
     for epoch in range(2):
         order = epoch_order(22, 9, epoch)
         for step, (image, target, sample_id) in enumerate(loader):
@@ -52,8 +54,8 @@ def test_training_hands_out_augmented_pictures_with_their_own_targets_and_ids(pi
 
 def test_pictures_do_not_depend_on_the_batch_size(pictures):
     def seen(batch_size):
-        augment = Augment(seed=9, crop_padding=2, flip=True)
-        loader = ArrayLoader(pictures, batch_size, augment, Normalize(MEAN, STD), drop_last=False)
+        viewing = Viewing(Augment(seed=9, crop_padding=2, flip=True))
+        loader = ArrayLoader(pictures, batch_size, viewing, Normalize(MEAN, STD), drop_last=False)
         batches = [batch for _ in range(2) for batch in loader]
         return torch.cat([image for image, _, _ in batches])
 
@@ -62,11 +64,33 @@ def test_pictures_do_not_depend_on_the_batch_size(pictures):
 
 def test_two_views_are_two_pictures_of_the_same_sample(pictures):
     augment = Augment(seed=9, crop_padding=2, flip=True)
-    loader = ArrayLoader(pictures, 8, augment, Normalize(MEAN, STD), views=2)
+    loader = ArrayLoader(pictures, 8, Viewing(augment, count=2), Normalize(MEAN, STD))
     (first, second), _, sample_id = next(iter(loader))
     for view, image in enumerate((first, second)):
         expected = augment(pictures.images[sample_id], sample_id, 0, view)
         torch.testing.assert_close(image, reference(expected), rtol=0, atol=2e-6)
-    single = next(iter(ArrayLoader(pictures, 8, augment, Normalize(MEAN, STD))))[0]
+    single = next(iter(ArrayLoader(pictures, 8, Viewing(augment), Normalize(MEAN, STD))))[0]
     assert torch.equal(single, first)
     assert not torch.equal(first, second)
+
+
+def test_mixed_pictures_are_both_augmented_and_normalised(pictures):
+    augment, mix = Augment(seed=9, crop_padding=2, flip=True), Mix(9, 5, mixup=0.4)
+    viewing = Viewing(augment, mix, cycle=2)
+    loader = ArrayLoader(pictures, 8, viewing, Normalize(MEAN, STD))
+    for epoch in range(3):
+        for image, target, ids in loader:
+            mixture = mix.plan(ids, epoch % 2, 22, (6, 6))
+            share = mixture.share.view(-1, 1, 1, 1)
+            both = [
+                reference(augment(pictures.images[who], who, epoch % 2))
+                for who in (ids, mixture.partner)
+            ]
+            expected = share * both[0] + (1 - share) * both[1]
+            torch.testing.assert_close(image, expected, rtol=0, atol=4e-6)
+            assert image.is_contiguous(memory_format=torch.channels_last)
+            for row, i, j, part in zip(target, ids, mixture.partner, mixture.share, strict=True):
+                hand = torch.zeros(5)
+                hand[pictures.targets[i]] += part
+                hand[pictures.targets[j]] += 1 - part
+                torch.testing.assert_close(row, hand)

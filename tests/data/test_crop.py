@@ -9,6 +9,7 @@ from image_folders import photograph
 from torchvision.transforms import v2
 
 from potstill.data.crop import CentreCrop, RandomCrop, crop_box
+from potstill.data.distort import Distort
 from potstill.errors import ConfigError
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -65,6 +66,15 @@ def test_the_whole_picture_resized_equals_torchvisions_resize():
     image = torch.from_numpy(photograph(40, 40, seed=1)).permute(2, 0, 1)
     whole = RandomCrop(0, 16, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False)(image, 0, 0)
     assert torch.equal(whole, v2.functional.resize(image, [16, 16], antialias=True))
+
+
+def test_colours_and_shapes_are_changed_after_the_crop():
+    image = torch.from_numpy(photograph(40, 60, seed=1)).permute(2, 0, 1)
+    distort = Distort(2, (0.4, 0.4, 0.4, 0.1), (2, 9), 4)
+    for number in range(10):
+        plain = RandomCrop(seed=2, image_size=16)(image, number, 3, 1)
+        got = RandomCrop(seed=2, image_size=16, distort=distort)(image, number, 3, 1)
+        assert torch.equal(got, distort(plain[None], torch.tensor([number]), 3, 1)[0])
 
 
 def test_seed_epoch_id_and_view_each_matter():

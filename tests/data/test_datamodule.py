@@ -8,7 +8,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from potstill.data.datamodule import ImageData
+from potstill.data.distort import Distort
 from potstill.data.fake import Fake
+from potstill.data.mix import Mix
+from potstill.data.viewing import Viewing
 from potstill.errors import ConfigError
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
@@ -27,6 +30,8 @@ def test_every_option_instantiates(path):
     assert data.seed == data.augment.seed == 3
     for name in ("num_classes", "batch_size", "eval_batch_size", "val_size", "views", "drop_last"):
         assert getattr(data, name) == config[name]
+    assert data.viewing.count == 1
+    assert data.view_cycle is data.distort is data.mix is None
     assert data.image_shape == (3, config.image_size, config.image_size)
     assert (list(data.mean), list(data.std)) == (config["mean"], config["std"])
 
@@ -46,7 +51,6 @@ def test_sizes_below_one_are_refused(name):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"views": 3}, "data.views=3"),
         ({"mean": (0.5,)}, r"data.mean=\[0.5\]"),
         ({"std": (0.5, 0.0, 0.5)}, "above 0"),
     ],
@@ -72,3 +76,29 @@ def test_fake_training_covers_what_is_not_held_out():
     distances = torch.cdist(seen.flatten(1), held_out.flatten(1))
     assert len(seen) == 30
     assert distances.min() > 0.1  # no picture is in both
+
+
+def test_every_setting_of_the_configuration_reaches_the_augmentation():
+    path = next(path for path in CONF if path.stem == "fake")
+    settings = {"color_jitter": [0.4, 0.3, 0.2, 0.1], "randaugment": [2, 9], "cutout": 3}
+    data = instantiate(composed(path, **settings, mixup=0.2, cutmix=1.0, views=2, view_cycle=4))
+    assert data.augment.distort == Distort(3, (0.4, 0.3, 0.2, 0.1), (2, 9), 3)
+    assert data.viewing == Viewing(data.augment, Mix(3, 10, 0.2, 1.0), count=2, cycle=4)
+
+
+@pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"color_jitter": 0.4},
+        {"randaugment": [2]},
+        {"cutout": -1},
+        {"mixup": -1.0},
+        {"cutmix": -0.5},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_impossible_augmentation_is_refused_by_every_option(path, setting):
+    (name,) = setting
+    with pytest.raises(Exception, match=f"data.{name}="):
+        instantiate(composed(path, **setting))

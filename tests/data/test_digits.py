@@ -65,3 +65,6 @@ def test_what_cannot_be_is_refused():
         Digits(flip=True)
     with pytest.raises(ConfigError, match=r"data.num_classes=7"):
         Digits(num_classes=7)
+    with pytest.raises(ConfigError, match=r"data.color_jitter=\[0.4,0.3,0,0\]"):
+        Digits(color_jitter=[0.4, 0.3, 0.2, 0.0])
+    assert Digits(color_jitter=[0.4, 0.3, 0.0, 0.0]).distort is not None

@@ -10,6 +10,7 @@ from potstill.data.decode import read_image
 from potstill.data.files import find_files
 from potstill.data.folder import FolderEvalLoader, FolderLoader, Workers
 from potstill.data.order import epoch_order
+from potstill.data.viewing import Viewing
 from potstill.errors import DataError
 
 PLAIN = Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -26,8 +27,8 @@ def workers(count):
     return Workers(count, max_pixels=10_000, device=torch.device("cpu"))
 
 
-def train(files, count=0, **settings):
-    return FolderLoader(files, 4, CROP, PLAIN, workers(count), **settings)
+def train(files, count=0, views=1, **settings):
+    return FolderLoader(files, 4, Viewing(CROP, count=views), PLAIN, workers(count), **settings)
 
 
 def bytes_of(batches):

@@ -98,6 +98,9 @@ def test_the_fingerprint_knows_the_files_and_the_split(root):
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match=r"data.num_workers=-1"):
         imagenet("nowhere", num_workers=-1)
+    for prefetch, workers in ((2, 0), (0, 2)):
+        with pytest.raises(ConfigError, match=rf"data.prefetch_factor={prefetch}"):
+            imagenet("nowhere", num_workers=workers, prefetch_factor=prefetch)
 
 
 def assert_equals_torchvision(data, count):

@@ -1,6 +1,6 @@
 """Pictures that fit in memory: kept as bytes on the training device, batched without workers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from potstill.data.augment import Augment
 from potstill.data.order import EpochLoader, eval_batches
+from potstill.data.viewing import Viewing
 
+Views = tuple[tuple[Tensor, ...], Tensor]  # each view (N, 3, H, W), and the targets
 Batch = tuple[Tensor | tuple[Tensor, ...], Tensor, Tensor]
 
 
@@ -50,39 +52,60 @@ class Normalize:
     def __call__(self, images: Tensor) -> Tensor:
         """Return the normalised pictures."""
         images = images.to(torch.float32, memory_format=torch.channels_last)
-        return images.sub_(self.mean).div_(self.std)
+        return images.sub_(_plane(self.mean, images)).div_(_plane(self.std, images))
+
+
+def _plane(channels: Tensor, images: Tensor) -> Tensor:
+    """Return (1, 3, H, W) of three numbers: where channels come last, 10 times as fast as those."""
+    plane = channels.expand(images.shape[1:])[None]
+    return plane.contiguous(memory_format=torch.channels_last)
 
 
 class ArrayLoader(EpochLoader):
     """Training batches `(image, target, sample_id)` of pictures that lie on one device.
 
-    image is (N, 3, H, W) float32, or a tuple of `views` such tensors where `views` > 1.
+    image is (N, 3, H, W) float32, or a tuple of `viewing.count` such tensors where that is
+    above 1. target is (N,) int64, or (N, K) float32 where pictures are mixed.
     """
 
     def __init__(
         self,
         pictures: Pictures,
         batch_size: int,
-        augment: Augment,
+        viewing: Viewing[Augment],
         normalize: Normalize,
-        views: int = 1,
         drop_last: bool = True,
     ) -> None:
-        super().__init__(len(pictures), batch_size, augment.seed, drop_last)
-        self.pictures, self.augment, self.normalize = pictures, augment, normalize
-        self.views = views
+        super().__init__(len(pictures), batch_size, viewing.augment.seed, drop_last)
+        self.pictures, self.viewing, self.normalize = pictures, viewing, normalize
+        self.device = pictures.targets.device
 
     def read(self, batches: list[Tensor]) -> Iterator[Batch]:
         """Yield the pictures of each tensor of ids."""
         epoch = self.epoch
         for sample_id in batches:
-            sample_id = sample_id.to(self.pictures.targets.device)
-            chosen = self.pictures[sample_id]
-            views = tuple(
-                self.normalize(self.augment(chosen.images, sample_id, epoch, view))
-                for view in range(self.views)
-            )
-            yield views[0] if self.views == 1 else views, chosen.targets, sample_id
+            images, target = self.views(sample_id, epoch, range(self.viewing.count))
+            yield images[0] if len(images) == 1 else images, target, sample_id.to(self.device)
+
+    def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
+        """Return the given views of the pictures with ids (N,), on the CPU, and their targets."""
+        # Draws are made on the CPU: to ask the device for one would wait for the step before.
+        height, width = self.pictures.images.shape[-2:]
+        mixture = self.viewing.mixture(sample_id, epoch, len(self.pictures), (height, width))
+        ids = mixture.ids(sample_id) if mixture else sample_id
+        chosen = self.pictures[ids.to(self.device)]
+        epoch = self.viewing.epoch(epoch)
+        images = tuple(
+            self.normalize(self.viewing.augment(chosen.images, ids, epoch, view)) for view in views
+        )
+        if mixture is None:
+            return images, chosen.targets
+        return tuple(map(mixture.images, images)), mixture.targets(chosen.targets)
+
+    def render(self, sample_id: Tensor, view_index: Tensor) -> Tensor:
+        """Return the views numbered by their crop and flip (N,) of the pictures (N,)."""
+        chosen = self.pictures[sample_id.to(self.device)]
+        return self.normalize(self.viewing.augment.render(chosen.images, view_index))
 
 
 class ArrayEvalLoader:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from potstill.data.array_data import ArrayData
 from potstill.data.arrays import Pictures
-from potstill.data.datamodule import ArrayData
 from potstill.errors import ConfigError, DataError
 
 CIFAR10_NAMES = (

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from potstill.data.counter import uniforms
+from potstill.data.distort import Distort
 from potstill.errors import ConfigError
 
 _CROP = 5  # keeps these numbers apart from other uses of the same seed
@@ -50,13 +51,17 @@ def crop_box(
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A random part of a photograph, resized and perhaps mirrored, by (seed, epoch, id, view)."""
+    """A random part of a photograph, resized, perhaps mirrored, and then what `distort` does.
+
+    All of it by (seed, epoch, id, view).
+    """
 
     seed: int
     image_size: int
     scale: tuple[float, ...] = (0.08, 1.0)
     ratio: tuple[float, ...] = (3 / 4, 4 / 3)
     flip: bool = True
+    distort: Distort | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -70,11 +75,13 @@ class RandomCrop:
 
     def __call__(self, image: Tensor, sample_id: int, epoch: int, view: int = 0) -> Tensor:
         """Return (3, image_size, image_size) of a picture (3, H, W) uint8."""
-        uniform = uniforms(torch.tensor([sample_id]), _DRAWS, _CROP, self.seed, epoch, view)
+        number = torch.tensor([sample_id])
+        uniform = uniforms(number, _DRAWS, _CROP, self.seed, epoch, view)
         numbers = uniform[0].tolist()
         box = crop_box(image.shape[1], image.shape[2], self.scale, self.ratio, numbers)
         image = TF.resized_crop(image, *box, [self.image_size] * 2, antialias=True)
-        return TF.horizontal_flip(image) if self.flip and numbers[-1] < 0.5 else image
+        image = TF.horizontal_flip(image) if self.flip and numbers[-1] < 0.5 else image
+        return self.distort(image[None], number, epoch, view)[0] if self.distort else image
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,19 @@
-"""What every data module promises, and the one for pictures that fit in memory."""
+"""What every data module promises."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from potstill.data.arrays import ArrayEvalLoader, ArrayLoader, Normalize, Pictures
+from potstill.data.arrays import Normalize
 from potstill.data.augment import Augment
+from potstill.data.crop import RandomCrop
+from potstill.data.distort import Distort, numbers
+from potstill.data.mix import Mix
 from potstill.data.split import fingerprint, split_ids
+from potstill.data.viewing import Augmentation, Viewing, render
 from potstill.errors import ConfigError
 
 Channels = tuple[float, float, float]
@@ -18,10 +23,11 @@ class ImageData(LightningDataModule):
     """Images with labels in a training, a validation and a test split.
 
     Batches are `(image, target, sample_id)`: image (N, 3, H, W) float32, normalised and channels
-    last (a tuple of `views` such tensors in training where `views` > 1), target (N,) int64,
-    sample_id (N,) int64, the position in its split, the same in every epoch and run.
+    last (a tuple of `views` such tensors in training where `views` > 1), target (N,) int64, or
+    (N, num_classes) float32 in training with mixup or CutMix, sample_id (N,) int64, the position
+    in its split, the same in every epoch and run.
 
-    Subclasses implement `load`, `train_loader` and `eval_loader`.
+    Subclasses implement `load`, `train_loader` and `eval_loader`, and call `show`.
 
     Args:
         num_classes: must be what the data holds.
@@ -33,19 +39,29 @@ class ImageData(LightningDataModule):
         val_size: how many training pictures are set aside for validation.
         split_seed: chooses those pictures.
         seed: of the order and the augmentation.
-        views: 1, or 2 for two augmented views of each picture.
+        views: how many augmented views of each picture a step sees.
+        view_cycle: after how many epochs the same views come again, in a new order; never, where
+            null. What a teacher says of them can then be stored.
+        color_jitter: strength of brightness, contrast, saturation and hue; null for none.
+        randaugment: how many operations and their magnitude, 0 to 30; null for none.
+        cutout: side of a black square in pixels; 0 for none.
+        mixup: alpha of mixup; 0 for none.
+        cutmix: alpha of CutMix; 0 for none. With mixup, each picture gets one of the two.
         drop_last: leave out an epoch's last batch where it is not full.
 
     Attributes:
         class_names: by label.
         train_targets: after `setup`, (num_train,) int64 by sample id.
         fingerprint: after `setup`, sha256 over pictures, labels, split, size and normalisation.
-            What training does to the pictures is apart from it: `repr(data.augment)`.
+            What training does to the pictures is apart from it: `viewing.identity`.
+        viewing: what training does to the pictures, and which of their views it shows when.
     """
 
     class_names: tuple[str, ...]
     train_targets: Tensor
     fingerprint: str
+    augment: Augment | RandomCrop
+    viewing: Viewing
 
     def __init__(
         self,
@@ -60,6 +76,12 @@ class ImageData(LightningDataModule):
         split_seed: int = 0,
         seed: int = 0,
         views: int = 1,
+        view_cycle: int | None = None,
+        color_jitter: Sequence[float] | None = None,
+        randaugment: Sequence[int] | None = None,
+        cutout: int = 0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         drop_last: bool = True,
     ) -> None:
         super().__init__()
@@ -67,21 +89,28 @@ class ImageData(LightningDataModule):
         self.mean, self.std = tuple(mean), tuple(std)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_size, self.split_seed, self.seed = val_size, split_seed, seed
-        self.views, self.drop_last = views, drop_last
+        self.views, self.view_cycle, self.drop_last = views, view_cycle, drop_last
+        distort = Distort(seed, numbers(color_jitter), numbers(randaugment), cutout)
+        mix = Mix(seed, num_classes, mixup, cutmix)
+        self.distort, self.mix = distort if distort.on else None, mix if mix.on else None
         self._splits: dict[str, Any] = {}
+        self._viewer: Any = None
         self._check()
 
     def _check(self) -> None:
         for name in ("batch_size", "eval_batch_size", "val_size", "image_size", "num_classes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"data.{name}={getattr(self, name)}: too small. Fix: 1 or more")
-        if self.views not in (1, 2):
-            raise ConfigError(f"data.views={self.views}: unknown. Fix: 1 or 2")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ConfigError(
                 f"data.mean={list(self.mean)}, data.std={list(self.std)}: not three numbers each, "
                 "std above 0. Fix: one number for red, green and blue"
             )
+
+    def show(self, augment: Augmentation) -> None:
+        """Say what training does to each picture; mixing and the number of views come on top."""
+        self.augment = augment
+        self.viewing = Viewing(augment, self.mix, self.views, self.view_cycle)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -102,6 +131,25 @@ class ImageData(LightningDataModule):
     def device(self) -> torch.device:
         """Where the trainer runs; the CPU without one."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
+    def num_views(self) -> int | None:
+        """How many views of a picture training shows; None where they never come round."""
+        return self.viewing.num_views
+
+    def view_index(self, sample_id: Tensor, epoch: int, view: int = 0) -> Tensor:
+        """Return which of the `num_views` views of the pictures (N,) `epoch` shows, (N,) int64.
+
+        Raises:
+            ConfigError: where `num_views` is None.
+        """
+        return self.viewing.index(sample_id, epoch, view)
+
+    def view_images(self, sample_id: Tensor, view_index: Tensor) -> Tensor:
+        """Return any views (N,) of the training pictures (N,), as a training batch has them."""
+        if self._viewer is None or self._viewer.device != self.device:
+            self._viewer = self.train_loader(self._splits["train"])
+        return render(self._viewer, sample_id, view_index, self.image_shape)
 
     def load(self) -> tuple[Any, Any]:
         """Return the official (training, test) `Pictures` or `Files`, before the split."""
@@ -150,35 +198,3 @@ class ImageData(LightningDataModule):
     def test_dataloader(self) -> Any:
         """Return the test batches."""
         return self.eval_loader(self._splits["test"])
-
-
-class ArrayData(ImageData):
-    """Pictures kept in memory as bytes; subclasses implement `load`.
-
-    Args:
-        crop_padding: pixels of black on each side before a random crop; 0 for no crop.
-        flip: mirror half of the pictures.
-        cutout: side of a black square in pixels; 0 for none.
-        settings: see `ImageData`.
-    """
-
-    def __init__(
-        self, crop_padding: int = 0, flip: bool = False, cutout: int = 0, **settings: Any
-    ) -> None:
-        super().__init__(**settings)
-        self.augment = Augment(self.seed, crop_padding, flip, cutout)
-
-    def train_loader(self, split: Pictures) -> ArrayLoader:
-        """Return the shuffled, augmented batches of a split."""
-        return ArrayLoader(
-            split.to(self.device),
-            self.batch_size,
-            self.augment,
-            self.normalize,
-            self.views,
-            self.drop_last,
-        )
-
-    def eval_loader(self, split: Pictures) -> ArrayEvalLoader:
-        """Return the batches of a split as it is, in order."""
-        return ArrayEvalLoader(split.to(self.device), self.eval_batch_size, self.normalize)

@@ -1,6 +1,7 @@
 """One picture file as bytes, whatever it is; a file that is no good is named."""
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +12,32 @@ from torch import Tensor
 from potstill.errors import DataError
 
 
-def read_image(path: Path, max_pixels: int) -> Tensor:
+def read_image(path: Path, max_pixels: int, content: bytes | None = None) -> Tensor:
     """Return the picture as (3, H, W) uint8 RGB; EXIF orientation is not applied.
+
+    Args:
+        path: the file.
+        max_pixels: the most it may have.
+        content: what is in the file, where it was read already; `path` then only names it.
 
     Raises:
         DataError: where the file is truncated, no picture, or has more than `max_pixels` pixels
             according to its header; nothing is decoded in that case.
     """
     # Pillow, because torchvision's decoders are deprecated since 0.29 and about to be removed.
+    source = path if content is None else BytesIO(content)
     try:
         with warnings.catch_warnings():
             # What Pillow would warn of is refused by `max_pixels`, or wanted.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 _check_size(path, image.size, max_pixels)
                 return torch.from_numpy(_to_rgb(image)).permute(2, 0, 1)
     except Image.DecompressionBombError as error:
         raise _too_large(path, "a decompression bomb", max_pixels) from error
     except (OSError, SyntaxError, ValueError) as error:
-        what = str(error).replace(repr(str(path)), "it").rstrip(".")
+        shown = repr(str(path) if content is None else source)
+        what = str(error).replace(shown, "it").rstrip(".")
         raise DataError(
             f"file={path}: cannot be read as a picture ({what}). Fix: replace or remove the file"
         ) from error

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from potstill.data.array_data import ArrayData
 from potstill.data.arrays import Pictures
-from potstill.data.datamodule import ArrayData
 from potstill.data.split import split_ids
 from potstill.errors import ConfigError
 
@@ -24,6 +24,7 @@ class Digits(ArrayData):
         num_classes: 10.
         image_size: pixels to which the 8x8 pictures are enlarged, bilinearly.
         flip: refused: a mirrored digit is no digit.
+        color_jitter: without saturation and hue, which grey pictures do not have.
         settings: see `ArrayData`.
     """
 
@@ -38,6 +39,12 @@ class Digits(ArrayData):
             raise ConfigError(f"data.num_classes={num_classes}: there are 10 digits. Fix: 10")
         defaults = {"val_size": 180, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
         super().__init__(num_classes=num_classes, image_size=image_size, **{**defaults, **settings})
+        jitter = self.distort and self.distort.color_jitter
+        if jitter and any(jitter[2:]):
+            raise ConfigError(
+                f"data.color_jitter={list(jitter)}: grey digits have no saturation and no hue. "
+                f"Fix: data.color_jitter=[{jitter[0]},{jitter[1]},0,0]"
+            )
 
     def load(self) -> tuple[Pictures, Pictures]:
         """Return the (training, test) digits."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from potstill.data.decode import read_image
 from potstill.errors import DataError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
@@ -43,6 +44,10 @@ class Files:
     def path(self, sample_id: int) -> Path:
         """Return the path of one file."""
         return self.root / os.fsdecode(self.names[sample_id])
+
+    def picture(self, sample_id: int, max_pixels: int) -> Tensor:
+        """Return one picture, (3, H, W) uint8; see `read_image`."""
+        return read_image(self.path(sample_id), max_pixels)
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:

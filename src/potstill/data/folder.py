@@ -1,18 +1,19 @@
 """Pictures read from files while training, by worker processes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from potstill.data.arrays import Batch, Normalize
+from potstill.data.arrays import Batch, Normalize, Views
 from potstill.data.crop import CentreCrop, RandomCrop
-from potstill.data.decode import read_image
 from potstill.data.files import Files
+from potstill.data.mix import Mixture
 from potstill.data.order import EpochLoader, eval_batches
+from potstill.data.viewing import Viewing
 from potstill.errors import DataError
 
 Key = tuple[int, int]  # (epoch, sample id)
@@ -21,13 +22,17 @@ Bytes = tuple[Tensor, ...]  # each view's pictures (N, 3, H, W) uint8
 
 @dataclass(frozen=True)
 class Workers:
-    """How files are read: processes, the largest picture, and the device batches go to."""
+    """How files are read: processes, the largest picture, the device batches go to.
+
+    `prefetch` is how many batches each process reads ahead; torch's 2 where it is None.
+    """
 
     count: int
     max_pixels: int
     device: torch.device
+    prefetch: int | None = None
 
-    def loader(self, dataset: Dataset, keys: list[list[Key]]) -> DataLoader:
+    def loader(self, dataset: Dataset, keys: Iterable[list[Key]]) -> DataLoader:
         """Return a loader that asks `dataset` for each list of keys, in order."""
         return DataLoader(
             dataset,
@@ -36,16 +41,18 @@ class Workers:
             collate_fn=_as_it_is,
             pin_memory=self.device.type == "cuda",
             persistent_workers=self.count > 0,
+            prefetch_factor=self.prefetch,
         )
 
 
+@dataclass(frozen=True)
 class FolderDataset(Dataset):
     """Decoded and cropped pictures by batches of (epoch, sample id)."""
 
-    def __init__(
-        self, files: Files, crop: RandomCrop | CentreCrop, max_pixels: int, views: int = 1
-    ) -> None:
-        self.files, self.crop, self.max_pixels, self.views = files, crop, max_pixels, views
+    files: Files
+    crop: RandomCrop | CentreCrop
+    max_pixels: int
+    views: Iterable[int] = (0,)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -53,51 +60,89 @@ class FolderDataset(Dataset):
     def __getitem__(self, key: Key) -> Bytes:
         """Return the views of one picture, (3, H, W) uint8 each."""
         epoch, sample_id = key
-        image = read_image(self.files.path(sample_id), self.max_pixels)
+        image = self.files.picture(sample_id, self.max_pixels)
         if isinstance(self.crop, CentreCrop):
             return (self.crop(image),)
-        return tuple(self.crop(image, sample_id, epoch, view) for view in range(self.views))
+        return tuple(self.crop(image, sample_id, epoch, view) for view in self.views)
+
+    def read(self, keys: list[Key]) -> Bytes:
+        """Return the views of a batch, (N, 3, H, W) uint8 each."""
+        return tuple(torch.stack(view) for view in zip(*map(self.__getitem__, keys), strict=True))
 
     def __getitems__(self, keys: list[Key]) -> Bytes | DataError:
         """Return the views of a batch, or what is wrong with a file of it."""
         # As a value: an exception would leave the worker as a page of traceback in its message.
         try:
-            return tuple(
-                torch.stack(view) for view in zip(*map(self.__getitem__, keys), strict=True)
-            )
+            return self.read(keys)
         except DataError as error:
             return error
 
 
+class Keys:
+    """What workers are asked for next; they outlive an epoch, so it is filled anew."""
+
+    def __init__(self) -> None:
+        self.batches: Iterable[list[Key]] = ()
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
+
+
 class FolderLoader(EpochLoader):
-    """Training batches `(image, target, sample_id)` of files, the same for any worker count."""
+    """Training batches `(image, target, sample_id)` of files, the same for any worker count.
+
+    image is (N, 3, H, W) float32, or a tuple of `viewing.count` such tensors where that is
+    above 1. target is (N,) int64, or (N, K) float32 where pictures are mixed.
+    """
 
     def __init__(
         self,
         files: Files,
         batch_size: int,
-        crop: RandomCrop,
+        viewing: Viewing[RandomCrop],
         normalize: Normalize,
         workers: Workers,
-        views: int = 1,
         drop_last: bool = True,
     ) -> None:
-        super().__init__(len(files), batch_size, crop.seed, drop_last)
-        self.files, self.normalize, self.views = files, normalize, views
+        super().__init__(len(files), batch_size, viewing.augment.seed, drop_last)
+        self.files, self.viewing, self.normalize = files, viewing, normalize
         self.device = workers.device
-        self._keys: list[list[Key]] = []  # of one epoch; workers outlive it, so it is refilled
-        dataset = FolderDataset(files, crop, workers.max_pixels, views)
-        self._loader = workers.loader(dataset, self._keys)
+        self._dataset = FolderDataset(
+            files, viewing.augment, workers.max_pixels, range(viewing.count)
+        )
+        self._keys = Keys()
+        self._loader = workers.loader(self._dataset, self._keys)
 
     def read(self, batches: list[Tensor]) -> Iterator[Batch]:
         """Yield the pictures of each tensor of ids."""
-        self._keys[:] = [[(self.epoch, i) for i in batch.tolist()] for batch in batches]
-        for views, sample_id in zip(_received(self._loader), batches, strict=True):
-            images = tuple(
-                self.normalize(view.to(self.device, non_blocking=True)) for view in views
-            )
-            target = self.files.targets[sample_id].to(self.device)
-            yield images[0] if self.views == 1 else images, target, sample_id.to(self.device)
+        epoch = self.epoch
+        self._keys.batches = (self._ask(sample_id, epoch) for sample_id in batches)
+        for sample_id, views in zip(batches, _received(self._loader), strict=True):
+            images, target = self._finish(sample_id, epoch, views)
+            yield images[0] if len(images) == 1 else images, target, sample_id.to(self.device)
+
+    def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
+        """Return the given views of the pictures with ids (N,), on the CPU, and their targets."""
+        dataset = replace(self._dataset, views=views)
+        return self._finish(sample_id, epoch, dataset.read(self._ask(sample_id, epoch)))
+
+    def _mixture(self, sample_id: Tensor, epoch: int) -> Mixture | None:
+        side = self.viewing.augment.image_size
+        return self.viewing.mixture(sample_id, epoch, len(self.files), (side, side))
+
+    def _ask(self, sample_id: Tensor, epoch: int) -> list[Key]:
+        mixture = self._mixture(sample_id, epoch)
+        ids = mixture.ids(sample_id) if mixture else sample_id
+        return [(self.viewing.epoch(epoch), i) for i in ids.tolist()]
+
+    def _finish(self, sample_id: Tensor, epoch: int, views: Bytes) -> Views:
+        images = tuple(self.normalize(view.to(self.device, non_blocking=True)) for view in views)
+        # Planned again rather than kept: workers have been asked for later batches by now.
+        mixture = self._mixture(sample_id, epoch)
+        if mixture is None:
+            return images, self.files.targets[sample_id].to(self.device)
+        targets = mixture.targets(self.files.targets[mixture.ids(sample_id)].to(self.device))
+        return tuple(map(mixture.images, images)), targets
 
 
 class FolderEvalLoader:

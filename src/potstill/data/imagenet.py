@@ -26,6 +26,7 @@ class ImageNet(ImageData):
         flip: mirror half of the pictures.
         eval_crop_ratio: share of the shorter side that is looked at; 0.875 is 224 of 256.
         num_workers: processes that read files; results do not depend on it.
+        prefetch_factor: batches each of them reads ahead; null for torch's 2.
         max_pixels: larger pictures are refused before they are decoded.
         settings: see `ImageData`.
     """
@@ -42,6 +43,7 @@ class ImageNet(ImageData):
         flip: bool = True,
         eval_crop_ratio: float = 0.875,
         num_workers: int = 4,
+        prefetch_factor: int | None = None,
         max_pixels: int = 50_000_000,
         **settings: Any,
     ) -> None:
@@ -49,9 +51,16 @@ class ImageNet(ImageData):
         if num_workers < 0:
             raise ConfigError(f"data.num_workers={num_workers}: too small. Fix: 0 or more")
         self.root, self.class_names = Path(root), tuple(class_names or ())
-        self.augment = RandomCrop(self.seed, image_size, tuple(crop_scale), tuple(crop_ratio), flip)
+        scale, ratio = tuple(crop_scale), tuple(crop_ratio)
+        self.show(RandomCrop(self.seed, image_size, scale, ratio, flip, self.distort))
         self.centre_crop = CentreCrop(image_size, eval_crop_ratio)
-        self.num_workers, self.max_pixels = num_workers, max_pixels
+        if prefetch_factor is not None and (num_workers == 0 or prefetch_factor < 1):
+            raise ConfigError(
+                f"data.prefetch_factor={prefetch_factor}: must be 1 or more, and does nothing with "
+                f"data.num_workers={num_workers}. Fix: data.prefetch_factor=null"
+            )
+        self.num_workers, self.prefetch_factor = num_workers, prefetch_factor
+        self.max_pixels = max_pixels
 
     def prepare_data(self) -> None:
         """Check that the folders are there and hold the classes they should."""
@@ -79,10 +88,9 @@ class ImageNet(ImageData):
         return FolderLoader(
             split,
             self.batch_size,
-            self.augment,
+            self.viewing,
             self.normalize,
             self._workers(),
-            self.views,
             self.drop_last,
         )
 
@@ -93,4 +101,4 @@ class ImageNet(ImageData):
         )
 
     def _workers(self) -> Workers:
-        return Workers(self.num_workers, self.max_pixels, self.device)
+        return Workers(self.num_workers, self.max_pixels, self.device, self.prefetch_factor)

@@ -88,6 +88,11 @@ class EpochLoader:
         if epoch != self.epoch:
             self.epoch, self.batch, self._start = epoch, 0, 0
 
+    def sample_ids(self, epoch: int) -> Tensor:
+        """Return the samples this process sees in `epoch`, in their order."""
+        order = epoch_order(self.num_samples, self.seed, epoch)
+        return torch.cat(train_batches(order, self.batch_size, self.drop_last))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch and how many of its batches were handed out."""
         return {"epoch": self.epoch, "batch": self.batch}
@@ -97,14 +102,16 @@ class EpochLoader:
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
         self._start = self.batch
 
+    def order(self, epoch: int) -> Tensor:
+        """Return the sample ids of `epoch` in their order, (num_samples,) int64."""
+        return epoch_order(self.num_samples, self.seed, epoch)
+
     def __iter__(self) -> Iterator[Any]:
         # A generator: nothing is fixed before the first `next`, because Lightning makes the
         # iterator before it says which epoch it wants.
         if self.clock:
             self.set_epoch(self.clock())
-        batches = train_batches(
-            epoch_order(self.num_samples, self.seed, self.epoch), self.batch_size, self.drop_last
-        )
+        batches = train_batches(self.order(self.epoch), self.batch_size, self.drop_last)
         self.batch, self._start = self._start, 0
         for batch in self.read(batches[self.batch :]):
             self.batch += 1

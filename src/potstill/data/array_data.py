@@ -1,0 +1,31 @@
+"""The data module for pictures that fit in memory."""
+
+from typing import Any
+
+from potstill.data.arrays import ArrayEvalLoader, ArrayLoader, Pictures
+from potstill.data.augment import Augment
+from potstill.data.datamodule import ImageData
+
+
+class ArrayData(ImageData):
+    """Pictures kept in memory as bytes; subclasses implement `load`.
+
+    Args:
+        crop_padding: pixels of black on each side before a random crop; 0 for no crop.
+        flip: mirror half of the pictures.
+        settings: see `ImageData`.
+    """
+
+    def __init__(self, crop_padding: int = 0, flip: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.show(Augment(self.seed, crop_padding, flip, self.distort))
+
+    def train_loader(self, split: Pictures) -> ArrayLoader:
+        """Return the shuffled, augmented batches of a split."""
+        return ArrayLoader(
+            split.to(self.device), self.batch_size, self.viewing, self.normalize, self.drop_last
+        )
+
+    def eval_loader(self, split: Pictures) -> ArrayEvalLoader:
+        """Return the batches of a split as it is, in order."""
+        return ArrayEvalLoader(split.to(self.device), self.eval_batch_size, self.normalize)

@@ -1,0 +1,145 @@
+"""What lies where in a folder of shards: its manifest and indexes, checked before they are used."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from potstill.errors import DataError
+
+MANIFEST = "manifest.json"
+PARTS = ("train", "val")
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A file of pictures: its path relative to the shards, and how many bytes it has."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where each picture of a part lies, by the position it has in the folder it came from.
+
+    Args:
+        names: (N,) bytes, `part/CLASS/FILE`.
+        targets: (N,) int64, positions in the manifest's class names.
+        sizes: (N,) int64, bytes of each picture.
+        chunk: (N,) int64, positions in the part's chunks.
+        begin: (N,) int64, where in the chunk the picture's bytes begin.
+        digest: (N,) int64, `digest` of those bytes.
+    """
+
+    names: np.ndarray
+    targets: Tensor
+    sizes: Tensor
+    chunk: Tensor
+    begin: Tensor
+    digest: Tensor
+
+    def to_bytes(self) -> bytes:
+        """Return the index as the bytes of a safetensors file."""
+        columns = {key: value for key, value in vars(self).items() if key != "names"}
+        names = self.names.reshape(-1, 1).view(np.uint8)  # (N, longest name)
+        return safetensors.torch.save(columns | {"names": torch.from_numpy(names.copy())})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Index":
+        """Return the index that `to_bytes` made."""
+        columns = safetensors.torch.load(data)
+        names = columns.pop("names").numpy()
+        return cls(names=names.view(f"S{names.shape[1]}")[:, 0], **columns)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part as the manifest has it: its chunks, and its index's file name and sha256."""
+
+    chunks: tuple[Chunk, ...]
+    index: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of shards holds."""
+
+    class_names: tuple[str, ...]
+    parts: dict[str, Part]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all chunks."""
+        return sum(chunk.size for part in self.parts.values() for chunk in part.chunks)
+
+    def to_text(self) -> str:
+        """Return the manifest as JSON that holds a sha256 of itself."""
+        body = {"version": VERSION, **asdict(self)}
+        return json.dumps(body | {"sha256": _checksum(body)}, indent=1) + "\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, root: str) -> "Manifest":
+        """Return the manifest of the shards at `root` that `to_text` made.
+
+        Raises:
+            DataError: where it is not what was written, or of another version.
+        """
+        try:
+            body = json.loads(data)
+            stated, version = body.pop("sha256"), body["version"]
+            if stated != _checksum(body):
+                raise ValueError("its checksum does not fit")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(root, MANIFEST, error) from error
+        if version != VERSION:
+            raise DataError(
+                f"data.root={root}: shards of version {version}, this reads {VERSION}. "
+                "Fix: write them again"
+            )
+        return cls(tuple(body["class_names"]), {k: _part(v) for k, v in body["parts"].items()})
+
+
+def digest(content: bytes | memoryview) -> int:
+    """Return 64 bits of BLAKE2b as an int64: enough to tell damage, quick beside decoding."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), signed=True)
+
+
+def read_index(part: Part, fetch: Callable[[str], Path], root: str) -> Index:
+    """Return a part's index from the file that `fetch` finds by its name.
+
+    Raises:
+        DataError: where it is not the one the manifest was written with.
+    """
+    data = fetch(part.index).read_bytes()
+    try:
+        if hashlib.sha256(data).hexdigest() != part.sha256:
+            raise ValueError("its checksum is not the manifest's")
+        return Index.from_bytes(data)
+    except (ValueError, SafetensorError) as error:
+        raise _damaged(root, part.index, error) from error
+
+
+def _part(body: dict[str, Any]) -> Part:
+    chunks = tuple(Chunk(**chunk) for chunk in body["chunks"])
+    return Part(chunks, body["index"], body["sha256"])
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(root: str, name: str, error: Exception) -> DataError:
+    return DataError(
+        f"data.root={root}: {name} is damaged or was changed ({error}). Fix: write the shards again"
+    )
