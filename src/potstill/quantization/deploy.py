@@ -1,0 +1,96 @@
+"""The deployed form of a fake-quantized network: int8 weights, batch-norm folded, no training.
+
+Its quantize and dequantize operators are what ExecuTorch, ONNX Runtime and other runtimes turn into
+integer kernels.
+"""
+
+import copy
+
+import torch
+from torch import fx, nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.deployed import ACTIVATIONS, DeployedQuantizer
+from potstill.quantization.fake import ActivationQuantizer
+from potstill.quantization.fold import calls, replace_layers
+from potstill.quantization.layers import Passage
+from potstill.quantization.operators import DEQUANTIZE
+from potstill.quantization.prepare import is_prepared
+
+
+@torch.no_grad()
+def deploy(model: nn.Module, activations: str = "int8") -> fx.GraphModule:
+    """Return the integer form of a network from `prepare`, a copy in eval mode.
+
+    Its `state_dict` holds int8 weights and float32 scales and biases; loaded into the deployed form
+    of an untrained network of the same shape, it gives the same network.
+
+    Args:
+        model: from `prepare`, trained or calibrated, or to be filled by `load_state_dict`.
+        activations: "int8", or "uint8" for ONNX Runtime on x86; the numbers are the same.
+
+    Raises:
+        ConfigError: if `model` is not prepared, or there are no such activations.
+    """
+    _check_activations(activations)
+    if not isinstance(model, fx.GraphModule) or not is_prepared(model):
+        raise ConfigError("model: is not fake-quantized. Fix: prepare it, then train or calibrate")
+    deployed = copy.deepcopy(model).eval()
+    _drop_passages(deployed)
+    for path, module in list(deployed.named_modules()):
+        if isinstance(module, ActivationQuantizer):
+            deployed.set_submodule(path, _fix(module, activations))
+    replace_layers(deployed)
+    deployed.delete_all_unused_submodules()
+    deployed.graph.lint()
+    deployed.recompile()
+    return deployed
+
+
+def with_activations(deployed: nn.Module, activations: str) -> nn.Module:
+    """Return a copy of a deployed network that computes the same on "int8" or "uint8" codes."""
+    _check_activations(activations)
+    copied = copy.deepcopy(deployed)
+    for module in copied.modules():
+        if isinstance(module, DeployedQuantizer):
+            module.activations = activations
+    return copied
+
+
+def is_deployed(model: nn.Module) -> bool:
+    """Return whether `deploy` made this network."""
+    return any(isinstance(module, DeployedQuantizer) for module in model.modules())
+
+
+def split_dequantize(exported: fx.GraphModule) -> fx.GraphModule:
+    """Give every consumer a dequantize of its own, in place, and return the graph.
+
+    XNNPACK's partitioner takes each integer kernel with its own; one that two branches of a
+    residual block share tears the network into many delegates.
+    """
+    for node in list(exported.graph.nodes):
+        if node.target is not DEQUANTIZE:
+            continue
+        for user in list(node.users)[1:]:
+            with exported.graph.inserting_before(user):
+                own = exported.graph.call_function(DEQUANTIZE, node.args, node.kwargs)
+            own.meta = dict(node.meta)
+            user.replace_input_with(node, own)
+    exported.recompile()
+    return exported
+
+
+def _check_activations(activations: str) -> None:
+    if activations not in ACTIVATIONS:
+        raise ConfigError(f"activations={activations}: no such type. Fix: {'|'.join(ACTIVATIONS)}")
+
+
+def _drop_passages(deployed: fx.GraphModule) -> None:
+    for node in calls(deployed, Passage):
+        deployed.graph.erase_node(node)
+
+
+def _fix(quantizer: ActivationQuantizer, activations: str) -> DeployedQuantizer:
+    scale, zero_point = quantizer.grid()
+    scale = torch.where(quantizer.seen.all(), scale, torch.nan)
+    return DeployedQuantizer(scale, zero_point, activations)

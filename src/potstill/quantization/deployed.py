@@ -1,0 +1,126 @@
+"""Layers of a deployed network: int8 weights, and ranges that are constants of its graph."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.fake import weight_scale
+from potstill.quantization.operators import decomposed
+from potstill.quantization.scheme import (
+    ACTIVATION_MAX,
+    ACTIVATION_MIN,
+    SMALLEST_WEIGHT_SCALE,
+    WEIGHT_MAX,
+)
+
+# How far the codes of a type lie above those of int8.
+ACTIVATIONS = {"int8": (torch.int8, 0), "uint8": (torch.uint8, -ACTIVATION_MIN)}
+
+
+class DeployedQuantizer(nn.Module):
+    """Quantize and dequantize: what a runtime fuses with the steps before and after.
+
+    Buffers `scale` () float32 and `zero_point` () int32, that of int8 whatever `activations` is,
+    so that one file fits both.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, scale: Tensor, zero_point: Tensor, activations: str) -> None:
+        super().__init__()
+        self.activations = activations
+        self.register_buffer("scale", scale.clone())
+        self.register_buffer("zero_point", zero_point.clone())
+        self._read()
+
+    def quantize(self, x: Tensor, member: int = 0) -> Tensor:
+        """Return `x` on the grid."""
+        return self.keep(x)
+
+    def keep(self, x: Tensor) -> Tensor:
+        """Return `x` on the grid."""
+        if math.isnan(self._scale):
+            raise ConfigError(
+                "quantization: the ranges of activations are not known. "
+                "Fix: train or calibrate the network before it is deployed, or load its weights"
+            )
+        dtype, shift = ACTIVATIONS[self.activations]
+        ends = (ACTIVATION_MIN + shift, ACTIVATION_MAX + shift)
+        grid = (self._scale, self._zero_point + shift, *ends, dtype)
+        codes = decomposed.quantize_per_tensor.default(x, *grid)
+        return decomposed.dequantize_per_tensor.default(codes, *grid)
+
+    def _read(self) -> None:
+        # An exported graph holds numbers here; a tensor would be computed with at every call.
+        self._scale, self._zero_point = float(self.scale), int(self.zero_point)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._read()
+
+
+class _DeployedWeight(nn.Module):
+    """Buffers `weight` (O, ...) int8, `scale` (O,) float32, `bias` (O,) float32 or none."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+    zero_point: Tensor
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", bias)
+        zero_point = torch.zeros_like(scale, dtype=torch.int64)
+        self.register_buffer("zero_point", zero_point, persistent=False)
+
+    def dequantized(self) -> Tensor:
+        """Return the weight (O, ...) float32."""
+        return decomposed.dequantize_per_channel.default(
+            self.weight, self.scale, self.zero_point, 0, -WEIGHT_MAX, WEIGHT_MAX, torch.int8
+        )
+
+
+class DeployedLinear(_DeployedWeight):
+    """A linear layer with int8 weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., C_out)."""
+        return F.linear(x, self.dequantized(), self.bias)
+
+
+class DeployedConv2d(_DeployedWeight):
+    """A convolution with int8 weights; `conv` says how it strides, pads and groups."""
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, conv: nn.Conv2d) -> None:
+        super().__init__(weight, scale, bias)
+        self.padding, self.padding_mode = conv.padding, conv.padding_mode
+        self.around = list(conv._reversed_padding_repeated_twice)
+        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, C_out, H', W')."""
+        padding, weight = self.padding, self.dequantized()
+        if self.padding_mode != "zeros":
+            x, padding = F.pad(x, self.around, self.padding_mode), (0, 0)
+        return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+def quantize_weight(weight: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the int8 weight (O, ...) and scale (O,) of `weight` times `factor` (O,).
+
+    The integers are those of `weight` alone, with the sign of the factor: those that the network
+    trained with. Only a channel too faint for the smallest scale is rounded again.
+    """
+    scale, across = weight_scale(weight), [-1] + [1] * (weight.dim() - 1)
+    codes = torch.round(weight / scale.view(across)) * factor.sign().view(across)
+    wanted = scale * factor.abs()
+    scale = wanted.clamp(min=SMALLEST_WEIGHT_SCALE)
+    codes = torch.round(codes * (wanted / scale).view(across))
+    return codes.clamp(-WEIGHT_MAX, WEIGHT_MAX).to(torch.int8), scale

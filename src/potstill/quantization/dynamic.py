@@ -1,0 +1,77 @@
+"""Dynamic int8 for linear layers: weights beforehand, activations as they come."""
+
+import copy
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.deployed import DeployedLinear, quantize_weight
+from potstill.quantization.operators import decomposed
+from potstill.quantization.scheme import ACTIVATION_MAX, ACTIVATION_MIN
+
+log = logging.getLogger("potstill")
+
+
+class DynamicLinear(DeployedLinear):
+    """A linear layer of int8 weights that quantizes each row of its input anew.
+
+    Affine int8 over the row's own range: XNNPACK has kernels that run this layer whole.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., C_out) for an input (..., C_in)."""
+        scale, zero_point = decomposed.choose_qparams_per_token_asymmetric.default(x, torch.int8)
+        grid = (scale, zero_point, ACTIVATION_MIN, ACTIVATION_MAX, torch.int8)
+        codes = decomposed.quantize_per_token.default(x, *grid)
+        return super().forward(decomposed.dequantize_per_token.default(codes, *grid, x.dtype))
+
+
+def quantize_dynamic(network: nn.Module) -> tuple[nn.Module, float]:
+    """Return a copy in eval mode with int8 linear layers, and their share of all parameters.
+
+    Convolutions stay float: for a ResNet-18 that share is 0.04.
+
+    Raises:
+        ConfigError: if there is no linear layer.
+    """
+    total = sum(parameter.numel() for parameter in network.parameters())
+    network = copy.deepcopy(network).eval()
+    # Not subclasses: attention reads the weight of its output layer itself.
+    paths = [path for path, module in network.named_modules() if type(module) is nn.Linear]
+    if not paths:
+        raise ConfigError(
+            "quantization=dynamic: the network has no linear layer. Fix: quantization=static"
+        )
+    reached = 0
+    for path in paths:
+        layer = network.get_submodule(path)
+        assert isinstance(layer, nn.Linear)
+        network.set_submodule(path, _dynamic(layer))
+        reached += layer.weight.numel()
+    return network, reached / total
+
+
+def _dynamic(linear: nn.Linear) -> DynamicLinear:
+    weight, bias = linear.weight.detach(), linear.bias
+    codes, scale = quantize_weight(weight, torch.ones_like(weight[:, 0]))
+    return DynamicLinear(codes, scale, None if bias is None else bias.detach().clone())
+
+
+class DynamicQuantization:
+    """Quantize linear layers to int8 after training, with no pictures."""
+
+    n_batches = 0  # needs none
+
+    def __call__(self, network: nn.Module, batches: Iterable[Any] = ()) -> nn.Module:
+        """Return the int8 network, a copy; `batches` are not looked at."""
+        quantized, share = quantize_dynamic(network)
+        log.info("dynamic int8 reached %.1f %% of the parameters", 100 * share)
+        return quantized
+
+    def amend(self, recipe: Any) -> Any:
+        """Return the recipe of the int8 network."""
+        return recipe.with_quantization({"kind": "dynamic"})

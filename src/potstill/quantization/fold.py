@@ -1,0 +1,80 @@
+"""Int8 layers in place of those that trained, with every batch-norm folded into a convolution."""
+
+import torch
+from torch import Tensor, fx, nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.deployed import DeployedConv2d, DeployedLinear, quantize_weight
+from potstill.quantization.layers import FreezableBatchNorm2d, QuantConv2d, QuantLinear
+
+
+def replace_layers(deployed: fx.GraphModule) -> None:
+    """Put the int8 form of every layer at its path, with the batch-norm after it folded in."""
+    norms: dict[str, str | None] = {}
+    for node in calls(deployed, QuantConv2d):
+        norm = _take_norm_after(deployed, node)
+        if norms.setdefault(str(node.target), norm) != norm:
+            raise ConfigError(
+                f"model: {node.target} is called twice, before different batch-norms, and cannot "
+                "be folded into both. Fix: give each call a convolution of its own"
+            )
+    layers: dict[str, nn.Module] = {}
+    for path, norm in norms.items():
+        after = None if norm is None else deployed.get_submodule(norm)
+        layers[path] = _fold(deployed.get_submodule(path), after)  # type: ignore[arg-type]
+    for node in calls(deployed, QuantLinear, FreezableBatchNorm2d):
+        layer = deployed.get_submodule(str(node.target))
+        layers[str(node.target)] = (
+            _linear(layer) if isinstance(layer, QuantLinear) else _norm_alone(layer)  # type: ignore[arg-type]
+        )
+    for path, layer in layers.items():
+        deployed.set_submodule(path, layer)
+
+
+def calls(deployed: fx.GraphModule, *types: type[nn.Module]) -> list[fx.Node]:
+    """Return the calls of modules of those types, in order."""
+    calls = [node for node in deployed.graph.nodes if node.op == "call_module"]
+    return [node for node in calls if isinstance(deployed.get_submodule(node.target), types)]
+
+
+def _take_norm_after(deployed: fx.GraphModule, node: fx.Node) -> str | None:
+    """Take out the batch-norm that alone computes with a convolution, and return its path."""
+    users = list(node.users)
+    if len(users) != 1 or users[0] not in calls(deployed, FreezableBatchNorm2d):
+        return None
+    users[0].replace_all_uses_with(node)
+    deployed.graph.erase_node(users[0])
+    return str(users[0].target)
+
+
+def _linear(layer: QuantLinear) -> DeployedLinear:
+    weight, scale = quantize_weight(layer.weight, torch.ones_like(layer.weight[:, 0]))
+    return DeployedLinear(weight, scale, None if layer.bias is None else layer.bias.clone())
+
+
+def _norm_alone(norm: FreezableBatchNorm2d) -> DeployedConv2d:
+    """Return a batch-norm that follows no convolution, as a 1x1 convolution of each channel."""
+    channels = norm.num_features
+    conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False, device="meta")
+    conv.weight = nn.Parameter(torch.ones_like(norm.running_mean).view(-1, 1, 1, 1))  # type: ignore[arg-type]
+    return _fold(conv, norm)
+
+
+def _fold(conv: nn.Conv2d, norm: FreezableBatchNorm2d | None) -> DeployedConv2d:
+    """Return the int8 convolution that does what `conv` and then `norm` do in eval mode."""
+    factor, bias = torch.ones_like(conv.weight[:, 0, 0, 0]), conv.bias
+    if norm is not None:
+        factor, shift = _affine(norm)
+        bias = shift if bias is None else shift + factor * bias
+    codes, scale = quantize_weight(conv.weight, factor)
+    return DeployedConv2d(codes, scale, None if bias is None else bias.clone(), conv)
+
+
+def _affine(norm: FreezableBatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return factor and shift (C,): batch-norm in eval mode is factor * x + shift."""
+    mean, var = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    factor = torch.rsqrt(var + norm.eps)
+    if norm.affine:
+        factor = factor * norm.weight
+        return factor, norm.bias - factor * mean
+    return factor, -factor * mean

@@ -1,0 +1,36 @@
+"""The last part of quantization-aware training: ranges and batch-norm statistics stand still.
+
+Averages that go on moving keep the network's grid moving with them (Krishnamoorthi 2018,
+arXiv:1806.08342, section 3.2).
+"""
+
+from torch import nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.layers import FreezableBatchNorm2d
+from potstill.quantization.observe import activation_quantizers, set_observing
+
+__all__ = ["activation_quantizers", "freeze_batch_norm", "freeze_observers"]
+
+
+def freeze_observers(model: nn.Module) -> None:
+    """Keep every activation's range where it is, from now on; checkpoints know."""
+    set_observing(model, False)
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Normalise with the running statistics, and keep them, from now on; checkpoints know.
+
+    Weight and bias go on training.
+
+    Raises:
+        ConfigError: if a batch-norm shared between processes cannot be frozen.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            raise ConfigError(
+                "trainer.sync_batchnorm=true: its statistics cannot be frozen for quantization. "
+                "Fix: trainer.sync_batchnorm=false"
+            )
+        if isinstance(module, FreezableBatchNorm2d):
+            module.frozen.fill_(True)

@@ -1,0 +1,87 @@
+"""Layers of a network in quantization-aware training; each keeps the names of its parameters."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from potstill.quantization.fake import fake_weight
+from potstill.quantization.switch import is_on
+
+
+class QuantConv2d(nn.Conv2d):
+    """A convolution that computes with rounded weights.
+
+    Batch-norm multiplies each output channel by a factor, and so does the scale of a channel's
+    weights: rounding before or after folding gives the same integers. Nothing is folded here, and
+    batch-norm stays a layer of its own that trains as ever.
+    """
+
+    faking: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (N, C_out, H', W')."""
+        return self._conv_forward(input, rounded(self), self.bias)
+
+
+class QuantLinear(nn.Linear):
+    """A linear layer that computes with rounded weights."""
+
+    faking: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (..., C_out)."""
+        return F.linear(input, rounded(self), self.bias)
+
+
+def rounded(layer: QuantConv2d | QuantLinear) -> Tensor:
+    """Return the weight that the layer computes with."""
+    return fake_weight(layer.weight) if is_on(layer, "faking") else layer.weight
+
+
+class FreezableBatchNorm2d(nn.BatchNorm2d):
+    """Batch-norm whose statistics stand still once `frozen`, also in training mode."""
+
+    frozen: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (N, C, H, W), normalised."""
+        if not (self.training and is_on(self, "frozen")):
+            return super().forward(input)
+        mean, var = self.running_mean, self.running_var
+        return F.batch_norm(input, mean, var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+class NormAct(nn.Module):
+    """timm's batch-norm with its dropout and activation inside, as three layers.
+
+    Its parameters move from `bn1.weight` to `bn1.norm.weight`.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d, drop: nn.Module, act: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.drop, self.act = norm, drop, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, C, H, W), normalised and activated."""
+        return self.act(self.drop(self.norm(x)))
+
+
+class Passage(nn.Module):
+    """Stands where a container stood: holds its layers, and is told what went in and came out.
+
+    A traced network calls no containers, so that hooks on `layer3` would never fire. Nothing
+    computes with what a passage returns: a hook can listen here, and not change anything.
+    """
+
+    def forward(self, source: Tensor | None, output: Tensor) -> Tensor:
+        """Return the container's output as it is."""
+        return output
+
+
+def become(module: nn.Module, kind: type[nn.Module], **switches: bool) -> None:
+    """Change the class of `module`, so that parameters, masks and hooks stay, and add switches."""
+    module.__class__ = kind
+    parameter = next(module.parameters(), None)
+    device = None if parameter is None else parameter.device
+    for name, on in switches.items():
+        module.register_buffer(name, torch.tensor(on, device=device))

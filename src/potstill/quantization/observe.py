@@ -1,0 +1,23 @@
+"""Switch a prepared network's observers and rounding on and off; every switch is a buffer."""
+
+from torch import Tensor, nn
+
+from potstill.quantization.fake import ActivationQuantizer
+
+
+def activation_quantizers(model: nn.Module) -> list[ActivationQuantizer]:
+    """Return the quantizers of a prepared network, in order of its graph."""
+    return [module for module in model.modules() if isinstance(module, ActivationQuantizer)]
+
+
+def set_observing(model: nn.Module, on: bool) -> None:
+    """Let training move the ranges, or keep them where they are."""
+    for quantizer in activation_quantizers(model):
+        quantizer.observing.fill_(on)
+
+
+def set_faking(model: nn.Module, on: bool) -> None:
+    """Round weights and activations, or compute the float network as it was."""
+    for module in model.modules():
+        if isinstance(getattr(module, "faking", None), Tensor):
+            module.get_buffer("faking").fill_(on)

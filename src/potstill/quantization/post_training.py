@@ -1,0 +1,139 @@
+"""Static int8 after training: ranges of activations from a few batches, no gradient."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.deploy import deploy
+from potstill.quantization.freeze import freeze_observers
+from potstill.quantization.observe import activation_quantizers, set_faking
+from potstill.quantization.prepare import prepare
+from potstill.quantization.ranges import Histogram, RangeMethod, count, find_range_method, min_max
+from potstill.quantization.scheme import Scheme
+from potstill.stages import in_eval_mode
+
+
+def quantize_static(
+    network: nn.Module,
+    batches: Iterable[Any],
+    method: RangeMethod = min_max,
+    n_batches: int = 8,
+    scheme: Scheme | None = None,
+) -> nn.Module:
+    """Return a fake-quantized copy in eval mode whose ranges cover the images; then `deploy` it.
+
+    Batches are images (N, C, H, W), or tuples that begin with them (or with views of them);
+    the first `n_batches` are kept in memory and seen twice. The ranges are those of the network
+    in float, so they do not depend on the order of its layers.
+
+    Raises:
+        ConfigError: if there is no batch, or nothing to quantize.
+    """
+    images = take_images(batches, n_batches)
+    prepared = prepare(network, scheme or Scheme()).eval()
+    device = next(prepared.parameters()).device
+    calibrate(prepared, [image.to(device) for image in images], method)
+    return prepared
+
+
+@torch.no_grad()
+def calibrate(prepared: nn.Module, images: Iterable[Tensor], method: RangeMethod = min_max) -> None:
+    """Set the range of every activation quantizer, in place, and let it observe no more.
+
+    `images` are gone through twice.
+    """
+    ends: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    counts: dict[nn.Module, Tensor] = {}
+
+    def see_ends(quantizer: nn.Module, x: Tensor) -> None:
+        lo, hi = torch.aminmax(x.float())
+        before = ends.get(quantizer, (lo, hi))
+        ends[quantizer] = torch.minimum(lo, before[0]), torch.maximum(hi, before[1])
+
+    def see_counts(quantizer: nn.Module, x: Tensor) -> None:
+        counted = count(x, *ends[quantizer])
+        counts[quantizer] = counts[quantizer] + counted if quantizer in counts else counted
+
+    set_faking(prepared, False)
+    for see in (see_ends, see_counts):
+        _watch(prepared, images, see)
+    set_faking(prepared, True)
+    for quantizer in activation_quantizers(prepared):
+        lo, hi = ends[quantizer]
+        quantizer.set_range(*method(Histogram(counts[quantizer], lo.cpu(), hi.cpu())))
+    freeze_observers(prepared)
+
+
+def _watch(
+    prepared: nn.Module, images: Iterable[Tensor], see: Callable[[nn.Module, Tensor], None]
+) -> None:
+    """Run the network, and show `see` every tensor that a quantizer is given."""
+    handles = [
+        quantizer.register_forward_pre_hook(lambda module, args: see(module, args[0]))
+        for quantizer in activation_quantizers(prepared)
+    ]
+    try:
+        with in_eval_mode(prepared):
+            for image in images:
+                prepared(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def take_images(batches: Iterable[Any], n_batches: int) -> list[Tensor]:
+    """Return the images (N, C, H, W) of the first `n_batches` batches, or of all there are."""
+    images = [_first(batch) for batch in islice(batches, n_batches)]
+    if not images:
+        raise ConfigError("batches=[]: nothing to calibrate with. Fix: a loader of pictures")
+    return images
+
+
+def _first(batch: Any) -> Tensor:
+    """Return a batch's images, the first view of them where there are several."""
+    while not isinstance(batch, Tensor):
+        batch = batch[0]
+    return batch
+
+
+class StaticQuantization:
+    """Quantize a trained network to int8 with ranges from some pictures.
+
+    Args:
+        method: min_max, percentile or mse.
+        percent: of the values within the range, with method=percentile; None for 99.99.
+        n_batches: to calibrate with.
+        bits: 8.
+
+    Raises:
+        ConfigError: if a setting is unknown or cannot take effect.
+    """
+
+    def __init__(
+        self,
+        method: str = "min_max",
+        percent: float | None = None,
+        n_batches: int = 8,
+        bits: int = 8,
+    ) -> None:
+        if percent is not None and method != "percentile":
+            raise ConfigError(
+                f"percent={percent}: has no effect with method={method}. Fix: method=percentile"
+            )
+        if n_batches < 1:
+            raise ConfigError(f"n_batches={n_batches}: too few. Fix: 1 or more")
+        self.method = find_range_method(method, 99.99 if percent is None else percent)
+        self.scheme, self.n_batches = Scheme(bits=bits), n_batches
+
+    def __call__(self, network: nn.Module, batches: Iterable[Any]) -> nn.Module:
+        """Return the int8 network, a copy."""
+        prepared = quantize_static(network, batches, self.method, self.n_batches, self.scheme)
+        return deploy(prepared)
+
+    def amend(self, recipe: Any) -> Any:
+        """Return the recipe of the int8 network."""
+        return recipe.with_quantization({"kind": "static", **self.scheme.to_dict()})

@@ -1,0 +1,107 @@
+"""Turn a network into one that trains with the rounding of its deployed form."""
+
+import copy
+
+from torch import fx, nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.fake import ActivationQuantizer
+from potstill.quantization.grids import Grids, plan_grids
+from potstill.quantization.layers import (
+    FreezableBatchNorm2d,
+    Passage,
+    QuantConv2d,
+    QuantLinear,
+    become,
+)
+from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.scheme import INT8, Scheme
+from potstill.quantization.trace import trace_layers
+
+QUANTIZERS = "quantizers"
+
+
+def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
+    """Return a copy of `model` that rounds weights and activations as its deployed form will.
+
+    It is an ordinary module of ordinary modules: `train()`, `eval()`, deepcopy and `state_dict()`
+    work as ever, and parameters keep their names. Hooks fire at the paths of its layers and
+    containers (there they can listen, not change), before the value itself is rounded.
+    Ranges start with the first batch in training mode.
+
+    Raises:
+        ConfigError: if nothing in it can be quantized, or it cannot be traced.
+    """
+    if is_prepared(model):
+        raise ConfigError("model: is fake-quantized already. Fix: quantize the float network")
+    prepared = trace_layers(copy.deepcopy(model))
+    _replace_layers(prepared)
+    _insert_quantizers(prepared, plan_grids(prepared), scheme)
+    prepared.graph.lint()
+    prepared.recompile()
+    prepared.meta["scheme"] = scheme.to_dict()
+    return prepared
+
+
+def is_prepared(model: nn.Module) -> bool:
+    """Return whether `prepare` made this network."""
+    return bool(activation_quantizers(model))
+
+
+def _replace_layers(prepared: fx.GraphModule) -> None:
+    called = {str(node.target) for node in prepared.graph.nodes if node.op == "call_module"}
+    replaced = 0
+    for path in sorted(called):
+        layer = prepared.get_submodule(path)
+        if type(layer) in (nn.Conv2d, nn.Linear):
+            become(layer, QuantConv2d if type(layer) is nn.Conv2d else QuantLinear, faking=True)
+            replaced += 1
+        elif type(layer) is nn.BatchNorm2d and layer.track_running_stats:
+            become(layer, FreezableBatchNorm2d, frozen=False)
+    if not replaced:
+        raise ConfigError(
+            "model: has no convolution or linear layer to quantize. Fix: choose another network"
+        )
+
+
+def _insert_quantizers(prepared: fx.GraphModule, grids: Grids, scheme: Scheme) -> None:
+    device = next(prepared.parameters()).device
+    for grid, members in grids.members().items():
+        quantizer = ActivationQuantizer(scheme.momentum, len(members)).to(device)
+        prepared.add_submodule(_path(grid), quantizer.train(prepared.training))
+        for number, node in enumerate(members):
+            _insert(prepared, node, _path(grid), "quantize", (number,))
+    for node in grids.kept:
+        _insert(prepared, node, _path(grids.find(node)), "keep", ())
+
+
+def _path(grid: fx.Node) -> str:
+    return f"{QUANTIZERS}.after_{grid.name}"
+
+
+def _insert(
+    prepared: fx.GraphModule, node: fx.Node, path: str, method: str, extra: tuple[int, ...]
+) -> None:
+    """Let everything that computes with `node` compute with what its quantizer returns."""
+
+    def computes(user: fx.Node) -> bool:
+        return user is not rounded and not _leaves_container(prepared, user, node)
+
+    with prepared.graph.inserting_after(node):
+        quantizer = prepared.graph.get_attr(path)
+    with prepared.graph.inserting_after(quantizer):
+        rounded = prepared.graph.call_method(method, (quantizer, node, *extra))
+    node.replace_all_uses_with(rounded, delete_user_cb=computes)
+
+
+def _leaves_container(prepared: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
+    """Return whether `user` reports `node` as a container's output.
+
+    It reports the unrounded tensor, the very one that the container's last layer returned: that
+    is how a ReLU at the end of a block is recognised.
+    """
+    return (
+        user.op == "call_module"
+        and user.args[1:] == (node,)
+        and isinstance(prepared.get_submodule(str(user.target)), Passage)
+    )

@@ -1,0 +1,64 @@
+"""PyTorch 2 export quantization of torchao with XNNPACK's quantizer: the second opinion."""
+
+import dataclasses
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from potstill.errors import ConfigError
+from potstill.quantization.post_training import take_images
+from potstill.stages import in_eval_mode
+
+
+@torch.no_grad()
+def quantize_pt2e(network: nn.Module, batches: Iterable[Any], n_batches: int = 8) -> GraphModule:
+    """Return the network converted by PT2E: static int8, weights by channel, min-max ranges.
+
+    Slower to make than `quantize_static` and no longer made of modules, but other people's code:
+    what ours is compared with. `batches` are images (N, C, H, W), or tuples that begin with them;
+    the result takes any N.
+
+    Raises:
+        ConfigError: if torchao or executorch is missing, or there is no batch.
+    """
+    quantizer = _quantizer()
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    images = take_images(batches, n_batches)
+    with in_eval_mode(network), warnings.catch_warnings():
+        # Both libraries still call what torch has deprecated.
+        warnings.simplefilter("ignore")
+        prepared = prepare_pt2e(_export(network, images[0]), quantizer)
+        for image in images:
+            prepared(image)
+        return convert_pt2e(prepared)
+
+
+def _export(network: nn.Module, image: Tensor) -> GraphModule:
+    batch = torch.export.Dim("batch", min=1)
+    # One picture would be taken for a constant.
+    example = image if len(image) > 1 else torch.cat([image, image])
+    exported = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+    return exported.module()
+
+
+def _quantizer() -> Any:
+    """Return XNNPACK's quantizer; its own histogram observers take minutes on a CPU."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+            from torchao.quantization.pt2e import MinMaxObserver
+    except ImportError as error:
+        raise ConfigError(
+            f"quantization=pt2e: {error.name} is not installed. Fix: pip install 'potstill[export]'"
+        ) from error
+    config = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+    observer = MinMaxObserver.with_args(eps=2**-12)
+    activation = dataclasses.replace(config.input_activation, observer_or_fake_quant_ctr=observer)
+    config = dataclasses.replace(config, input_activation=activation, output_activation=activation)
+    return xnnpack.XNNPACKQuantizer().set_global(config)

@@ -1,0 +1,61 @@
+"""What a quantized network looks like: the numbers that training and deployment agree on."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from potstill.errors import ConfigError, nearest
+
+# The grids of ExecuTorch's XNNPACK backend and of ONNX Runtime: weights symmetric about zero.
+WEIGHT_MAX = 127
+ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
+SMALLEST_ACTIVATION_SCALE = 2.0**-12
+SMALLEST_WEIGHT_SCALE = 2.0**-24
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """int8: weights symmetric, one scale an output channel; activations affine, one scale each.
+
+    It is the integer-arithmetic scheme of Jacob et al. 2018 (arXiv:1712.05877).
+
+    Args:
+        bits: of weights and activations; 8 is what the runtimes execute.
+        momentum: share of a new batch in the moving range of an activation, in (0, 1].
+
+    Raises:
+        ConfigError: if a value is none that can be deployed.
+    """
+
+    bits: int = 8
+    momentum: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.bits != 8:
+            raise ConfigError(
+                f"bits={self.bits}: the runtimes execute 8-bit networks only. Fix: bits=8"
+            )
+        if not 0 < self.momentum <= 1:
+            raise ConfigError(
+                f"momentum={self.momentum}: not in (0, 1]. Fix: momentum={Scheme.momentum}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Scheme":
+        """Return the scheme of `to_dict`.
+
+        Raises:
+            ConfigError: if a key is unknown or a value is none that can be deployed.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"scheme.{key}: no such setting. Fix: {nearest(key, known)}")
+        return cls(**values)
+
+
+INT8 = Scheme()

@@ -1,0 +1,138 @@
+"""Static quantization: ranges against plain hooks, accuracy on digits, and what is refused."""
+
+import copy
+
+import pytest
+import torch
+from digits_net import accuracy, pictures, sqnr, trained, training_batches
+from torch import nn
+
+from potstill.errors import ConfigError
+from potstill.models.tiny_cnn import tiny_cnn
+from potstill.quantization.deploy import deploy
+from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.post_training import StaticQuantization, quantize_static, take_images
+from potstill.quantization.ranges import find_range_method
+
+
+def images(count=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(4, 3, 16, 16, generator=generator) for _ in range(count)]
+
+
+@torch.no_grad()
+def heard(network, batches):
+    """Return (least, greatest) of the picture, every ReLU, the mean and the logits, in order."""
+    seen = {}
+
+    def note(name, x):
+        seen.setdefault(name, []).append(x)
+
+    for name, module in network.named_children():
+        if isinstance(module, nn.ReLU | nn.AdaptiveAvgPool2d | nn.Linear):
+            module.register_forward_hook(lambda m, args, out, name=name: note(name, out))
+    for batch in batches:
+        note("input", batch)
+        network(batch)
+    order = ["input", *(name for name in seen if name != "input")]
+    return [(torch.cat(seen[n]).min().item(), torch.cat(seen[n]).max().item()) for n in order]
+
+
+def found(prepared):
+    quantizers = activation_quantizers(prepared)
+    return [(q.lo.min().item(), q.hi.max().item()) for q in quantizers]
+
+
+def test_min_max_is_what_the_float_network_said():
+    torch.manual_seed(0)
+    network = tiny_cnn(10).eval()
+    prepared = quantize_static(network, images(5), n_batches=3)
+    expected = heard(network, images(3))
+    got = found(prepared)
+    assert len(got) == len(expected)
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    quantizers = activation_quantizers(prepared)
+    assert not any(q.observing for q in quantizers)
+    assert all(q.faking and q.seen.all() for q in quantizers)
+
+
+@pytest.mark.parametrize("name", ["min_max", "percentile", "mse"])
+def test_same_pictures_same_bits_and_nothing_else_moves(name):
+    torch.manual_seed(0)
+    network = tiny_cnn(10)
+    before = copy.deepcopy(network.state_dict())
+    method = find_range_method(name)
+    one, other = (quantize_static(network, images(), method) for _ in range(2))
+    assert network.training
+    assert not any(module.training for module in one.modules())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    theirs = other.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
+    running = [key for key in theirs if "running" in key]
+    assert running
+    assert all(torch.equal(theirs[key], before[key]) for key in running)
+
+
+@pytest.mark.parametrize("name", ["min_max", "percentile", "mse"])
+def test_digits_keep_their_accuracy(name):
+    network, (test, _) = trained(), pictures(test=True)
+    prepared = quantize_static(network, training_batches(), find_range_method(name))
+    with torch.no_grad():
+        exact, fake, deployed = network(test), prepared(test), deploy(prepared)(test)
+    assert abs(accuracy(exact) - accuracy(fake)) <= 1
+    assert abs(accuracy(fake) - accuracy(deployed)) <= 0.2
+    assert sqnr(exact, fake) > 25
+    assert sqnr(fake, deployed) > 30
+
+
+def test_one_broken_pixel_spoils_min_max_only():
+    network, (test, _) = trained(), pictures(test=True)
+    batches = [batch.clone() for batch, _ in training_batches()[:4]]
+    batches[2][0, 0, 0, 0] = 100.0
+    quality = {}
+    with torch.no_grad():
+        for name in ("min_max", "percentile", "mse"):
+            prepared = quantize_static(network, batches, find_range_method(name, 99.9))
+            quality[name] = sqnr(network(test), prepared(test))
+    assert quality["percentile"] > quality["min_max"] + 10
+    assert quality["mse"] > quality["min_max"] + 3
+
+
+def test_batches_may_be_images_or_tuples_with_views_and_end_early():
+    (image,) = images(1)
+    target = torch.zeros(4)
+    given = [image, (image, target), ((image, image + 1), target, target)]
+    assert all(torch.equal(one, image) for one in take_images(given, 8))
+    endless = iter(lambda: image, None)
+    assert len(take_images(endless, 2)) == 2
+
+
+@pytest.mark.parametrize("batches", [[], iter(())])
+def test_nothing_to_calibrate_with(batches):
+    with pytest.raises(ConfigError, match="nothing to calibrate with"):
+        quantize_static(tiny_cnn(10), batches)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bits": 3}, "bits=3"),
+        ({"method": "entropy"}, "method=entropy: unknown"),
+        ({"percent": 99.0}, "percent=99.0: has no effect with method=min_max"),
+        ({"n_batches": 0}, "n_batches=0"),
+        ({"method": "percentile", "percent": 0}, "percent=0"),
+    ],
+)
+def test_impossible_settings_are_one_line(settings, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        StaticQuantization(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_the_stage_gives_the_deployed_network():
+    network, (test, _) = trained(), pictures(test=True)
+    with torch.no_grad():
+        found = StaticQuantization(n_batches=2)(network, training_batches())(test[:8])
+        prepared = quantize_static(network, training_batches(), n_batches=2)
+        assert torch.equal(found, deploy(prepared)(test[:8]))

@@ -1,0 +1,106 @@
+"""A traced network computes what it did, and its containers are still heard."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_nets import build, pictures
+from torch import nn
+
+from potstill.errors import ConfigError
+from potstill.quantization.layers import Passage
+from potstill.quantization.trace import trace_layers
+from potstill.stages import find_pooled, find_stages, trace
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(3.0))
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.conv(x) * self.scale
+
+
+class Outer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = Inner()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.relu(self.inner(x) + x)
+
+
+def test_a_container_reports_what_goes_in_and_what_comes_out():
+    torch.manual_seed(0)
+    network, x, heard = Outer(), torch.randn(2, 3, 4, 4), {}
+    conv, scale = network.inner.conv, network.inner.scale
+    traced = trace_layers(network)
+    inner = traced.get_submodule("inner")
+    assert isinstance(inner, Passage)
+    assert inner.conv is conv
+    assert inner.scale is scale
+    inner.register_forward_pre_hook(lambda _, args: heard.update(source=args[0]))
+    inner.register_forward_hook(lambda _, args, output: heard.update(output=output))
+    out = traced(x)
+    assert heard["source"] is x
+    torch.testing.assert_close(heard["output"], conv(x) * 3, rtol=0, atol=0)
+    torch.testing.assert_close(out, (conv(x) * 3 + x).relu(), rtol=0, atol=0)
+
+
+def test_names_of_parameters_and_modes_stay():
+    network = build("mobilenet_v3")
+    network.features[1].train()
+    keys = set(network.state_dict())
+    modes = {name: module.training for name, module in network.named_modules()}
+    traced = trace_layers(network)
+    assert set(traced.state_dict()) == keys
+    found = {name: module.training for name, module in traced.named_modules()}
+    assert all(modes[name] == mode for name, mode in found.items())
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "densenet", "vit", "convnext"])
+def test_the_same_stages_are_found(name):
+    network, x = build(name), pictures(2)
+    expected = trace(network, x)
+    events = trace(trace_layers(network), x)
+    assert find_stages(events) == find_stages(expected)
+    assert find_pooled(events) == find_pooled(expected)
+
+
+class TrainsOtherwise(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, self.training)
+
+
+class Conditional(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_a_layer_that_trains_otherwise_stays_whole():
+    network = trace_layers(nn.Sequential(TrainsOtherwise(), nn.Conv2d(3, 3, 1)))
+    x = torch.ones(2, 3, 4, 4)
+    assert network.eval()(x).equal(network.get_submodule("1")(x))
+    assert not network.train()(x).equal(network.get_submodule("1")(x))
+
+
+class DropsOutside(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return F.dropout(self.conv(x), 0.5, self.training)
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [(Conditional(), "Conditional.*control flow"), (DropsOutside(), "DropsOutside.*`training`")],
+)
+def test_what_cannot_be_traced_is_one_line(network, reason):
+    with pytest.raises(ConfigError, match=f"model={reason}.*Fix: ") as caught:
+        trace_layers(network)
+    assert "\n" not in str(caught.value)
+    assert network.training
