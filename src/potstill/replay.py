@@ -1,0 +1,99 @@
+"""The teacher's outputs of a run, kept and replayed: `teacher.store`."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from torch import nn
+
+from potstill import ranks
+from potstill.data.datamodule import ImageData
+from potstill.module import DistillationModule
+from potstill.tap import Tap
+from potstill.teacher.frozen import sha256_of
+from potstill.teacher.manifest import Manifest
+from potstill.teacher.opening import describe, open_store, unservable
+from potstill.teacher.stored import StoredTeacher
+from potstill.teacher.verify import verify
+
+TIMED = 16  # pictures, to say how long the teacher will take
+
+
+def open_replay(
+    cfg: DictConfig, data: ImageData, module: DistillationModule, console: Console
+) -> StoredTeacher | None:
+    """Return the store's teacher for a run, checked against the real one; None for none.
+
+    Args:
+        cfg: the run's config.
+        data: after its setup.
+        module: student, teacher and heads, prepared.
+        console: hears what the store holds and what is to come.
+
+    Raises:
+        ConfigError: if the mode asks for a store where there can be none.
+        DataError: if a store is another run's, damaged, or not what the teacher says.
+    """
+    assert module.teacher is not None
+    layers, settings = module.teacher_layers, cfg.teacher
+    obstacle = _obstacle(cfg, data, layers)
+    if obstacle and settings.store == "auto":
+        console.print(f"teacher   asked every step, nothing kept: {obstacle}", soft_wrap=True)
+    listen = Tap(module.teacher.network, layers if not obstacle else (), data.image_shape)
+    manifest = None if obstacle else _manifest(cfg, data, module.teacher.network, listen)
+    # What an attempt of this run has kept already is what it goes on with.
+    mode = "auto" if settings.store == "refresh" and cfg.resume else settings.store
+    with ranks.first_goes_ahead():
+        store = open_store(mode, settings.store_dir, manifest, obstacle)
+    if store is None:
+        return None
+    seconds = _seconds(listen, data)
+    epochs = cfg.trainer.max_epochs
+    console.print(f"teacher   {describe(store, seconds, epochs=epochs)}", soft_wrap=True)
+    verify(store, listen, data.view_images)
+    return StoredTeacher(store, data.view_index)
+
+
+def _obstacle(cfg: DictConfig, data: ImageData, layers: tuple[str, ...]) -> str:
+    """Return why a store cannot serve this run; empty where it can."""
+    if data.num_views is None:
+        return "no two epochs show the same view of a picture (data.view_cycle=K makes them)"
+    if missing := unservable(layers):
+        return f"a head listens to {', '.join(missing)}, and a store holds logits and pooled"
+    callbacks: Mapping[str, Any] = cfg.callbacks or {}
+    if any(node is not None and "EMATeacher" in node._target_ for node in callbacks.values()):
+        return "the teacher moves with the student"
+    return ""
+
+
+def _manifest(cfg: DictConfig, data: ImageData, teacher: nn.Module, listen: Tap) -> Manifest:
+    pooled = listen.probe().features.get("pooled")
+    return Manifest(
+        teacher=sha256_of(teacher),
+        dataset=data.fingerprint,
+        augmentation=data.viewing.identity,
+        image_size=data.image_size,
+        mean=tuple(data.mean),
+        std=tuple(data.std),
+        seed=None if data.view_cycle is None else data.seed,
+        num_samples=data.num_train,
+        num_views=data.num_views or 0,
+        num_classes=data.num_classes,
+        precision=cfg.teacher.precision,
+        top_k=cfg.teacher.top_k,
+        dim_pooled=0 if pooled is None else pooled.flatten(1).shape[1],
+        arithmetic=str(cfg.trainer.precision),
+    )
+
+
+@torch.no_grad()
+def _seconds(listen: Tap, data: ImageData) -> float:
+    """Return how long the teacher takes for a picture, on the CPU it is still on."""
+    sample_id = torch.arange(min(TIMED, data.num_train))
+    images = data.view_images(sample_id, torch.zeros_like(sample_id))
+    start = time.perf_counter()
+    listen(images, sample_id)
+    return (time.perf_counter() - start) / len(sample_id)

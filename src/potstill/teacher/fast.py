@@ -1,0 +1,92 @@
+"""A quicker copy of a teacher that answers the same within a tolerance."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from potstill.stages import in_eval_mode
+
+
+@dataclass(frozen=True)
+class FastTeacher:
+    """A copy for logits and pooled features; other layers may have been folded away.
+
+    Attributes:
+        network: frozen, in eval mode.
+        difference: the largest one on the measured batch, relative to the largest logit or to 1.
+        arithmetic: what was done, for a store's manifest.
+        refused: what was not done, and why.
+    """
+
+    network: nn.Module
+    difference: float
+    arithmetic: str
+    refused: tuple[str, ...] = ()
+
+
+class InPrecision(nn.Module):
+    """Run a network in half precision; float32 in, float32 logits (N, K) out."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network.to(dtype), dtype
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits."""
+        return self.network(image.to(self.dtype)).float()
+
+
+@torch.no_grad()
+def quicken(
+    network: nn.Module, image: Tensor, dtype: torch.dtype | None = None, tolerance: float = 1e-3
+) -> FastTeacher:
+    """Fold batch-norm into convolutions, lay weights out channels last, lower the precision.
+
+    A step that fails on this network, or moves its logits too far, is left out.
+
+    Args:
+        network: the teacher; it stays as it is.
+        image: (N, C, H, W), on the network's device, to measure with: real pictures.
+        dtype: `torch.bfloat16` or `torch.float16`; `None` for float32.
+        tolerance: largest difference allowed, relative to the largest logit or to 1.
+    """
+    with in_eval_mode(network):
+        expected = network(image).float()
+    fast, done, refused = _frozen(copy.deepcopy(network)), ["float32"], []
+    difference = 0.0
+    for name, change in _changes(dtype).items():
+        try:
+            candidate = _frozen(change(copy.deepcopy(fast)))
+            found = _distance(candidate(image).float(), expected)
+        except Exception as error:  # tracing runs the network's own code: it may raise anything
+            refused.append(f"{name}: {type(error).__name__}: {error}".splitlines()[0])
+            continue
+        if not found <= tolerance:
+            refused.append(f"{name}: off by {found:.2g} > {tolerance:.2g}")
+            continue
+        fast, difference = candidate, found
+        done.append(name)
+    return FastTeacher(fast, difference, ", ".join(done), tuple(refused))
+
+
+def _changes(dtype: torch.dtype | None) -> dict[str, Callable[[nn.Module], nn.Module]]:
+    changes: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "batch-norm folded": fuse,
+        "channels last": lambda network: network.to(memory_format=torch.channels_last),
+    }
+    if dtype is not None:
+        name = str(dtype).removeprefix("torch.")
+        changes[name] = lambda network: InPrecision(network, dtype)
+    return changes
+
+
+def _frozen(network: nn.Module) -> nn.Module:
+    return network.eval().requires_grad_(False)
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1.0))

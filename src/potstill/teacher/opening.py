@@ -1,0 +1,106 @@
+"""`teacher.store=auto|off|read|refresh`: which store a run uses, and what it will cost."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from potstill.errors import ConfigError, DataError, StorageError
+from potstill.teacher.manifest import Manifest, read_fields
+from potstill.teacher.segments import remove_leftovers
+from potstill.teacher.store import TeacherStore
+
+MODES = ("auto", "off", "read", "refresh")
+SERVED = frozenset({"pooled"})
+
+
+def unservable(layers: Iterable[str]) -> list[str]:
+    """Return the teacher layers that no store holds: all but `pooled`."""
+    return sorted(set(layers) - SERVED)
+
+
+def open_store(
+    mode: str, store_dir: str | Path, manifest: Manifest | None, obstacle: str = ""
+) -> TeacherStore | None:
+    """Return the store that fits this run, or `None` where there is none to use.
+
+    Args:
+        mode: "auto" reads the store that fits, or begins a new one beside the others; "read"
+            never writes; "refresh" begins again; "off" is no store.
+        store_dir: where stores are.
+        manifest: what the run's outputs depend on; `None` where `obstacle` says why there can
+            be no store.
+        obstacle: why not, such as "head at wants layer1"; empty where nothing is in the way.
+
+    Raises:
+        ConfigError: if the mode is unknown, or wants a store that cannot be.
+        DataError: with "read", if no store fits, naming the fields; if a file is damaged.
+        StorageError: if a new store cannot be written.
+    """
+    if mode not in MODES:
+        raise ConfigError(f"teacher.store={mode}: unknown. Fix: one of {', '.join(MODES)}")
+    if mode in ("read", "refresh") and manifest is None:
+        raise ConfigError(f"teacher.store={mode}: {obstacle}. Fix: teacher.store=off")
+    if mode == "off" or manifest is None:
+        return None
+    folder = Path(store_dir) / manifest.folder_name
+    if mode == "read":
+        return TeacherStore(_existing(folder, manifest), manifest, writable=False)
+    if not (folder / "manifest.json").is_file():
+        manifest.write(folder)
+    if not (writable := _is_writable(folder)) and mode == "refresh":
+        raise StorageError(
+            f"teacher.store=refresh: {folder} cannot be written. Fix: another teacher.store_dir"
+        )
+    if writable:
+        remove_leftovers(folder)
+    if mode == "refresh":
+        for path in folder.glob("*.safetensors"):
+            path.unlink(missing_ok=True)
+    return TeacherStore(folder, manifest, writable)
+
+
+def _existing(folder: Path, manifest: Manifest) -> Path:
+    if (folder / "manifest.json").is_file():
+        return folder
+    if (nearest := manifest.nearest(folder.parent)) is None:
+        raise DataError(
+            f"teacher.store=read: {folder.parent} holds no teacher outputs. "
+            "Fix: teacher.store=auto, or another teacher.store_dir"
+        )
+    raise DataError(
+        f"teacher.store=read: none in {folder.parent} fits; {nearest.name} differs in "
+        f"{'; '.join(manifest.differences(read_fields(nearest)))}. Fix: teacher.store=auto "
+        "builds new ones, or go back to those settings"
+    )
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        # os.access says yes to root on file systems that then refuse.
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def describe(store: TeacherStore, seconds_per_image: float | None = None, **run: Any) -> str:
+    """Return one line on what the store holds and what is to come.
+
+    Args:
+        store: as opened.
+        seconds_per_image: of a teacher's forward pass, for an estimate of the time.
+        run: `epochs` and `views` (per picture and epoch) of the run about to start, if known.
+    """
+    manifest, held = store.manifest, len(store)
+    full = manifest.num_rows * store.encoding.row_bytes
+    line = (
+        f"{held:,} of {manifest.num_rows:,} teacher outputs kept in {store.folder} "
+        f"({held * store.encoding.row_bytes / 1e6:,.1f} MB; {full / 1e6:,.1f} MB when full)"
+    )
+    draws = min(run.get("epochs", manifest.num_views) * run.get("views", 1), manifest.num_views)
+    missing = min(draws * manifest.num_samples, manifest.num_rows - held)
+    line += f"; at most {missing:,} teacher passes to come"
+    if seconds_per_image is not None:
+        line += f", {missing * seconds_per_image:,.0f} s"
+    return line if store.writable else f"{line}; read only"

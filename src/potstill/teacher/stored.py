@@ -1,0 +1,121 @@
+"""The teacher as training meets it: from the store where it can, from the network where not."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.errors import ConfigError
+from potstill.signal import Signal
+from potstill.teacher.encoding import Columns, Outputs
+from potstill.teacher.store import TeacherStore
+
+Listen = Callable[[Tensor, Tensor | None], Signal]
+ViewIndex = Callable[[Tensor, int, int], Tensor]
+EPOCH_BYTES = 2**30
+
+
+class StoredTeacher:
+    """Answer like a `Tap` on the teacher, and run it only for rows that nobody has asked yet.
+
+    Args:
+        store: where outputs are kept.
+        view_index: (sample_id (N,), epoch, view) -> which of the picture's finitely many views
+            that is, (N,) int64 in [0, num_views).
+
+    Attributes:
+        forwards: pictures that went through the teacher since this was made.
+        replayed: pictures that did not have to.
+    """
+
+    def __init__(self, store: TeacherStore, view_index: ViewIndex) -> None:
+        self.store, self.view_index = store, view_index
+        self.forwards = self.replayed = 0
+        self._epoch: dict[tuple[int, int], Columns] = {}
+
+    def __call__(self, listen: Listen, image: Any, sample_id: Tensor | None, epoch: int) -> Signal:
+        """Return the teacher's signal of a batch, float32, on the pictures' device.
+
+        Args:
+            listen: (image, sample_id) -> Signal, the `Tap` on the teacher's network.
+            image: (N, C, H, W), or a tuple of such for several views.
+            sample_id: (N,) int64.
+            epoch: decides, with the place in the tuple, which view the pictures show.
+
+        Raises:
+            ConfigError: if the batch says no sample ids.
+        """
+        if sample_id is None:
+            raise ConfigError(
+                "teacher.store: the batches say no sample ids, by which outputs are kept. "
+                "Fix: teacher.store=off"
+            )
+        views = (image,) if isinstance(image, Tensor) else image
+        first, *others = (
+            self._signal(self._view(listen, view, sample_id, epoch, number), view, sample_id)
+            for number, view in enumerate(views)
+        )
+        return Signal(first.logits, first.features, sample_id, tuple(others))
+
+    @torch.no_grad()
+    def _view(
+        self, listen: Listen, image: Tensor, sample_id: Tensor, epoch: int, number: int
+    ) -> Outputs:
+        if (ready := self._epoch.get((epoch, number))) is not None:
+            self.replayed += len(image)
+            chosen = {name: part.index_select(0, sample_id) for name, part in ready.items()}
+            return self.store.encoding.decode(chosen)
+        view = self.view_index(sample_id, epoch, number)
+        outputs, present = self.store.get(sample_id, view)
+        missing = (~present).nonzero().squeeze(1).to(image.device)
+        self.forwards += len(missing)
+        self.replayed += len(image) - len(missing)
+        if len(missing) == len(image):
+            return self._ask(listen, image, sample_id, view)
+        if len(missing):
+            asked = (part.index_select(0, missing) for part in (image, sample_id, view))
+            for old, new in zip(outputs, self._ask(listen, *asked), strict=True):
+                if old is not None and new is not None:
+                    old[~present] = new
+        return outputs
+
+    def _ask(self, listen: Listen, image: Tensor, sample_id: Tensor, view: Tensor) -> Outputs:
+        signal = listen(image, sample_id)
+        return self.store.put(
+            sample_id, view, Outputs(signal.logits, signal.features.get("pooled"))
+        )
+
+    def _signal(self, outputs: Outputs, image: Tensor, sample_id: Tensor) -> Signal:
+        logits, pooled = outputs.logits.to(image.device), outputs.pooled
+        features = {} if pooled is None else {"pooled": pooled.to(image.device)}
+        return Signal(logits, features, sample_id)
+
+    def start_epoch(
+        self, sample_id: Tensor, epoch: int, views: Iterable[int], device: torch.device
+    ) -> bool:
+        """Lay an epoch's outputs out on the device by sample id, if all of them are there.
+
+        A step then costs one lookup on the device, with no copy and no waiting for it.
+
+        Args:
+            sample_id: (M,) int64, every picture this process will see in the epoch.
+            epoch: its number.
+            views: the places in a batch's tuple: 0 alone, or 0 and 1.
+            device: where training runs.
+
+        Returns:
+            Whether every view was laid out.
+        """
+        self._epoch.clear()
+        rows = {n: self.store.rows(sample_id, self.view_index(sample_id, epoch, n)) for n in views}
+        samples = self.store.manifest.num_samples
+        size = samples * self.store.encoding.row_bytes * len(rows)
+        if size > EPOCH_BYTES or not all(bool(self.store.has(r).all()) for r in rows.values()):
+            return False
+        for number, wanted in rows.items():
+            table, ids = self.store.encoding.empty(samples), sample_id.cpu()
+            for name, part in self.store.columns(wanted).items():
+                table[name][ids] = part
+            self._epoch[epoch, number] = {name: part.to(device) for name, part in table.items()}
+        return True

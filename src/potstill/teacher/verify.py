@@ -1,0 +1,54 @@
+"""Whether stored outputs are still what the teacher says, asked of a few rows."""
+
+import secrets
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from potstill.errors import DataError
+from potstill.signal import Signal
+from potstill.teacher.encoding import Outputs
+from potstill.teacher.store import TeacherStore
+
+ROWS = 16
+
+
+@torch.no_grad()
+def verify(
+    store: TeacherStore,
+    listen: Callable[[Tensor, Tensor | None], Signal],
+    view_images: Callable[[Tensor, Tensor], Tensor],
+    count: int = ROWS,
+    seed: int | None = None,
+) -> float:
+    """Ask the teacher again for random stored rows; return the largest relative difference.
+
+    Args:
+        store: what to check; an empty one passes.
+        listen: (image, sample_id) -> Signal, the `Tap` on the teacher's network.
+        view_images: (sample_id (N,), view (N,)) -> normalised pictures (N, 3, H, W).
+        count: how many rows.
+        seed: which rows; `None` for others every time, so that no fault stays hidden for long.
+
+    Raises:
+        DataError: if a row is off by more than the manifest's tolerance.
+    """
+    stored = store.stored_rows()
+    if not len(stored):
+        return 0.0
+    generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
+    rows = stored[torch.randperm(len(stored), generator=generator)[:count]]
+    samples = store.manifest.num_samples
+    sample_id, view = rows % samples, rows // samples
+    signal = listen(view_images(sample_id, view), sample_id)
+    online = Outputs(signal.logits, signal.features.get("pooled")).cpu()
+    difference = store.encoding.difference(store.columns(rows), online)  # (count,)
+    worst = int(difference.nan_to_num(nan=torch.inf).argmax())
+    if not float(difference[worst]) <= store.manifest.tolerance:
+        raise DataError(
+            f"teacher.store: {store.folder} is not what the teacher says: max |difference| "
+            f"{float(difference[worst]):.2g} > {store.manifest.tolerance:.2g} (relative; sample "
+            f"{int(sample_id[worst])}, view {int(view[worst])}). Fix: teacher.store=refresh"
+        )
+    return float(difference[worst])

@@ -1,0 +1,22 @@
+"""The growing buffer against a plain list."""
+
+import torch
+
+from potstill.teacher import pending
+from potstill.teacher.encoding import Encoding
+from potstill.teacher.pending import Pending
+
+
+def test_like_a_list(monkeypatch):
+    monkeypatch.setattr(pending, "SMALLEST", 2)
+    buffer, rows, values = Pending(Encoding(2).empty(0)), [], []
+    for count in (1, 0, 3, 7, 2):
+        new = torch.arange(count) + 10 * len(rows)
+        logits = torch.stack([new, -new], 1).half()
+        places = buffer.add(new, {"logits": logits})
+        assert places.tolist() == list(range(len(rows), len(rows) + count))
+        rows += new.tolist()
+        values += logits.tolist()
+        found_rows, found = buffer.take()
+        assert (found_rows.tolist(), found["logits"].tolist()) == (rows, values)
+        assert buffer.count == len(rows)
