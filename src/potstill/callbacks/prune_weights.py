@@ -1,0 +1,179 @@
+"""Prune single weights while training: on a cubic ramp (arXiv:1710.01878), or at one step."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from potstill.callbacks.change import Change
+from potstill.errors import ConfigError
+from potstill.lr import count_steps
+from potstill.module import DistillationModule
+from potstill.pruning.choose import check_sparsity, choose_masks
+from potstill.pruning.masks import (
+    add_masks,
+    apply_masks,
+    mask_gradients,
+    masked,
+    remove_masks,
+    set_masks,
+)
+from potstill.pruning.ramp import Ramp
+from potstill.pruning.scores import Criterion, Magnitude, Taylor
+from potstill.pruning.sparsity import compressed_bytes
+
+log = logging.getLogger("potstill")
+
+
+class PruneWeights(Change):
+    """Bring the student's sparsity to `sparsity`, and keep every pruned weight at exactly zero.
+
+    The masks are buffers of the student from before step 0; which weights fall is decided
+    before an optimizer step, from weights and averaged gradients, so all processes agree.
+    A network gets no smaller and no faster by it: its file compresses better, that is all.
+
+    Args:
+        sparsity: share of zeros in the end, between 0 and 1.
+        criterion: what a weight is worth, of `potstill.pruning.scores`; None for magnitude.
+        scope: `layer`, the same share of every layer, or `global`, the lowest of all.
+        start, end: of the ramp, shares of the fit's steps; equal for one shot.
+        every: steps between two prunings on the ramp.
+        initial: sparsity at `start`.
+        layers, untouchable: names; see `add_masks`.
+
+    Raises:
+        ConfigError: if a setting is impossible or can have no effect.
+    """
+
+    def __init__(
+        self,
+        sparsity: float,
+        criterion: Criterion | None = None,
+        scope: str = "layer",
+        start: float = 0.0,
+        end: float = 0.5,
+        every: int = 100,
+        initial: float = 0.0,
+        layers: Sequence[str] = (),
+        untouchable: Sequence[str] = (),
+    ) -> None:
+        if not 0 < sparsity < 1:
+            raise ConfigError(f"sparsity={sparsity}: must be between 0 and 1. Fix: sparsity=0.5")
+        if not 0 <= start <= end < 1:
+            raise ConfigError(
+                f"start={start}, end={end}: must be shares of the fit, in order, below 1. "
+                "Fix: start=0.0, end=0.5"
+            )
+        if every < 1:
+            raise ConfigError(f"every={every}: must be at least 1. Fix: every=100")
+        if not 0 <= initial < sparsity or (initial and start == end):
+            raise ConfigError(
+                f"initial={initial}: must be on a ramp, under sparsity={sparsity}. Fix: initial=0.0"
+            )
+        self.sparsity, self.criterion, self.scope = sparsity, criterion or Magnitude(), scope
+        self.start, self.end, self.every, self.initial = start, end, every, initial
+        self.layers, self.untouchable = layers, untouchable
+        self.ramp: Ramp | None = None
+
+    # -- what a subclass may do otherwise ----------------------------------------------------
+
+    def check(self, network: nn.Module) -> None:
+        """Raise if the masked network cannot be pruned so."""
+        check_sparsity(network, self.sparsity, self.criterion, self.scope)
+
+    def choose(self, network: nn.Module, sparsity: float) -> dict[str, Tensor]:
+        """Return the masks by weight that give `sparsity`."""
+        return choose_masks(network, sparsity, self.criterion, self.scope)
+
+    # -- structure ---------------------------------------------------------------------------
+
+    def rehearse(self, network: nn.Module, image_shape: Sequence[int]) -> nn.Module:
+        """Return the network as it is, its shape will not change; raise what can be foreseen."""
+        add_masks(network, self.layers, self.untouchable)
+        self.check(network)
+        return self.finish(network)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Add the masks, before a checkpoint is restored into them."""
+        assert isinstance(pl_module, DistillationModule)
+        if stage == "fit":
+            add_masks(pl_module.student, self.layers, self.untouchable)
+            self.check(pl_module.student)
+
+    def finish(self, network: nn.Module) -> nn.Module:
+        """Return the network without masks, the zeros in its weights."""
+        return remove_masks(network)
+
+    # -- time --------------------------------------------------------------------------------
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lay the ramp over the steps of this fit."""
+        total = count_steps(trainer)
+        start, end = int(self.start * total), int(self.end * total)
+        self.ramp = Ramp(start, end, self.every, self.sparsity, self.initial)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Mask after every optimizer step, before any other callback can see the weights."""
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(lambda *_: apply_masks(pl_module.student))
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Prune if it is time; mask the gradients before they are clipped."""
+        assert isinstance(pl_module, DistillationModule)
+        assert self.ramp is not None
+        student, step = pl_module.student, trainer.global_step
+        if isinstance(self.criterion, Taylor) and step <= self.ramp.end:
+            self.criterion.add(student)
+        if self.ramp.is_due(step):
+            self._prune(trainer, student, self.ramp.at(step))
+        mask_gradients(student)
+
+    def _prune(self, trainer: pl.Trainer, student: nn.Module, sparsity: float) -> None:
+        if sparsity > 0:
+            set_masks(student, self.choose(student, sparsity))
+        for logger in trainer.loggers:
+            logger.log_metrics({"sparsity": _masked_share(student)}, step=trainer.global_step)
+        if isinstance(self.criterion, Taylor):
+            self.criterion.sums.clear()  # the next scores are those of the network as it is now
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say what was reached, and what it is good for."""
+        assert isinstance(pl_module, DistillationModule)
+        assert self.ramp is not None
+        if not trainer.is_global_zero:
+            return
+        if trainer.global_step <= self.ramp.end:
+            log.warning(
+                "the fit ended at step %d, before the ramp did at step %d",
+                trainer.global_step,
+                self.ramp.end,
+            )
+        log.info(
+            "%.2f %% of the weights under masks are zero: %d bytes gzipped; neither smaller "
+            "unpacked nor faster, but for a runtime made for sparse weights",
+            100 * _masked_share(pl_module.student),
+            compressed_bytes(pl_module.student),
+        )
+
+    # -- resume ------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the scores that are being summed; the masks are in the student's own state."""
+        sums = self.criterion.sums if isinstance(self.criterion, Taylor) else {}
+        return {"sums": {path: value.cpu() for path, value in sums.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on summing."""
+        if isinstance(self.criterion, Taylor):
+            self.criterion.sums = dict(state_dict["sums"])
+
+
+def _masked_share(network: nn.Module) -> float:
+    places = masked(network)
+    zeros = sum(int((~place.mask).sum()) for place in places)
+    return zeros / sum(place.mask.numel() for place in places)

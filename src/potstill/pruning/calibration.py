@@ -1,0 +1,85 @@
+"""Run a network over pictures to judge its channels, and leave it as it was."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from potstill.errors import ConfigError
+from potstill.stages import in_eval_mode
+
+Batches = Iterable[tuple[Tensor, ...]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluate `model` for a while, with gradients; then restore modes, gradients and buffers."""
+    parameters = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with in_eval_mode(model), torch.enable_grad():
+            for parameter, _, _ in parameters:
+                parameter.grad = None
+                parameter.requires_grad_()
+            yield
+    finally:
+        for parameter, grad, wanted in parameters:
+            parameter.grad = grad
+            parameter.requires_grad_(wanted)
+        for buffer, value in buffers:
+            buffer.data.copy_(value)
+
+
+def mean_inputs(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
+    """Return the mean size of each input channel of each convolution and linear layer, (C,).
+
+    Absolute values, averaged over all pictures of all batches and all places, by layer.
+    """
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+
+    def listen(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+            channels_last = args[0].movedim(1 if isinstance(layer, _ConvNd) else -1, -1)
+            rows = channels_last.detach().flatten(0, -2).abs()  # (n, C)
+            sums[path] = sums.get(path, torch.zeros(())) + rows.double().sum(0).cpu()
+            counts[path] = counts.get(path, 0) + len(rows)
+
+        return module.register_forward_pre_hook(note)
+
+    layers = [(p, m) for p, m in model.named_modules() if isinstance(m, (_ConvNd, nn.Linear))]
+    handles = [listen(path, module) for path, module in layers]
+    try:
+        with undisturbed(model), torch.no_grad():
+            for image, _ in placed(model, batches):
+                model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {path: total / counts[path] for path, total in sums.items()}
+
+
+def gradients(
+    model: nn.Module, batches: Batches, loss: Loss, each: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the gradient of every parameter by name, once a batch or, with `each`, a picture."""
+    with undisturbed(model):
+        names, values = zip(*model.named_parameters(), strict=True)
+        for image, target in placed(model, batches):
+            size = 1 if each else len(image)
+            for part, label in zip(image.split(size), target.split(size), strict=True):
+                found = torch.autograd.grad(loss(model(part), label), values, allow_unused=True)
+                yield {n: g.detach() for n, g in zip(names, found, strict=True) if g is not None}
+
+
+def placed(model: nn.Module, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (image, target) where the network is; ConfigError if there is no batch."""
+    like, empty = next(model.parameters()), True
+    for image, target, *_ in batches:
+        empty = False
+        yield image.to(like.device, like.dtype), target.to(like.device)
+    if empty:
+        raise ConfigError("batches: none to judge channels by. Fix: give a calibration set")

@@ -1,0 +1,25 @@
+"""Network slimming, the scale of batch norm (Liu et al. 2017, arXiv:1708.06519)."""
+
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from potstill.pruning.criteria.contract import Criterion, over_members
+from potstill.pruning.groups import ChannelGroup, Member
+
+
+class BatchNormScale(Criterion):
+    """Mean |gamma| of a channel's batch norms, compared between layers as it is.
+
+    Layers without batch norm are left alone. Train first, best with an L1 penalty on gamma: an
+    untrained network has all gamma equal, which is refused.
+    """
+
+    def __call__(self, group: ChannelGroup) -> Tensor | None:
+        """Return one score a channel; None where no batch norm follows."""
+        return over_members(group, _scale)
+
+
+def _scale(member: Member) -> Tensor | None:
+    if not isinstance(member.part, _BatchNorm) or member.part.weight is None:
+        return None
+    return member.part.weight.abs()

@@ -1,0 +1,27 @@
+"""Layer-adaptive magnitude, LAMP (Lee et al. 2021, arXiv:2010.07611)."""
+
+import torch
+from torch import Tensor
+
+from potstill.pruning.criteria.contract import Criterion, over_members
+from potstill.pruning.criteria.per_channel import weight_scores
+from potstill.pruning.groups import ChannelGroup
+
+
+class LAMP(Criterion):
+    """w^2 of a channel over the sum of w^2 of all channels at least as large (equation 1).
+
+    Made for `scope: global`; with `scope: uniform` it orders channels as L2Magnitude does.
+    """
+
+    def __call__(self, group: ChannelGroup) -> Tensor | None:
+        """Return one score a channel."""
+        squares = over_members(group, lambda m: weight_scores(m, lambda w: w.square()))
+        return None if squares is None else lamp(squares)
+
+
+def lamp(squares: Tensor) -> Tensor:
+    """Return squares (C,), each over the sum of itself and all that are larger."""
+    ascending, order = squares.sort(stable=True)
+    rest = ascending.flip(0).cumsum(0).flip(0)
+    return torch.empty_like(squares).index_copy_(0, order, ascending / rest.clamp(min=1e-30))

@@ -1,0 +1,55 @@
+"""First-order Taylor expansion of the loss (Molchanov et al. 2019, arXiv:1906.10771)."""
+
+from torch import Tensor, nn
+
+from potstill.pruning.calibration import Batches, Loss, gradients
+from potstill.pruning.criteria.contract import Criterion, over_members
+from potstill.pruning.criteria.per_channel import channel_sums
+from potstill.pruning.groups import ChannelGroup
+from potstill.pruning.slicing import CUTTABLE
+
+
+class Taylor(Criterion):
+    """(sum g w)^2 over a channel's weights in a layer, averaged over batches (equation 8).
+
+    Coupled layers add up; layers compare as they are, in squared loss.
+    """
+
+    needs = "gradients"
+
+    def __init__(self) -> None:
+        self.squares: dict[tuple[str, str], Tensor] = {}
+
+    def observe(self, model: nn.Module, batches: Batches, loss: Loss | None) -> None:
+        """Average the squares over all batches."""
+        assert loss is not None
+        self.squares, count = {}, 0
+        for found in gradients(model, batches, loss):
+            products = {n: p.detach() * found[n] for n, p in _parameters(model) if n in found}
+            for place, change in _changes(model, products):
+                square = change.double().cpu().square()
+                self.squares[place] = self.squares.get(place, 0) + square
+            count += 1
+        self.squares = {place: total / count for place, total in self.squares.items()}
+
+    def __call__(self, group: ChannelGroup) -> Tensor | None:
+        """Return one score a channel."""
+        return over_members(group, lambda m: self.squares.get((m.path, m.side)), reduce="sum")
+
+
+def _parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return list(model.named_parameters())
+
+
+def _changes(model: nn.Module, products: dict[str, Tensor]) -> list[tuple[tuple[str, str], Tensor]]:
+    """Return ((layer, side), sum of g w a channel) of every layer."""
+    changes = []
+    for path, module in model.named_modules():
+        weight = products.get(f"{path}.weight")
+        if not isinstance(module, CUTTABLE) or weight is None:
+            continue
+        out = channel_sums(weight, module, "out")
+        changes.append(((path, "out"), out + products.get(f"{path}.bias", 0)))
+        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
+            changes.append(((path, "in"), channel_sums(weight, module, "in")))
+    return changes

@@ -1,0 +1,110 @@
+"""Find the plan that meets a target, trying ratios on a copy without values."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from potstill.errors import ConfigError
+from potstill.pruning import costs
+from potstill.pruning.plan import ChannelPlan, apply_plan
+from potstill.pruning.pruned import Cost, Pruned
+from potstill.pruning.selection import Scored, channel_counts, make_plan, width_in
+from potstill.pruning.targets import SHARES, Search, Target
+
+TRIES = 24
+LATENCY_TRIES = 8  # each is measured, and the noise hides finer steps
+
+
+@dataclass
+class PlanSearch:
+    """Plans for one network and its scored groups.
+
+    Args:
+        net: the network as it is, a `twin`.
+        image_shape: (C, H, W).
+        scored: its prunable groups.
+        scope: "uniform" or "global".
+        latency: milliseconds of a network.
+        before: the previous step; shares count from its dense network.
+    """
+
+    net: nn.Module
+    image_shape: Sequence[int]
+    scored: Sequence[Scored]
+    scope: str
+    latency: Callable[[nn.Module], float] | None = None
+    before: Pruned | None = None
+    seen: dict[tuple[object, ...], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shapes = costs.shape_of(self.net)
+        self.macs = costs.MacCount(self.net, self.image_shape)
+        self.dense = self.before.dense if self.before else self._count(ChannelPlan())
+
+    def plan(self, target: Target) -> ChannelPlan:
+        """Return the plan that meets `target`, in the channels of the network as it is."""
+        if target.name == "ratio":
+            self._check_ratio(target)
+            return self.plan_at(target.value)
+        whole = self.dense[target.name] if target.name in SHARES else 1
+        tries = LATENCY_TRIES if target.name == "latency_ms" else TRIES
+        search = Search(lambda ratio: self.cost(target.name, ratio) / whole, tries)
+        if self.before and search.cost(0.0) <= target.value:
+            return ChannelPlan()  # rounding took the step before this far
+        return self.plan_at(search.ratio(target))
+
+    def plan_at(self, ratio: float) -> ChannelPlan:
+        """Return the plan that removes `ratio` of the dense network's channels."""
+        return make_plan(self.scored, channel_counts(self.scored, self.scope, ratio))
+
+    def cost(self, name: str, ratio: float) -> float:
+        """Return one cost at `ratio`; networks of the same widths are measured once."""
+        plan = self.plan_at(ratio)
+        key = (name, *self._widths(plan))
+        if key not in self.seen:
+            self.seen[key] = self._measure(name, plan)
+        return self.seen[key]
+
+    def report(self, plan: ChannelPlan, target: Target) -> Pruned:
+        """Return what `plan` comes to, joined with the step before."""
+        reached = self._count(plan)
+        reached["ratio"] = 1 - reached["channels"] / self.dense["channels"]
+        if target.name == "latency_ms":
+            # The very measurement that met the target: another would differ.
+            reached["latency_ms"] = self.seen[("latency_ms", *self._widths(plan))]
+        whole = self.before.plan.then(plan) if self.before else plan
+        widths = {one.group.name: [one.dense, width_in(one.group, plan)] for one in self.scored}
+        return Pruned(whole, self.dense, reached, widths, str(target))
+
+    def _measure(self, name: str, plan: ChannelPlan) -> float:
+        if name == "latency_ms":
+            assert self.latency is not None
+            return self.latency(apply_plan(copy.deepcopy(self.net), plan))
+        net = apply_plan(copy.deepcopy(self.shapes), plan)
+        if name == "macs":
+            return self.macs(net)
+        return costs.parameters(net) if name == "parameters" else costs.size_mb(net)
+
+    def _count(self, plan: ChannelPlan) -> Cost:
+        net = apply_plan(copy.deepcopy(self.shapes), plan)
+        return {
+            "channels": sum(self._widths(plan)),
+            "macs": self.macs(net),
+            "parameters": costs.parameters(net),
+            "size_mb": costs.size_mb(net),
+        }
+
+    def _widths(self, plan: ChannelPlan) -> list[int]:
+        return [width_in(one.group, plan) for one in self.scored]
+
+    def _check_ratio(self, target: Target) -> None:
+        least = max(self.scored, key=lambda one: one.share)
+        most = 1 - least.share
+        if target.value > most + 1e-9:
+            raise ConfigError(
+                f"{target}: {least.group.name} has {least.dense} channels, of which the floor "
+                f"keeps {least.share:.0%}. Fix: ratio={int(most * 1000) / 1000} or less, or a "
+                "lower floor"
+            )

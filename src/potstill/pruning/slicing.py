@@ -1,0 +1,136 @@
+"""Cut one layer down to some of its channels, weights and declared widths alike."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from potstill.errors import DataError
+
+CUTTABLE = (_ConvNd, nn.Linear, _BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.PReLU)
+PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
+
+
+@runtime_checkable
+class ChannelPad(Protocol):
+    """A module that puts `before` and `after` channels of zeros around its input's."""
+
+    before: int
+    after: int
+
+
+class Part(NamedTuple):
+    """A layer, or a parameter of its own, and the module and name that hold it."""
+
+    parent: nn.Module
+    name: str
+    part: Any
+
+
+def find_part(model: nn.Module, path: str) -> Part:
+    """Return the module or parameter at `path`; DataError where there is none."""
+    parent_path, _, name = path.rpartition(".")
+    try:
+        parent = model.get_submodule(parent_path)
+        return Part(parent, name, getattr(parent, name))
+    except AttributeError:
+        raise DataError(
+            f"plan: the network has no layer {path}. Fix: build the network the plan was made for"
+        ) from None
+
+
+def is_depthwise(module: object) -> bool:
+    """Return whether each channel of a convolution is filtered alone."""
+    return (
+        isinstance(module, _ConvNd)
+        and module.groups == module.in_channels == module.out_channels > 1
+    )
+
+
+def width_of(part: Any, side: str) -> int | None:
+    """Return the number of channels on `side`; None for a layer that cannot be cut."""
+    if isinstance(part, nn.Parameter):
+        return part.shape[int(side.removeprefix("dim"))]
+    if isinstance(part, nn.LayerNorm):
+        return part.normalized_shape[0] if len(part.normalized_shape) == 1 else None
+    name = _width_name(part, side)
+    return None if name is None else getattr(part, name)
+
+
+def check_fits(model: nn.Module, path: str, side: str, width: int) -> None:
+    """Raise DataError unless the layer at `path` has `width` channels on `side`."""
+    part = find_part(model, path).part
+    if isinstance(part, ChannelPad):  # it declares no width
+        return
+    found = width_of(part, side)
+    if found != width:
+        raise DataError(
+            f"plan: {path} has {found} channels ({side}) where the plan starts from {width}. "
+            "Fix: build the dense network the plan was made for"
+        )
+
+
+def slice_part(found: Part, side: str, of: int, kept: Sequence[int]) -> None:
+    """Cut a layer or parameter down to the channels `kept` of the `of` on one side."""
+    part = found.part
+    if isinstance(part, nn.Parameter):
+        setattr(found.parent, found.name, _taken(part, int(side.removeprefix("dim")), kept))
+    elif isinstance(part, _ConvNd):
+        _slice_convolution(part, side, kept)
+    elif isinstance(part, nn.Linear):
+        _slice_tensors(part, {"weight": 0, "bias": 0} if side == "out" else {"weight": 1}, kept)
+    elif isinstance(part, ChannelPad):
+        first, end = part.before, of - part.after
+        part.before = sum(channel < first for channel in kept)
+        part.after = sum(channel >= end for channel in kept)
+    else:
+        _slice_tensors(part, dict.fromkeys(PER_CHANNEL, 0), kept)
+    _declare(part, side, len(kept))
+
+
+def _slice_convolution(conv: _ConvNd, side: str, kept: Sequence[int]) -> None:
+    if side == "out":
+        _slice_tensors(conv, {"weight": 0, "bias": 0}, kept)
+        if is_depthwise(conv):
+            conv.in_channels = conv.groups = len(kept)
+    else:
+        # Every group reads its inputs by the same rows of the weight.
+        of_group = conv.in_channels // conv.groups
+        _slice_tensors(conv, {"weight": 1}, [channel for channel in kept if channel < of_group])
+
+
+def _slice_tensors(module: nn.Module, dims: dict[str, int], kept: Sequence[int]) -> None:
+    for name, dim in dims.items():
+        tensor = getattr(module, name, None)
+        if tensor is not None:
+            setattr(module, name, _taken(tensor, dim, kept))
+
+
+def _taken(tensor: Tensor, dim: int, kept: Sequence[int]) -> Tensor:
+    index = torch.tensor(kept, device=tensor.device)
+    cut = tensor.detach().index_select(dim, index)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(cut, requires_grad=tensor.requires_grad)
+    return cut
+
+
+def _declare(part: Any, side: str, width: int) -> None:
+    if isinstance(part, nn.LayerNorm):
+        part.normalized_shape = (width,)
+    elif (name := _width_name(part, side)) is not None:
+        setattr(part, name, width)
+
+
+def _width_name(part: Any, side: str) -> str | None:
+    if isinstance(part, _ConvNd):
+        return f"{side}_channels"
+    if isinstance(part, nn.Linear):
+        return f"{side}_features"
+    if isinstance(part, (_BatchNorm, nn.InstanceNorm2d)):
+        return "num_features"
+    if isinstance(part, nn.GroupNorm):
+        return "num_channels"
+    return "num_parameters" if isinstance(part, nn.PReLU) else None

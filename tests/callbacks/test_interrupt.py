@@ -1,0 +1,75 @@
+"""A signal ends the run after the step it came in, with a checkpoint."""
+
+import os
+import signal
+from functools import partial
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from potstill import checkpoint as files
+from potstill.callbacks.checkpoint import Checkpoint
+from potstill.callbacks.interrupt import Interrupt
+from potstill.data.fake import Fake
+from potstill.errors import ConfigError, Interrupted
+from potstill.module import DistillationModule
+
+
+def module(tiny):
+    return DistillationModule(
+        tiny(seed=0, dropout=0.5),
+        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        image_shape=(3, 16, 16),
+    )
+
+
+def fit(build, trained, callbacks, **settings):
+    data = Fake(num_classes=5, image_size=16, train_size=50, val_size=18, batch_size=8)
+    trainer = build(callbacks=callbacks, enable_checkpointing=True, **settings)
+    trainer.fit(trained, datamodule=data)
+
+
+def kept(folder):
+    return sorted(p.name for p in (folder / "checkpoints").glob("step-*.ckpt"))
+
+
+class Raise(pl.Callback):
+    """Send this process a signal inside a step."""
+
+    def __init__(self, number, batch):
+        self.number, self.batch = number, batch
+
+    def on_train_batch_start(self, trainer, pl_module, batch, index):
+        if index == self.batch:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tiny, trainer, tmp_path, number):
+    before = signal.getsignal(number)
+    callbacks = [Interrupt(), Raise(number, 1), Checkpoint()]
+    with pytest.raises(Interrupted, match="interrupted at step 2, saved") as caught:
+        fit(trainer, module(tiny), callbacks)
+    assert caught.value.exit_code == 128 + number
+    assert kept(tmp_path) == [files.name_of(2)]
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_between_the_batches_of_a_step_waits_for_its_end(tiny, trainer, tmp_path):
+    callbacks = [Interrupt(), Raise(signal.SIGTERM, 0), Checkpoint()]
+    with pytest.raises(Interrupted, match="at step 1"):
+        fit(trainer, module(tiny), callbacks, accumulate_grad_batches=3)
+    assert files.read(tmp_path / "checkpoints" / files.name_of(1))["epoch_sums"]["count"] == 3
+
+
+def test_a_second_signal_stops_at_once(tiny, trainer, tmp_path):
+    callbacks = [Interrupt(), Raise(signal.SIGTERM, 1), Raise(signal.SIGINT, 1), Checkpoint()]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(trainer, module(tiny), callbacks)
+    assert kept(tmp_path) == []
+
+
+def test_an_interrupt_needs_something_that_saves(tiny, trainer):
+    with pytest.raises(ConfigError, match=r"callbacks\.interrupt: nothing saves"):
+        fit(trainer, module(tiny), [Interrupt()])
