@@ -1,11 +1,14 @@
 """What the benchmarks count and write; how long things take is no test."""
 
 import importlib
+import json
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -109,3 +112,117 @@ def test_a_readme_without_markers_is_left_alone(heads, tmp_path, text):
 
 def test_every_head_has_a_method_and_a_source(heads):
     assert all(all(heads.described(line)) for _, line in heads.catalog())
+
+
+@pytest.fixture
+def turns(_found):
+    return importlib.import_module("turns")
+
+
+@pytest.fixture
+def races(_found):
+    return importlib.import_module("races")
+
+
+@pytest.fixture
+def throughput(_found):
+    return importlib.import_module("throughput")
+
+
+def test_one_loop_runs_at_a_time(turns):
+    seen = []
+
+    def loop(name, pause):
+        for step in range(12):
+            pause()
+            seen.append((name, step))
+
+    contestants = {n: turns.Contestant(partial(loop, n), steps=2) for n in "ab"}
+    times = turns.race(contestants, rounds=3, warm_up=1)
+    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+    # Four turns of two steps each, never cut in two by the other's.
+    assert sorted(seen) == [(name, step) for name in "ab" for step in range(8)]
+    halves = [seen[i : i + 2] for i in range(0, len(seen), 2)]
+    assert all(first[0] == second[0] for first, second in halves)
+    assert not any(contestant._thread.is_alive() for contestant in contestants.values())
+
+
+def test_a_turn_is_timed_by_the_cpu_it_takes(turns):
+    def loop(work, pause):
+        while True:
+            pause()
+            sum(range(work))
+
+    contestants = {
+        "long": turns.Contestant(partial(loop, 2_000_000)),
+        "idle": turns.Contestant(partial(loop, 0)),
+    }
+    times = turns.race(contestants, rounds=3)
+    assert min(times["long"]) > 10 * max(times["idle"])  # by hand it is a thousand times
+
+
+def test_what_a_loop_raises_is_raised(turns):
+    def fails(pause):
+        pause()
+        raise KeyError("here")
+
+    with pytest.raises(KeyError, match="here"):
+        turns.race({"fails": turns.Contestant(fails)}, rounds=2)
+    with pytest.raises(RuntimeError, match="ended before"):
+        turns.race({"short": turns.Contestant(lambda pause: pause())}, rounds=2)
+
+
+def test_ratios_and_differences_are_of_one_round(turns):
+    times = {"a": [1.0, 2.0, 4.0], "a again": [1.1, 2.0, 4.4], "b": [2.0, 3.0, 9.0]}
+    found = turns.ratio(times, "b", "a", 1.9)
+    assert found.value == 2.0  # of 2, 1.5 and 2.25
+    assert found.quartiles == tuple(statistics.quantiles([2, 1.5, 2.25])[::2])
+    assert found.control == pytest.approx(1.1)
+    found = turns.difference(times, "b", "a")
+    assert found.value == pytest.approx(1000)  # of 1, 1 and 5 s
+    assert found.control == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("value", "control", "goal", "neutral", "verdict"),
+    [
+        (0.70, 1.01, 0.80, 1.0, "pass"),
+        (0.90, 0.99, 0.80, 1.0, "over"),
+        (0.79, 1.01, 0.80, 1.0, "not resolved"),
+        (0.81, 0.99, 0.80, 1.0, "not resolved"),
+        (0.40, -0.01, 0.50, 0.0, "pass"),
+        (0.40, 0.06, 0.50, 0.0, "not resolved"),
+        (0.70, 1.01, None, 1.0, ""),
+    ],
+)
+def test_no_verdict_finer_than_the_noise(turns, value, control, goal, neutral, verdict):
+    assert turns.Found(value, (value, value), control, goal, neutral).verdict == verdict
+
+
+def test_goals_are_those_of_the_machine(races):
+    pair = races.PAIRS["resnet50_resnet18"]
+    assert pair.goals(True) == {"b/a": 0.26, "c/a": 0.18, "c/d": 1.03, "c/e": 1.03}
+    assert pair.goals(False) == {"b/a": 0.85, "c/d": 1.03, "c/e": 1.03}
+
+
+def test_losses_apart(races):
+    one, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.6])
+    assert races.apart(one, other) == pytest.approx(0.25)
+
+
+def test_throughput_by_stand_ins(throughput, tmp_path, capsys):
+    found = tmp_path / "found.json"
+    parts = ["overhead", "loaders", "resnet56_resnet20"]
+    throughput.main(["--quick", "--only", *parts, "--json", str(found)])
+    read = json.loads(found.read_text())
+    assert set(read["ratios"]) == {"resnet56_resnet20"}
+    ratios, raced = read["ratios"]["resnet56_resnet20"], read["all"]["resnet56_resnet20"]
+    assert set(ratios) == set(read["control"]["resnet56_resnet20"]) == {"b/a", "c/a", "c/d", "c/e"}
+    # The framework, with the teacher's stored outputs, trains as the loop by hand.
+    assert raced["facts"]["loss_difference_c_e"] < 1e-5
+    assert raced["facts"]["logit_difference_b_c"] < 1e-3
+    assert read["all"]["overhead"]["facts"]["loss_difference"] < 1e-6
+    assert read["overhead_ms"] == read["all"]["overhead"]["ratios"]["overhead_ms"]["value"]
+    out = capsys.readouterr().out
+    for line in ("| resnet56_resnet20 | c/e |", "| overhead | overhead_ms |", "| loaders |"):
+        assert line in out

@@ -25,8 +25,8 @@ def conf(tmp_path, monkeypatch):
     shutil.copytree(REAL / "hydra", tmp_path / "conf" / "hydra", dirs_exist_ok=True)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(rank, raising=False)
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "POTSTILL_LAUNCH"):
+        monkeypatch.delenv(name, raising=False)
     yield tmp_path / "conf"
     for logger in (logging.getLogger(), logging.getLogger("potstill.traceback")):
         for handler in [h for h in logger.handlers if type(h) in _OURS]:
@@ -135,7 +135,8 @@ def test_a_folder_that_holds_a_run_wants_resume(conf, monkeypatch, capsys):
     assert command(monkeypatch, conf, "hydra.run.dir=mine") == 2
     assert "hydra.run.dir=mine: holds a run already. Fix: resume=true" in capsys.readouterr().err
     assert command(monkeypatch, conf, "hydra.run.dir=mine", "resume=true") == 0
-    monkeypatch.setenv("LOCAL_RANK", "1")  # joins the run that rank 0 has begun
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")  # joins the run that rank 0 has begun
     assert command(monkeypatch, conf, "hydra.run.dir=mine") == 0
 
 

@@ -27,3 +27,19 @@ def test_names_of_what_is_not_finite():
     sums = EpochSums()
     row = sums.add({"loss": torch.tensor(math.inf), "task": torch.tensor(1.0)})
     assert sums.not_finite(row) == ["loss"]
+
+
+def test_saved_sums_go_on_as_if_never_stopped():
+    rows = [{"a": torch.tensor(0.1 * k), "b": torch.tensor(1.0 / (k + 3))} for k in range(7)]
+    whole, first, second = EpochSums(), EpochSums(), EpochSums()
+    for row in rows:
+        whole.add(row)
+    for row in rows[:4]:
+        first.add(row)
+    second.load_state_dict(first.state_dict())
+    for row in rows[4:]:
+        second.add(row)
+    assert second.means() == whole.means()
+    empty = EpochSums()
+    empty.load_state_dict(EpochSums().state_dict())
+    assert empty.means() == {}

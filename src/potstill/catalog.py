@@ -14,6 +14,7 @@ SENTENCES = {
     "model": "the networks: model@module.student=..., model@module.teacher=...",
     "optimizer": "how weights move: optimizer@module.optimizer=...",
     "scheduler": "how the learning rate moves: scheduler@module.scheduler=...",
+    "stage": "what follows distillation: +stage@stages.NAME=...",
     "trainer": "devices, epochs, precision",
 }
 

@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from potstill.chain import links
 from potstill.errors import ConfigError, PotstillError, nearest
 from potstill.ranges import check_value, shorten
 from potstill.schema import Config, TeacherSettings
@@ -40,6 +41,19 @@ def validate(cfg: DictConfig) -> None:
     _check_temperature(config["temperature"])
     _check_weights(config)
     _check_effect(cfg)
+    _check_stages(cfg)
+
+
+def _check_stages(cfg: DictConfig) -> None:
+    """Raise where a stage would train with settings that the run itself could not have."""
+    for link in links(cfg):
+        own = {"module": link.settings.module, "trainer": link.settings.trainer}
+        for key in (key for key, node in own.items() if node is not None):
+            config = OmegaConf.to_container(link.cfg[key], resolve=True)
+            for path, node in _nodes(config, key):
+                check_call(node, f"stages.{link.name}.{path}")
+            for path, value in _leaves(config, key):
+                check_value(path, value)
 
 
 def check_call(node: dict[str, Any], path: str) -> None:
@@ -158,6 +172,9 @@ def _check_effect(cfg: DictConfig) -> None:
     """Raise where a command gives a setting that nothing in its config reads."""
     heads = OmegaConf.to_yaml(cfg.module.heads) if cfg.module.get("heads") else ""
     unread = {"temperature": "${temperature}" not in heads, "alpha": not heads}
+    nodes = [node for node in (cfg.callbacks or {}).values() if node is not None]
+    if cfg.select == "ema" and not any(str(node._target_).endswith(".EMA") for node in nodes):
+        raise ConfigError("select=ema: nothing averages the student. Fix: callbacks=ema")
     for line in OmegaConf.select(cfg, "hydra.overrides.task") or []:
         if unread.get(line.partition("=")[0], False):
             raise ConfigError(f"{line}: no head in this run reads it. Fix: leave it out")

@@ -15,9 +15,11 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
+from potstill import launched
 from potstill.check import validate
 from potstill.compose import VERSION_BASE, Command, configs
 from potstill.errors import ConfigError, PotstillError
+from potstill.jobs import in_processes
 from potstill.storage import check_folder
 
 CONFIG_NAME = "train"
@@ -37,15 +39,14 @@ def main(config_dir: Path) -> int:
         command = _command(args, config_dir.resolve())
         if not _only_prints(args):
             check(command)
+            _join_others(command)
         codes: list[int] | None = [] if command.is_sweep else None
-        task = guarded(_run, codes)
+        task = guarded(in_processes(_run, command), codes)
         hydra.main(str(command.config_dir), CONFIG_NAME, version_base=VERSION_BASE)(task)()
     except PotstillError as error:
-        _print(error)
-        return error.exit_code
+        return _print(error, error.exit_code)
     except KeyboardInterrupt:
-        _print("interrupted")
-        return INTERRUPTED
+        return _print("interrupted", INTERRUPTED)
     return max(codes or [0])
 
 
@@ -58,7 +59,7 @@ def check(command: Command) -> None:
     """
     for number, cfg in enumerate(configs(command)):
         validate(cfg)
-        if number == 0 and _is_first_process():
+        if number == 0 and launched.rank() == 0 and not launched.is_started():
             check_folder(cfg, command.is_sweep)
 
 
@@ -78,8 +79,7 @@ def guarded(
         try:
             return run(cfg)
         except KeyboardInterrupt:
-            _print("interrupted")
-            raise SystemExit(INTERRUPTED) from None
+            raise SystemExit(_print("interrupted", INTERRUPTED)) from None
         except Exception as error:
             code = _report(error)
             if os.getpid() != owner:
@@ -90,6 +90,16 @@ def guarded(
             return None
 
     return task
+
+
+def _join_others(command: Command) -> None:
+    """Where this is one process of several, take its own place in the run's folder."""
+    extra = launched.overrides(command.overrides, command.is_sweep)
+    argv, given = sys.argv, command.overrides
+    # Beside the other overrides: argparse takes them from one place only.
+    place = len(argv) - argv[::-1].index(given[-1]) if given else len(argv)
+    argv[place:place] = extra
+    launched.end_with_parent()
 
 
 def _run(cfg: DictConfig) -> Any:
@@ -104,21 +114,23 @@ def _report(error: Exception) -> int:
     if log is not None:
         _tracebacks.error("%s", error, exc_info=error)
     if isinstance(error, PotstillError):
-        _print(error)
-        return error.exit_code
+        return _print(error, error.exit_code)
     full = _disk_full(error)
     if full is not None:
-        _print(f"{full.filename or 'disk'}: {full.strerror}. Fix: free space, or another folder")
-        return STORAGE
+        place = full.filename or "disk"
+        return _print(f"{place}: {full.strerror}. Fix: free space, or another folder", STORAGE)
     if log is None:
         traceback.print_exception(error)
     where = f"traceback in {log}" if log is not None else "traceback above"
-    _print(f"{type(error).__name__}: {error} ({where})")
-    return 1
+    return _print(f"{type(error).__name__}: {error} ({where})", 1)
 
 
-def _print(error: object) -> None:
-    print("error:", " ".join(str(error).split()), file=sys.stderr, flush=True)
+def _print(error: object, code: int) -> int:
+    """Print one line, or have the process that started this one print it; return the code."""
+    line = " ".join(str(error).split())
+    if not launched.leave_error(line, code):
+        print("error:", line, file=sys.stderr, flush=True)
+    return code
 
 
 def _log_file() -> str | None:
@@ -171,9 +183,3 @@ def _command(args: argparse.Namespace, config_dir: Path) -> Command:
 
 def _only_prints(args: argparse.Namespace) -> bool:
     return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-
-
-def _is_first_process() -> bool:
-    """Tell whether this process makes the run's folder, rather than joining a run in it."""
-    ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-    return all(os.environ.get(rank, "0") == "0" for rank in ranks)

@@ -32,6 +32,12 @@ class Command:
         """All config folders, the main one first."""
         return (self.config_dir, *self.more_dirs)
 
+    @property
+    def flags(self) -> list[str]:
+        """The flags of a command line that name the same configs."""
+        flags = ["--config-path", str(self.config_dir), "--config-name", self.config_name]
+        return [*flags, *(part for more in self.more_dirs for part in ("--config-dir", str(more)))]
+
 
 def configs(command: Command) -> Iterator[DictConfig]:
     """Yield the config of a run; of a sweep, one for each value of each swept key.

@@ -1,40 +1,56 @@
-"""Train one network and leave its folder: checkpoints, metrics, weights."""
+"""Train one network and leave its folder: checkpoints, metrics, and the artifact at its end."""
 
-import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save
 from torch import nn
 
+from potstill import ranks
+from potstill.artifact import Artifact, load_artifact, read_artifact, save_artifact
+from potstill.callbacks.change import Change
+from potstill.callbacks.checkpoint import Checkpoint
+from potstill.callbacks.ema import EMA
 from potstill.check import instantiate
+from potstill.checkpoint import last_good
 from potstill.data.datamodule import ImageData
+from potstill.ddp import strategy
 from potstill.errors import ConfigError
-from potstill.files import write_atomically
+from potstill.identity import identity
+from potstill.metrics_file import MetricsFile
 from potstill.models.weights import load_weights
 from potstill.module import DistillationModule
+from potstill.recipe import Recipe
 
 
 @dataclass
 class Fitted:
-    """A trained network, where its files are and what it took."""
+    """A trained network, where its files are and what it took.
+
+    `recipe` is None for a network that only its experiment can build.
+    """
 
     network: nn.Module
     folder: Path
     epochs: int
     seconds: float | None = None
     loggers: list[Any] = field(default_factory=list)
+    recipe: Recipe | None = None
 
     @property
     def metrics(self) -> list[Path]:
         """The metrics.csv of every attempt, in order."""
         return sorted(self.folder.glob("metrics*.csv"))
+
+    @property
+    def file(self) -> Path:
+        """The artifact."""
+        return self.folder / f"{self.folder.name}.safetensors"
 
 
 def fit(
@@ -43,48 +59,89 @@ def fit(
     folder: Path,
     module: DistillationModule,
     max_epochs: int | None = None,
+    recipe: Recipe | None = None,
+    extra: Sequence[pl.Callback] = (),
 ) -> Fitted:
     """Train `module` in `folder`; with `cfg.resume`, go on where its last checkpoint is.
 
-    A finished folder (it holds the weights) is read, not trained again.
+    A finished folder (it holds the artifact) is read, not trained again. `recipe` is that of
+    the student as it comes; `extra` are the stage's own callbacks.
     """
     weights = folder / f"{folder.name}.safetensors"
     epochs = cfg.trainer.max_epochs if max_epochs is None else max_epochs
-    if cfg.resume and weights.is_file():
-        module.prepare(data.train_targets)
-        load_weights(module.export_student(), weights)
-        return Fitted(module.export_student(), folder, epochs)
-    last = folder / "checkpoints" / "last.ckpt"
-    trainer, start = make_trainer(cfg, folder, epochs), time.perf_counter()
+    if cfg.resume and ranks.broadcast(weights.is_file()):
+        return _finished(module, data, folder, epochs)
+    trainer, start = make_trainer(cfg, folder, epochs, extra), time.perf_counter()
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    _identify(trainer, settings | {"data_fingerprint": data.fingerprint, "epochs": epochs})
     for logger in trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    resumed = str(last) if cfg.resume and last.is_file() else None
+        logger.log_hyperparams(settings)  # type: ignore[arg-type]
+    last = last_good(folder / "checkpoints") if cfg.resume and ranks.is_first() else None
+    resumed = ranks.broadcast(str(last) if last else None)
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     seconds = None if resumed else time.perf_counter() - start
-    network = _chosen(cfg.select, trainer, module)
+    ranks.barrier()  # what the first has written is there for all
+    network, recipe = _deployed(trainer, module, recipe, cfg.select)
     if trainer.is_global_zero:
-        write_atomically(weights, save_network(network, data))
-    return Fitted(network, folder, trainer.current_epoch, seconds, trainer.loggers)
+        save_artifact(weights, network, Artifact(recipe, facts(data), source(cfg, data, folder)))
+    return Fitted(network, folder, trainer.current_epoch, seconds, trainer.loggers, recipe)
 
 
-def make_trainer(cfg: DictConfig, folder: Path | None, epochs: int) -> pl.Trainer:
+def _identify(trainer: pl.Trainer, settings: dict[str, Any]) -> None:
+    """Have checkpoints say what run they are of, and compare it when they are read."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, Checkpoint):
+            callback.identity = identity(settings, {})
+            callback.allow = tuple(settings["resume_allow"])
+
+
+def _finished(module: DistillationModule, data: ImageData, folder: Path, epochs: int) -> Fitted:
+    weights = folder / f"{folder.name}.safetensors"
+    if read_artifact(weights).recipe is not None:
+        network, artifact = load_artifact(weights)
+        return Fitted(network, folder, epochs, recipe=artifact.recipe)
+    module.prepare(data.train_targets)
+    load_weights(module.export_student(), weights)
+    return Fitted(module.export_student(), folder, epochs)
+
+
+def _deployed(
+    trainer: pl.Trainer, module: DistillationModule, recipe: Recipe | None, select: str
+) -> tuple[nn.Module, Recipe | None]:
+    """Return what is kept of a trained module, and how it is built anew."""
+    network = _chosen(select, trainer, module)
+    ranks.share(network)
+    if network is not module.student:  # a head has added layers that no recipe knows
+        recipe = None
+    for change in (c for c in trainer.callbacks if isinstance(c, Change)):  # type: ignore[attr-defined]
+        network = change.finish(network)
+        recipe = change.amend(recipe) if recipe else None
+    return network, recipe
+
+
+def make_trainer(
+    cfg: DictConfig, folder: Path | None, epochs: int, extra: Sequence[pl.Callback] = ()
+) -> pl.Trainer:
     """Return the Trainer of one fit, its loggers and callbacks writing under `folder`.
 
     With no folder it is a bare Trainer, to see whether the settings make one.
     """
     if folder is None:
         quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False}
-        return instantiate(cfg.trainer, max_epochs=epochs, **quiet)
-    _set_aside(folder / "metrics.csv")
+        return instantiate(cfg.trainer, max_epochs=epochs, **strategy(cfg), **quiet)
+    if ranks.is_first():
+        _set_aside(folder / "metrics.csv")
     nodes = [node for node in cfg.callbacks.values() if node is not None]
-    csv = CSVLogger(folder.parent, name="", version=folder.name)
+    csv = MetricsFile(folder.parent, name="", version=folder.name)
     others = [_logger(node, folder) for node in (cfg.logger or {}).values()]
     return instantiate(
         cfg.trainer,
         max_epochs=epochs,
-        callbacks=[instantiate(node) for node in nodes],
+        callbacks=[*extra, *(instantiate(node) for node in nodes)],
         logger=[csv, *others],
         default_root_dir=str(folder),
+        **strategy(cfg),
     )
 
 
@@ -92,7 +149,7 @@ def _set_aside(metrics: Path) -> None:
     """Rename an earlier attempt's metrics.csv: the logger would delete it."""
     if metrics.is_file():
         attempt = len(list(metrics.parent.glob("metrics-*.csv"))) + 1
-        metrics.rename(metrics.with_name(f"metrics-{attempt:02d}.csv"))
+        metrics.rename(metrics.with_name(f"metrics-{attempt:04d}.csv"))
 
 
 def _logger(node: DictConfig, folder: Path) -> Any:
@@ -106,6 +163,9 @@ def _chosen(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.
     """Return the network to keep: that of the last epoch, or the best by validation."""
     if select == "last":
         return module.export_student()
+    if select == "ema":
+        average = next(c for c in trainer.callbacks if isinstance(c, EMA))  # type: ignore[attr-defined]
+        return average.average(module)
     best = next(
         (c for c in trainer.checkpoint_callbacks if getattr(c, "best_model_path", "")), None
     )
@@ -116,16 +176,31 @@ def _chosen(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.
     return module.export_student()
 
 
-def save_network(network: nn.Module, data: ImageData) -> bytes:
-    """Return the safetensors file of a network, with its classes and preprocessing inside."""
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+def facts(data: ImageData) -> dict[str, Any]:
+    """Return what a user of a network must know: its classes, and what its pictures look like."""
+    crop = getattr(data, "centre_crop", None)
+    side = data.image_size
+    return {
+        "class_names": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "image_shape": list(data.image_shape),
+        "preprocess": {
+            "resize": round(side / crop.ratio) if crop else side,  # of the shorter side
+            "crop": side,
+            "interpolation": "bilinear",
+            "channels": "RGB",
+            "layout": "NCHW",
+        },
     }
-    facts = {
-        "class_names": data.class_names,
-        "mean": data.mean,
-        "std": data.std,
-        "image_shape": data.image_shape,
+
+
+def source(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
+    """Return where an artifact comes from; without a date, so that equal runs are equal files."""
+    return {
+        "experiment": cfg.name,
+        "stage": folder.name,
+        "seed": cfg.seed,
+        "data": data.fingerprint,
+        "torch": torch.__version__,
     }
-    # One key: the order of several is not fixed, and equal networks should be equal files.
-    return save(state, metadata={"potstill": json.dumps(facts)})

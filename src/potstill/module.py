@@ -14,10 +14,12 @@ from potstill.batch import Batch, check_views, unpack
 from potstill.errors import ConfigError, NonFiniteError
 from potstill.heads.contract import Head
 from potstill.lr import count_steps
+from potstill.named_state import name_states
 from potstill.signal import Signal
 from potstill.sums import EpochSums
 from potstill.tap import Tap
 from potstill.teacher.frozen import FrozenTeacher
+from potstill.teacher.stored import StoredTeacher
 from potstill.validation import Validation
 from potstill.weighting import Weighting
 
@@ -73,6 +75,7 @@ class DistillationModule(pl.LightningModule):
         )
         self.scheduler = scheduler
         self.image_shape = tuple(image_shape)
+        self.stored: StoredTeacher | None = None
         self.terms: dict[str, Tensor] = {}
         self._sums = EpochSums()
         self._teacher_on_val: list[Tensor] = []
@@ -96,6 +99,7 @@ class DistillationModule(pl.LightningModule):
         """
         self._read_student = self._tap(self.student, 0)
         signal = self._read_student.probe()
+        self._deployed = (self.student,)  # a callback may have put another in its place
         if not hasattr(self, "validation"):
             self.validation = Validation(signal.logits.shape[1], self.teacher is not None)
         if self.teacher is not None:
@@ -104,6 +108,11 @@ class DistillationModule(pl.LightningModule):
     def _tap(self, network: nn.Module, side: int) -> Tap:
         names = [pair[side] for head in self._heads() for pair in head.pairs]
         return Tap(network, names, self.image_shape)
+
+    @property
+    def teacher_layers(self) -> tuple[str, ...]:
+        """The teacher's layers that heads listen to, each once."""
+        return tuple(dict.fromkeys(pair[1] for head in self._heads() for pair in head.pairs))
 
     def _heads(self) -> list[Head]:
         return [head for head in self.heads.values() if isinstance(head, Head)]
@@ -132,6 +141,7 @@ class DistillationModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer over student and adapters, with its schedule by step."""
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        name_states(optimizer, self.named_parameters())
         if self.scheduler is None:
             return optimizer
         total, epochs = count_steps(self.trainer), max(self.trainer.max_epochs or 1, 1)
@@ -160,6 +170,11 @@ class DistillationModule(pl.LightningModule):
         """Check the teacher and start the epoch's sums."""
         self._place_teacher()
         self._sums.clear()
+        if self.stored is not None:
+            loader: Any = self.trainer.train_dataloader
+            epoch = self.current_epoch
+            views = range(loader.viewing.count)
+            self.stored.start_epoch(loader.sample_ids(epoch), epoch, views, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch."""
@@ -170,8 +185,7 @@ class DistillationModule(pl.LightningModule):
         raw = {"task": self._task(student, target)}
         heads = {name: head for name, head in self.heads.items() if weights[name] != 0}
         if heads:
-            with torch.no_grad():
-                teacher = self._read(self._read_teacher, image, sample_id)
+            teacher = self._hear(image, sample_id)
             for name, head in heads.items():
                 check_views(name, head, 1 + len(student.views))
                 head.epoch = epoch  # type: ignore[assignment]
@@ -180,6 +194,13 @@ class DistillationModule(pl.LightningModule):
         loss = torch.stack(list(self.terms.values())).sum()
         self._record(loss, raw, student.logits, target, batch_idx)
         return loss
+
+    @torch.no_grad()
+    def _hear(self, image: Any, sample_id: Tensor | None) -> Signal:
+        """Return what the teacher says of a batch: as stored, where there is a store."""
+        if self.stored is None:
+            return self._read(self._read_teacher, image, sample_id)
+        return self.stored(self._read_teacher, image, sample_id, self.current_epoch)
 
     def _read(self, tap: Tap, image: Any, sample_id: Tensor | None) -> Signal:
         if isinstance(image, Tensor):
@@ -222,6 +243,28 @@ class DistillationModule(pl.LightningModule):
         """Log the epoch's means."""
         means = {f"train/{name}": value for name, value in self._sums.means().items()}
         self.log_dict(means, sync_dist=True)
+        if self.stored is not None:
+            self.stored.store.flush()
+            if self.trainer.world_size > 1:
+                self.trainer.strategy.barrier()
+                self.stored.store.reload()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the epoch's sums, those of every rank: (world, M)."""
+        state = self._sums.state_dict()
+        if state["total"] is not None:
+            totals = self.trainer.strategy.all_gather(state["total"])
+            state["total"] = totals.reshape(self.trainer.world_size, -1)
+        checkpoint["epoch_sums"] = state
+        if self.stored is not None:  # or a resumed run would round other batches than this one
+            self.stored.store.flush()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the epoch's sums of this rank."""
+        state = dict(checkpoint["epoch_sums"])
+        if state["total"] is not None:
+            state["total"] = state["total"][self.global_rank]
+        self._sums.load_state_dict(state)
 
     # -- validation -----------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
+from potstill import ranks
+from potstill.batch import unpack
 from potstill.stages import in_eval_mode
 
 
@@ -16,15 +18,23 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Return (logits (M, K) float32, targets (M,)) on the CPU; float32 whatever the run trains in.
 
-    The network's mode and device are kept; `title` shows a progress bar while it runs.
+    The network's mode and device are kept; `title` shows a progress bar while it runs. Where
+    several processes share the loader, each gets the rows of all, in order of their sample ids.
     """
     home = next((p.device for p in network.parameters()), device)
     network.to(device)
     logits, targets = [], []
+    ids: list[Any] = []
     with in_eval_mode(network), torch.autocast(device.type, enabled=False):
-        for image, target, *_ in track(loader, title, transient=True, disable=not title):
+        shown = bool(title) and ranks.is_first()
+        for batch in track(loader, title, transient=True, disable=not shown):
+            image, target, sample_id = unpack(batch)
             image = image if isinstance(image, Tensor) else image[0]
             logits.append(network(image.to(device)).float().cpu())
             targets.append(target.cpu())
+            ids.append(sample_id)
     network.to(home)
-    return torch.cat(logits), torch.cat(targets)
+    found, labels = torch.cat(logits), torch.cat(targets)
+    if ranks.world() > 1:
+        found, labels = ranks.in_order(torch.cat(ids), found, labels)
+    return found, labels

@@ -34,9 +34,11 @@ def _integer(low: int, high: float = math.inf) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and low <= value <= high
 
 
+STORES = ("auto", "off", "read", "refresh")
+
 RULES = (
     Rule("seed", _integer(0, _MAX_SEED), f"an integer from 0 to {_MAX_SEED}", 0),
-    Rule("select", lambda value: value in ("last", "best"), "last or best", "last"),
+    Rule("select", lambda value: value in ("last", "best", "ema"), "last, best or ema", "last"),
     Rule("temperature", _number(0, above=True), "a number above 0 or a schedule", 4.0),
     Rule("module.heads.*.temperature", _number(0, above=True), "a number above 0", 4.0),
     Rule("module.heads.*.weight", _number(0), "a number, 0 or more", 1.0),
@@ -49,8 +51,17 @@ RULES = (
     Rule("*batch_size", _integer(1), "an integer, 1 or more", 64),
     Rule("trainer.max_epochs", _integer(1), "an integer, 1 or more", 10),
     Rule("teacher.epochs", _integer(0), "an integer, 0 (use it as it is) or more", 20),
+    Rule("teacher.store", lambda value: value in STORES, "one of " + ", ".join(STORES), "auto"),
+    Rule(
+        "teacher.precision",
+        lambda value: value in ("float16", "float32"),
+        "float16 or float32",
+        "float16",
+    ),
+    Rule("teacher.top_k", _integer(1), "null or an integer, 1 or more", 10),
     Rule("teacher.accuracy", _number(0, 1), "null or a number from 0 to 1", 0.9),
     Rule("teacher.tolerance", _number(0, 1), "a number from 0 to 1", 0.03),
+    Rule("process_timeout", _number(0, above=True), "seconds, above 0", 600.0),
     Rule("threads", _integer(1), "null or an integer, 1 or more", 2),
 )
 

@@ -1,81 +1,153 @@
 """Test every network of a study once, at the end, and report."""
 
+import shlex
 import sys
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
-from torch import Tensor
+from omegaconf import OmegaConf
+from torch import Tensor, nn
 
 from potstill.loggers import log_summary
-from potstill.measure import measure
+from potstill.measure import count_macs, measure, size_bytes
 from potstill.predict import predict
-from potstill.report import metrics
+from potstill.report import examples, metrics
+from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
-from potstill.report.record import Row, write_report
+from potstill.report.record import Answers, Row, write_report
 from potstill.report.table import rich_table
 from potstill.study import Study
 from potstill.teacher.frozen import sha256_of
 
-Tested = dict[str, tuple[Tensor, Tensor]]
+INTEGERS = (torch.int8, torch.uint8)
 
 
 def report(study: Study) -> None:
     """Test on the held-out test set, measure, print the table and write the run's report."""
     study.data.setup("test")
     names = [name for name in study.stages if name in study.fitted]
-    tested = {name: _test(study, name) for name in names}
-    rows = [_row(study, name, tested) for name in names]
-    logits, target = tested["student"]
+    answers = {name: _test(study, name) for name in names}
+    logits = {name: found for name, (found, _) in answers.items()}
+    targets = answers["student"][1]
+    rows = [_row(study, name, logits, targets) for name in names]
+    curves = {name: study.fitted[name].metrics for name in names if study.fitted[name].metrics}
     page = write_report(
         study.folder,
         rows,
-        {name: study.fitted[name].metrics for name in names if study.fitted[name].metrics},
-        metrics.confusion_matrix(logits, target),
-        study.data.class_names,
-        _facts(study, len(target)),
-        metrics.reliability(logits, target),
+        curves,
+        _looked_at(study, logits, targets),
+        _facts(study, len(targets)),
+        OmegaConf.to_container(study.cfg, resolve=True),  # type: ignore[arg-type]
     )
     student = study.fitted["student"]
     merge_metrics(student.metrics, study.folder / "metrics.csv")
-    log_summary(student.loggers, [vars(row) for row in rows], study.folder / "confusion.png")
+    log_summary(student.loggers, [asdict(row) for row in rows], study.folder / "confusion.png")
     study.console.print(rich_table(rows))
-    study.console.print(f"report    {_short(page)}")
+    study.console.print(f"report    {_short(page)}", soft_wrap=True)
 
 
 def _test(study: Study, name: str) -> tuple[Tensor, Tensor]:
     network = study.fitted[name].network
-    return predict(network, study.data.test_dataloader(), study.device, f"testing {name}")
+    loader, title = study.data.test_dataloader(), f"testing {name}"
+    return predict(network, loader, _device(study, network), title)
 
 
-def _row(study: Study, name: str, tested: Tested) -> Row:
-    fitted, (logits, target) = study.fitted[name], tested[name]
-    compared = "teacher" in tested and name != "teacher"
+def _device(study: Study, network: nn.Module) -> torch.device:
+    # Integers are for the CPU: no kernel of a GPU takes them.
+    return torch.device("cpu") if is_in_integers(network) else study.device
+
+
+def is_in_integers(network: nn.Module) -> bool:
+    """Return whether a network's weights are bytes."""
+    tensors = chain(network.parameters(), network.buffers())
+    return any(tensor.dtype in INTEGERS for tensor in tensors)
+
+
+def _row(study: Study, name: str, logits: dict[str, Tensor], targets: Tensor) -> Row:
+    fitted, ours = study.fitted[name], logits[name]
+    teacher = logits.get("teacher") if name != "teacher" else None
     return Row(
         name=name,
         stage=study.stages[name],
-        accuracy=metrics.accuracy(logits, target),
-        ece=metrics.calibration_error(logits, target),
-        agreement=metrics.agreement(logits, tested["teacher"][0]) if compared else None,
-        divergence=metrics.divergence(logits, tested["teacher"][0]) if compared else None,
+        accuracy=metrics.accuracy(ours, targets),
+        val_accuracy=_on_validation(study, fitted.network),
+        ece=metrics.calibration_error(ours, targets),
+        agreement=None if teacher is None else metrics.agreement(ours, teacher),
+        divergence=None if teacher is None else metrics.divergence(ours, teacher),
         epochs=fitted.epochs,
         seconds=fitted.seconds,
-        **measure(fitted.network.cpu(), study.data.image_shape),
+        **costs(fitted.network.cpu(), study.data.image_shape),
     )
+
+
+def _on_validation(study: Study, network: nn.Module) -> float:
+    loader = study.data.val_dataloader()
+    return metrics.accuracy(*predict(network, loader, _device(study, network)))
+
+
+def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return the columns of a row that do not depend on the data.
+
+    PyTorch runs a network of integers by way of floating-point numbers, slower than a network
+    that was never quantized: that time says nothing, and is left out.
+    """
+    if not is_in_integers(network):
+        return {**measure(network, image_shape), "latency_engine": "eager"}
+    weights = (tensor for tensor in network.buffers() if tensor.dtype in INTEGERS)
+    biases = (tensor for name, tensor in network.named_buffers() if name.endswith("bias"))
+    kept = chain(network.parameters(), weights, biases)
+    return {
+        "num_parameters": sum(tensor.numel() for tensor in kept),
+        "macs": count_macs(network, image_shape),
+        "size_bytes": size_bytes(network),
+    }
+
+
+def _looked_at(study: Study, logits: dict[str, Tensor], targets: Tensor) -> Answers:
+    """Return what the page shows closely: the network that the run ends with."""
+    names, subject = study.data.class_names, list(logits)[-1]
+    teacher = logits.get("teacher")
+    positions = examples.differing(logits[subject], teacher, targets)
+    pictures = _pictures(study, positions)
+    shown = examples.describe(positions, pictures, logits[subject], teacher, targets, names)
+    return Answers(logits, targets, names, subject, shown)
+
+
+def _pictures(study: Study, positions: Tensor) -> Tensor:
+    """Return test pictures (E, 3, H, W) by position, in 0 .. 1 as before normalisation."""
+    data = study.data
+    if not len(positions):
+        return torch.empty(0, *data.image_shape)
+    # Only these: reading a whole test set again takes minutes where it lies in files.
+    loader = data.eval_loader(data._splits["test"][positions])
+    images = torch.cat([batch[0].cpu() for batch in loader])
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
+    return images * std + mean
 
 
 def _facts(study: Study, num_test: int) -> dict[str, Any]:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
-    teacher = study.fitted.get("teacher")
+    teacher, budget = study.fitted.get("teacher"), Budget.of(study.cfg.get("budget"))
+    dataset = type(study.data).__name__
     return {
-        "command": " ".join(["python", Path(sys.argv[0]).name, *overrides]),
+        # Quoted where brackets or braces would mean something to the shell.
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
+        "overrides": overrides,
         "name": study.cfg.name,
         "seed": study.cfg.seed,
-        "data": f"{type(study.data).__name__}, test split, {num_test} pictures",
+        "data": f"{dataset}, test split, {num_test} pictures",
+        "dataset": dataset,
+        "num_test": num_test,
+        "image_size": study.data.image_size,
         "data_fingerprint": study.data.fingerprint,
         "epoch": f"the {study.cfg.select} one",
         "device": str(study.device),
         "teacher_sha256": sha256_of(teacher.network) if teacher else None,
+        "budget": asdict(budget) if budget else None,
     }
 
 

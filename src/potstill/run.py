@@ -1,14 +1,21 @@
 """One command: a teacher, a student distilled from it, the same student alone, and a report."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from potstill import compress, launched, ranks
+from potstill.callbacks.guard import check_same
 from potstill.check import instantiate
+from potstill.ddp import join
 from potstill.files import write_atomically
+from potstill.fit import make_trainer
+from potstill.identity import compare, environment, held, identity, load_identity, save_identity
 from potstill.loggers import finish
 from potstill.quiet import quiet
 from potstill.results import report
@@ -19,25 +26,51 @@ from potstill.summary import describe
 def run(cfg: DictConfig) -> float:
     """Do what the config says and return the student's accuracy on validation."""
     quiet()
-    console = Console()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    # By one process: the others are of the same run.
+    with held(folder) if launched.rank() == 0 else nullcontext():
+        return _run(cfg, folder)
+
+
+def _run(cfg: DictConfig, folder: Path) -> float:
+    join(make_trainer(cfg, None, 1))
+    check_same(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    console = Console(quiet=not ranks.is_first())
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = instantiate(cfg.data)
-    data.prepare_data()
+    with ranks.first_goes_ahead():
+        data.prepare_data()
     data.setup("fit")
+    known = _identify(cfg, data, folder)
     study = Study(cfg, data, folder, console)
-    study.rehearse()
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    compress.rehearse(study, *study.rehearse())
+    if ranks.is_first():
+        save_identity(folder, known)
+        write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     console.print(describe(cfg, data, folder))
     try:
         teacher = study.teacher() if study.distils else None
+        if teacher is not None:
+            study.open_store(teacher)
         study.train("student", teacher)
         if cfg.baseline and study.distils:
             study.train("baseline", None)
+        for link in study.links:
+            compress.run_stage(study, link, teacher)
         accuracy = study.accuracy_on_validation(study.fitted["student"].network)
         report(study)
     finally:
         for fitted in study.fitted.values():
             finish(fitted.loggers)
     return accuracy
+
+
+def _identify(cfg: DictConfig, data: Any, folder: Path) -> dict[str, Any]:
+    """Return what run this is; raise if the folder's run, which is to go on, is another."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    new = identity(settings, {"data_fingerprint": data.fingerprint, **environment()})
+    old = load_identity(folder) if cfg.resume else None
+    if old is not None:
+        compare(old, new, cfg.resume_allow)
+    return new

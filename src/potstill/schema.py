@@ -18,14 +18,45 @@ class TeacherSettings:
     Attributes:
         epochs: of fine-tuning on the task's own data.
         store_dir: where trained teachers and their outputs are kept.
+        store: keep the teacher's outputs and replay them: auto, off, read or refresh.
+        precision: of the kept outputs, float16 or float32.
+        top_k: how many logits a picture keeps, for many classes; null for all.
         accuracy: the recorded accuracy, a fraction.
         tolerance: how far under `accuracy` a teacher may test, a fraction.
     """
 
     epochs: int = 20
     store_dir: str = "outputs/teachers"
+    store: str = "auto"
+    precision: str = "float16"
+    top_k: int | None = None
     accuracy: float | None = None
     tolerance: float = 0.03
+
+
+@dataclass
+class StageSettings:
+    """What is done to a network after it was distilled; one row of the table.
+
+    Attributes:
+        start: the row whose network it starts from; null: the stage before, at first the student.
+        epochs: of training, after the last step of a change that goes by steps.
+        epochs_between: of training after each earlier step.
+        distil: keep the teacher and its heads; else train on labels alone.
+        module: settings of the module that differ in this stage, such as `optimizer.lr`.
+        trainer: settings of the trainer that differ.
+        callbacks: what is done, by name, beside the run's own callbacks.
+        quantize: post-training quantization, in place of any training.
+    """
+
+    start: str | None = None
+    epochs: int = 1
+    epochs_between: int = 1
+    distil: bool = True
+    module: Any = None
+    trainer: Any = None
+    callbacks: Any = None
+    quantize: Any = None
 
 
 @dataclass
@@ -38,11 +69,15 @@ class Config:
     alpha: float | None = 0.5
     baseline: bool = True
     resume: bool = False
+    resume_allow: list[str] = field(default_factory=list)
     select: str = "last"
     threads: int | None = None
+    process_timeout: float = 600.0
     data: Any = MISSING
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     module: Any = MISSING
+    stages: dict[str, StageSettings] = field(default_factory=dict)
+    export: Any = None
     callbacks: Any = None
     trainer: Any = MISSING
     logger: Any = None

@@ -8,17 +8,22 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
+from potstill import ranks
+from potstill.artifact import Artifact, artifact_bytes, read_artifact
+from potstill.chain import links
 from potstill.check import instantiate
 from potstill.data.datamodule import ImageData
-from potstill.errors import ConfigError
-from potstill.fit import Fitted, fit, make_trainer, save_network
+from potstill.fit import Fitted, facts, fit, make_trainer, source
 from potstill.loggers import finish
 from potstill.models.weights import is_path
 from potstill.module import DistillationModule
 from potstill.predict import predict
+from potstill.recipe import BUILDERS, Recipe
+from potstill.replay import open_replay
 from potstill.report import metrics
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.kept import KeptTeacher, check_classes
+from potstill.teacher.stored import StoredTeacher
 
 
 class Study:
@@ -26,33 +31,38 @@ class Study:
 
     Attributes:
         fitted: what has been trained or read so far, by name.
+        links: the stages after distillation.
+        stored: the teacher's outputs as they are kept, or None.
         stages: what each network went through, by name, in the order of the table.
         distils: whether there are heads, and so a teacher.
+        device: where networks are trained and tested.
     """
 
     def __init__(self, cfg: DictConfig, data: ImageData, folder: Path, console: Console) -> None:
         self.cfg, self.data, self.folder, self.console = cfg, data, folder, console
         self.distils = bool(cfg.module.get("heads"))
         self.fitted: dict[str, Fitted] = {}
+        self.stored: StoredTeacher | None = None
+        self._served: set[str] = set()
+        self.links = links(cfg)
         student = "distil" if self.distils else "train"
-        self.stages = {"teacher": "teacher", "student": student, "baseline": "baseline"}
+        self.stages = {"teacher": "teacher", "baseline": "baseline", "student": student}
+        self.stages |= {link.name: link.what for link in self.links}
 
-    def rehearse(self) -> None:
-        """Build everything once and train nothing: what is wrong shows before the first step."""
-        self._seed()
+    def rehearse(self) -> tuple[DistillationModule, nn.Module | None]:
+        """Build everything once and train nothing: what is wrong shows before the first step.
+
+        Returns the module that would be trained first, and the teacher as built.
+        """
+        self.seed()
         teacher = instantiate(self.cfg.module.teacher) if self.distils else None
         weights = Path(self.cfg.module.teacher.get("weights") or "") if self.distils else Path()
         if weights.is_file():
             check_classes(weights, self.data.class_names)
-        module = self._module(instantiate(self.cfg.module.student), teacher)
+        module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
-        trainer = make_trainer(self.cfg, None, 1)
-        if trainer.world_size > 1:
-            raise ConfigError(
-                f"trainer.devices={self.cfg.trainer.devices}: one process only, for now. "
-                "Fix: trainer.devices=1"
-            )
-        self.device = trainer.strategy.root_device
+        self.device = make_trainer(self.cfg, None, 1).strategy.root_device
+        return module, teacher
 
     def teacher(self) -> nn.Module:
         """Return the teacher: from the weights given, from an earlier run, or trained now."""
@@ -61,16 +71,23 @@ class Study:
             self.fitted["teacher"] = Fitted(network, self.folder / "teacher", 0)
             return network
         kept = KeptTeacher(self.cfg.teacher.store_dir, self._recipe())
-        if not kept.exists:
+        if not ranks.broadcast(kept.exists):
             return self._new_teacher(network, kept)
         record = kept.load(network, self.data.class_names)
         self.console.print(f"teacher   kept from an earlier run in {kept.folder}", soft_wrap=True)
         self.fitted["teacher"] = Fitted(network, kept.folder, record["epochs"])
         return network
 
+    def open_store(self, teacher: nn.Module) -> None:
+        """Keep the teacher's outputs from now on, and replay those that are kept already."""
+        module = self.module(instantiate(self.cfg.module.student), teacher)
+        module.prepare(self.data.train_targets)
+        self.stored = open_replay(self.cfg, self.data, module, self.console)
+        self._served = set(module.teacher_layers)
+
     def _fresh_teacher(self) -> nn.Module:
         """Build the teacher anew: the rehearsal has frozen its own."""
-        self._seed()
+        self.seed()
         return instantiate(self.cfg.module.teacher)
 
     def _new_teacher(self, network: nn.Module, kept: KeptTeacher) -> nn.Module:
@@ -78,7 +95,8 @@ class Study:
         self.console.print(
             f"teacher   trained first, {epochs} epochs; kept in {kept.folder}", soft_wrap=True
         )
-        fitted = fit(self.cfg, self.data, self.folder / "teacher", self._module(network), epochs)
+        recipe, folder = recipe_of(self.cfg.module.teacher), self.folder / "teacher"
+        fitted = fit(self.cfg, self.data, folder, self.module(network), epochs, recipe)
         finish(fitted.loggers)
         self.fitted["teacher"] = fitted
         record = {
@@ -87,7 +105,9 @@ class Study:
             "sha256": sha256_of(fitted.network),
             "val_accuracy": self.accuracy_on_validation(fitted.network),
         }
-        kept.keep(save_network(fitted.network, self.data), record)
+        artifact = Artifact(recipe, facts(self.data), source(self.cfg, self.data, folder))
+        if ranks.is_first():
+            kept.keep(artifact_bytes(fitted.network, artifact), record)
         return fitted.network
 
     def _recipe(self) -> dict[str, Any]:
@@ -108,24 +128,33 @@ class Study:
 
     def train(self, name: str, teacher: nn.Module | None) -> None:
         """Train a student, with a teacher or alone."""
-        self._seed()
-        module = self._module(instantiate(self.cfg.module.student), teacher)
-        fitted = fit(self.cfg, self.data, self.folder / name, module)
+        self.seed()
+        node = self.cfg.module.student
+        module = self.module(instantiate(node), teacher)
+        fitted = fit(self.cfg, self.data, self.folder / name, module, recipe=recipe_of(node))
         self.fitted[name] = fitted
         if name != "student":  # the student's loggers still get the table
             finish(fitted.loggers)
 
-    def _module(self, student: nn.Module, teacher: nn.Module | None = None) -> DistillationModule:
+    def module(
+        self, student: nn.Module, teacher: nn.Module | None = None, cfg: DictConfig | None = None
+    ) -> DistillationModule:
+        """Return the module that trains `student`, with `cfg` in place of the run's config."""
+        cfg = self.cfg if cfg is None else cfg
         networks: dict[str, Any] = {"student": student, "teacher": teacher}
         if teacher is None:
             networks |= {"heads": None, "alpha": None, "task_weight": None}
         node = OmegaConf.masked_copy(
-            self.cfg.module, [str(key) for key in self.cfg.module if key not in networks]
+            cfg.module, [str(key) for key in cfg.module if key not in networks]
         )
-        node._set_parent(self.cfg)
-        return instantiate(node, **networks)
+        node._set_parent(cfg)
+        made: DistillationModule = instantiate(node, **networks)
+        if teacher is not None and set(made.teacher_layers) <= self._served:
+            made.stored = self.stored
+        return made
 
-    def _seed(self) -> None:
+    def seed(self) -> None:
+        """Start every source of random numbers anew."""
         pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
 
     def accuracy_on_validation(self, network: nn.Module) -> float:
@@ -140,3 +169,11 @@ def is_trained(teacher: DictConfig) -> bool:
     """
     weights = str(teacher.get("weights") or "")
     return bool(weights) and (is_path(weights) or teacher.get("num_classes") == 1000)
+
+
+def recipe_of(node: DictConfig) -> Recipe | None:
+    """Return how a network of the config is built anew; None where only its config can."""
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    if plain["_target_"] == "potstill.artifact.load_network":
+        return read_artifact(plain["path"]).recipe
+    return Recipe.of(plain) if plain["_target_"].startswith(BUILDERS) else None

@@ -7,6 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from rich.table import Table
 
+from potstill.chain import Link, links
+
 
 def describe(cfg: DictConfig, data: Any, folder: Path) -> Table:
     """Return what is about to run: networks, data, heads, training, where it goes."""
@@ -32,7 +34,17 @@ def _lines(cfg: DictConfig, data: Any) -> dict[str, str]:
         "loss": loss(cfg),
         "train": f"{trainer.max_epochs} epochs, batches of {cfg.data.batch_size}, "
         f"{_last(optimizer)} lr {optimizer.lr:g}, {schedule}, {trainer.precision}, seed {cfg.seed}",
+        **{link.name: _stage(link) for link in links(cfg)},
     }
+
+
+def _stage(link: Link) -> str:
+    """Return what a stage does, from where, for how long."""
+    if link.settings.quantize is not None:
+        return f"from {link.start}: {_last(link.settings.quantize)}, no training"
+    what = [called(node) for node in link.callbacks.values()]
+    taught = "with the teacher" if link.settings.distil else "on labels alone"
+    return f"from {link.start}: {'; '.join([*what, f'{link.settings.epochs} epochs {taught}'])}"
 
 
 def called(node: DictConfig) -> str:
@@ -69,7 +81,7 @@ def _head(name: str, head: DictConfig) -> str:
 def _shown(value: Any) -> str:
     """Return a setting as text; of a schedule, its name."""
     if isinstance(value, DictConfig):
-        return _last(value)
+        return _last(value) if "_target_" in value else "..."
     if isinstance(value, ListConfig):
         return "x".join(map(_shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

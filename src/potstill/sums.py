@@ -1,6 +1,7 @@
 """Means over an epoch, kept on the device: nothing is read back before the epoch ends."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class EpochSums:
         if self.total is None or tuple(values) != self.names:
             self.clear()
             self.names, self.total = tuple(values), torch.zeros_like(row)
-        self.total += row
+        self.total = self.total.to(row.device) + row  # restored sums come on the CPU
         self.count += 1
         return row
 
@@ -38,3 +39,12 @@ class EpochSums:
         if self.total is None:
             return {}
         return dict(zip(self.names, (self.total / self.count).tolist(), strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums so far: plain values, and a tensor (M,) or None."""
+        return {"names": list(self.names), "total": self.total, "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from sums that `state_dict` returned."""
+        self.names, self.total = tuple(state["names"]), state["total"]
+        self.count = int(state["count"])

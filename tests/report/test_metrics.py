@@ -12,6 +12,7 @@ from potstill.report.metrics import (
     accuracy,
     agreement,
     calibration_error,
+    class_accuracy,
     confusion_matrix,
     divergence,
     reliability,
@@ -109,3 +110,10 @@ def test_half_precision_is_scored_like_what_it_holds():
     half = logits.half()
     assert calibration_error(half, targets) == calibration_error(half.float(), targets)
     assert divergence(half, half * 2) == divergence(half.float(), half.float() * 2)
+
+
+def test_accuracy_by_class_with_one_that_has_no_picture():
+    logits = torch.eye(3)[[0, 1, 1, 1]]
+    found = class_accuracy(logits, torch.tensor([0, 0, 1, 1]))
+    assert found[:2].tolist() == [0.5, 1.0]
+    assert found[2].isnan()

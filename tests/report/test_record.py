@@ -3,39 +3,49 @@
 import json
 import os
 import re
+from functools import partial
 
 import pytest
 import torch
 
 from potstill.errors import StorageError
-from potstill.report.record import Row, write_report
+from potstill.report.record import Answers, Row, write_report
+from potstill.report.stored import read_run
 
 METRICS = "epoch,step,train/loss,val/loss,val/accuracy\n0,9,2.0,1.5,0.5\n1,19,1.0,0.8,0.7\n"
 ROWS = [
     Row("teacher", "train", 0.9, 100, 2000, 512, 0.5),
     Row("student", "distil", 0.875, seconds=2.5),
 ]
-CONFUSION = torch.tensor([[3, 1], [0, 4]])
+TARGETS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+STUDENT = torch.eye(2)[torch.tensor([0, 0, 0, 1, 1, 1, 1, 1])] * 4  # one mistake
+
+
+def write(folder, rows=ROWS, names=("cat", "dog"), meta=None):
+    folder.mkdir(exist_ok=True)
+    (folder / "student.csv").write_text(METRICS)
+    logits = {"teacher": torch.eye(2)[TARGETS] * 4, "student": STUDENT}
+    answers = Answers(logits, TARGETS, names, "student")
+    curves = {"student": [folder / "student.csv"]}
+    return write_report(folder, rows, curves, answers, meta or {"seed": 3}, {"alpha": 0.5})
 
 
 @pytest.fixture
 def report(tmp_path):
-    metrics = tmp_path / "metrics.csv"
-    metrics.write_text(METRICS)
+    return partial(write, tmp_path / "out")
 
-    def write(rows=ROWS, names=("cat", "dog"), meta=None, folder="out"):
-        curves = {"student": [metrics]}
-        return write_report(tmp_path / folder, rows, curves, CONFUSION, names, meta or {"seed": 3})
 
-    return write
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("record") / "out")
 
 
 def read(page):
     return json.loads((page.parent / "report.json").read_text())
 
 
-def test_json_holds_rows_machine_meta_and_confusion(report):
-    record = read(report())
+def test_json_holds_rows_machine_meta_and_config(written):
+    record = read(written)
     assert record["rows"][0] == {
         "name": "teacher",
         "stage": "train",
@@ -50,12 +60,39 @@ def test_json_holds_rows_machine_meta_and_confusion(report):
         "divergence": None,
         "epochs": None,
         "seconds": None,
+        "val_accuracy": None,
+        "latency_engine": None,
     }
     assert [Row(**row) for row in record["rows"]] == ROWS
     assert record["meta"] == {"seed": 3}
-    assert record["class_names"] == ["cat", "dog"]
-    assert record["confusion"] == [[3, 1], [0, 4]]
+    assert record["config"] == {"alpha": 0.5}
     assert record["machine"]["torch"] == torch.__version__
+
+
+def test_json_holds_what_the_diagrams_are_made_of(written):
+    record = read(written)
+    assert record["class_names"] == ["cat", "dog"]
+    assert record["subject"] == "student"
+    assert record["confusion"] == [[3, 1], [0, 4]]
+    assert record["class_accuracy"] == {"teacher": [1.0, 1.0], "student": [0.75, 1.0]}
+    assert record["curves"]["student"]["val/loss"] == [[1, 2], [1.5, 0.8]]
+    bins = record["reliability"]["student"]
+    assert (sum(bins["count"]), bins["accuracy"][-1]) == (8, 0.875)
+    assert bins["accuracy"][0] is None
+
+
+def test_the_record_reads_back(written):
+    run = read_run(written.parent)
+    assert run.rows == ROWS
+    assert run.curves["student"]["val/loss"] == {1: 1.5, 2: 0.8}
+    assert run.confusion == [[3, 1], [0, 4]]
+
+
+def test_numbers_stand_on_one_line_and_texts_are_untouched(report):
+    text = "[1,\n  2]  and [3,  4]"
+    page = report(meta={"note": text, "names": ["a  [1,  2]"]})
+    assert read(page)["meta"] == {"note": text, "names": ["a  [1,  2]"]}
+    assert "[ 3, 1 ]" in (page.parent / "report.json").read_text()
 
 
 def test_json_is_json_even_with_nan_and_paths(report, tmp_path):
@@ -71,15 +108,21 @@ def test_json_is_json_even_with_nan_and_paths(report, tmp_path):
     assert record["meta"] == {"folder": str(tmp_path), "lr": [0.1, None]}
 
 
-def test_page_shows_the_table_and_only_pictures_that_are_there(report):
-    page = report()
-    text = page.read_text()
+def test_markdown_shows_the_table_and_only_pictures_that_are_there(written):
+    page = written
+    text = (page.parent / "report.md").read_text()
     assert "| teacher | train | 90.00 % | 100 | 2.00 k | 512 B | 0.50 ms | - |" in text
     assert "- seed: 3" in text
     pictures = {path.name for path in page.parent.glob("*.png")}
-    assert pictures == {"curves.png", "confusion.png"}
+    assert pictures == {"curves.png", "confusion.png", "reliability.png"}
     assert set(re.findall(r"!\[.*\]\((.*)\)", text)) == pictures
     assert all((page.parent / name).read_bytes()[:4] == b"\x89PNG" for name in pictures)
+
+
+def test_the_page_is_written_last_and_returned(written):
+    page = written
+    assert page.name == "report.html"
+    assert "student: 87.50 %" in page.read_text()
 
 
 def test_a_report_again_replaces_the_first_and_leaves_no_scraps(report):

@@ -1,6 +1,7 @@
 """The picture of a training: loss, accuracy and the terms of the loss by epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,28 +17,59 @@ WEIGHTED = "_weighted"
 
 def curves_figure(curves: Mapping[str, Curve]) -> Figure:
     """Draw loss and accuracy by epoch for each network, and the terms of the distilled ones."""
+    panels = _panels(curves)
+    figure = Figure(figsize=(4.6 * len(panels), 4.6), layout="constrained")
+    for axes, (title, draw) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        _finish(axes, title, draw)
+    return figure
+
+
+def curve_panels(curves: Mapping[str, Curve]) -> dict[str, Figure]:
+    """Return the same as one figure a panel, by its title: a narrow page stacks them."""
+    figures = {}
+    for title, draw in _panels(curves).items():
+        figures[title] = Figure(figsize=(4.6, 4.0), layout="constrained")
+        _finish(figures[title].subplots(), title, draw)
+    return figures
+
+
+def _panels(curves: Mapping[str, Curve]) -> dict[str, Callable[[Axes], None]]:
     terms = {name: _terms(curve) for name, curve in curves.items()}
     # A run with the task term alone would draw its loss twice.
-    distilled = [name for name, found in terms.items() if len(found) > 1]
-    figure = Figure(figsize=(4.6 * (2 + len(distilled)), 4.6), layout="constrained")
-    loss, accuracy, *others = figure.subplots(1, 2 + len(distilled))
-    _draw_networks(loss, curves, "loss", scale=1)
-    loss.set(title="Loss", ylabel="loss")
-    _legend(loss, list(curves), COLOURS, "validation", "training")
-    _log_if_positive(loss)
-    _draw_networks(accuracy, curves, "accuracy", scale=100)
-    accuracy.set(title="Accuracy", ylabel="accuracy (%)")
+    distilled = {name: found for name, found in terms.items() if len(found) > 1}
+    return {
+        "Loss": partial(_draw_loss, curves=curves),
+        "Accuracy": partial(_draw_accuracy, curves=curves),
+        **{
+            f"Terms of the training loss: {name}": partial(
+                _draw_terms, curve=curves[name], terms=found
+            )
+            for name, found in distilled.items()
+        },
+    }
+
+
+def _finish(axes: Axes, title: str, draw: Callable[[Axes], None]) -> None:
+    draw(axes)
+    tidy(axes)
+    axes.set(title=title, xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_loss(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    _draw_networks(axes, curves, "loss", scale=1)
+    axes.set_ylabel("loss")
+    _legend(axes, list(curves), COLOURS, "validation", "training")
+    _log_if_positive(axes)
+
+
+def _draw_accuracy(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    _draw_networks(axes, curves, "accuracy", scale=100)
+    axes.set_ylabel("accuracy (%)")
+    _legend(axes, list(curves), COLOURS, "validation", "training")
     floor = _accuracy_floor(curves)
     if floor is not None:
-        accuracy.set_ylim(floor, 100 + 0.02 * (100 - floor))
-    for axes, name in zip(others, distilled, strict=True):
-        _draw_terms(axes, curves[name], terms[name])
-        axes.set(title=f"Terms of the training loss: {name}", ylabel="loss")
-    for axes in (loss, accuracy, *others):
-        tidy(axes)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure
+        axes.set_ylim(floor, 100 + 0.02 * (100 - floor))
 
 
 def _terms(curve: Curve) -> list[str]:
@@ -64,6 +96,7 @@ def _draw_terms(axes: Axes, curve: Curve, terms: Sequence[str]) -> None:
         colour = colours[index % len(colours)]
         _line(axes, curve.get(name + WEIGHTED, {}), 1, colour, "-")
         _line(axes, curve[name], 1, colour, ":")
+    axes.set_ylabel("loss")
     _log_if_positive(axes)
     names = [name.removeprefix("train/") for name in terms]
     _legend(axes, names, colours, "times its weight", "unweighted")

@@ -38,6 +38,12 @@ def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
     return multiclass_confusion_matrix(logits, targets, num_classes=logits.shape[1])
 
 
+def class_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the accuracy on each class, (K,) float64, NaN for one that has no picture."""
+    counts = confusion_matrix(logits, targets).double()
+    return counts.diagonal() / counts.sum(dim=1)
+
+
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = NUM_BINS) -> float:
     """Return the expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599)."""
     # torchmetrics takes logits that happen to lie in [0, 1] for probabilities.

@@ -2,8 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +12,118 @@ from torch import Tensor
 
 from potstill.files import write_atomically
 from potstill.measure import machine
-from potstill.report.curves import read_curve
+from potstill.report import metrics
+from potstill.report.curves import Curve, read_curve
 from potstill.report.learning import curves_figure
-from potstill.report.metrics import Reliability
+from potstill.report.page import write_page
 from potstill.report.plots import confusion_figure, reliability_figure
 from potstill.report.row import Row
 from potstill.report.style import as_png
 from potstill.report.table import markdown_table
 
-__all__ = ["Row", "write_report"]
+__all__ = ["Answers", "Row", "write_report"]
+
+# A list of numbers alone over several lines: no JSON string holds a line break.
+NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the networks of a run said of the test set.
+
+    Attributes:
+        logits: network -> (M, K).
+        targets: (M,).
+        class_names: K names.
+        subject: the network to look at closely.
+        examples: as `examples.describe` returns them.
+    """
+
+    logits: Mapping[str, Tensor]
+    targets: Tensor
+    class_names: Sequence[str]
+    subject: str
+    examples: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
 def write_report(
     directory: Path | str,
     rows: Sequence[Row],
     curves: Mapping[str, Path | str | Sequence[Path | str]],
-    confusion: Tensor,
-    class_names: Sequence[str],
+    answers: Answers,
     meta: Mapping[str, Any],
-    reliability: Reliability | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write report.json, report.md and the plots into `directory`; return the page's path.
+    """Write report.json, report.md, the plots and report.html; return the page's path.
 
     Args:
         directory: made where it is missing.
         rows: the table, in the order to show.
         curves: the metrics.csv of each network by its name, one path or one for each attempt.
-        confusion: (K, K) counts, a row for each true class.
-        class_names: K names.
+        answers: the answers that the diagrams are made of.
         meta: what else to keep (seed, data, command); values that JSON lacks become strings.
-        reliability: adds a reliability diagram.
+        config: the whole config, resolved.
 
     Raises:
         StorageError: where `directory` cannot be written.
     """
-    directory, number_of_classes = Path(directory), len(confusion)
-    if number_of_classes != len(class_names):
-        raise ValueError(f"class_names: {len(class_names)} names for {number_of_classes} classes")
-    figures = {"confusion": confusion_figure(confusion, class_names)}
-    if curves:
-        drawn = curves_figure({name: read_curve(paths) for name, paths in curves.items()})
-        figures = {"curves": drawn, **figures}
-    if reliability is not None:
-        figures["reliability"] = reliability_figure(reliability)
-    for name, figure in figures.items():
-        write_atomically(directory / f"{name}.png", as_png(figure))
+    directory = Path(directory)
+    read = {name: read_curve(paths) for name, paths in curves.items()}
     record = {
         "rows": [asdict(row) for row in rows],
         "machine": machine(),
         "meta": dict(meta),
-        "class_names": list(class_names),
-        "confusion": confusion.tolist(),
+        **_looked_at(answers),
+        "curves": {name: _listed(curve) for name, curve in read.items()},
+        "config": dict(config or {}),
     }
+    pictures = _draw(directory, read, answers)
     text = json.dumps(_finite(record), indent=2, allow_nan=False, default=str)
+    text = NUMBERS.sub(lambda match: " ".join(match[0].split()), text)
     write_atomically(directory / "report.json", text + "\n")
-    return write_atomically(directory / "report.md", _page(rows, meta, list(figures)))
+    write_atomically(directory / "report.md", _markdown(rows, meta, pictures))
+    return write_page(directory)
+
+
+def _looked_at(answers: Answers) -> dict[str, Any]:
+    logits, targets, names = answers.logits, answers.targets, answers.class_names
+    counts = metrics.confusion_matrix(logits[answers.subject], targets)
+    if len(counts) != len(names):
+        raise ValueError(f"class_names: {len(names)} names for {len(counts)} classes")
+    return {
+        "class_names": list(names),
+        "subject": answers.subject,
+        "confusion": counts.tolist(),
+        "class_accuracy": {
+            name: metrics.class_accuracy(found, targets).tolist() for name, found in logits.items()
+        },
+        "reliability": {
+            name: {key: value.tolist() for key, value in vars(bins).items()}
+            for name, bins in ((n, metrics.reliability(x, targets)) for n, x in logits.items())
+        },
+        "examples": [dict(example) for example in answers.examples],
+    }
+
+
+def _listed(curve: Curve) -> dict[str, list[list[float]]]:
+    """Return each metric as its epochs and its values: JSON has no numbers for keys."""
+    return {
+        metric: [list(values), [float(f"{value:.6g}") for value in values.values()]]
+        for metric, values in curve.items()
+    }
+
+
+def _draw(directory: Path, curves: Mapping[str, Curve], answers: Answers) -> list[str]:
+    logits = answers.logits[answers.subject]
+    confusion = metrics.confusion_matrix(logits, answers.targets)
+    figures = {
+        **({"curves": curves_figure(curves)} if curves else {}),
+        "confusion": confusion_figure(confusion, answers.class_names),
+        "reliability": reliability_figure(metrics.reliability(logits, answers.targets)),
+    }
+    for name, figure in figures.items():
+        write_atomically(directory / f"{name}.png", as_png(figure))
+    return list(figures)
 
 
 def _finite(value: Any) -> Any:
@@ -77,7 +135,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _page(rows: Sequence[Row], meta: Mapping[str, Any], pictures: Sequence[str]) -> str:
+def _markdown(rows: Sequence[Row], meta: Mapping[str, Any], pictures: Sequence[str]) -> str:
     host = machine()
     parts = [
         "# Report",

@@ -11,11 +11,14 @@ class Row:
         name: which network, such as "student".
         stage: what was last done to it, such as "distil".
         accuracy: on the test set, 0 to 1.
+        val_accuracy: on the validation split, 0 to 1: what a choice between runs goes by.
         num_parameters: parameters of the deployed network.
         macs: multiply-accumulates for one image.
         size_bytes: its weights as a file.
         latency_ms: one image on the CPU, the median in milliseconds.
         latency_p95_ms: the 95th percentile of the same.
+        latency_engine: what ran it: "eager", "onnxruntime" or "executorch". Only latencies of
+            one engine compare.
         ece: expected calibration error, 0 to 1.
         agreement: fraction of test images on which it names the teacher's class, 0 to 1.
         divergence: KL(teacher || network) on the test set, in nats.
@@ -36,3 +39,5 @@ class Row:
     divergence: float | None = None
     epochs: int | None = None
     seconds: float | None = None
+    val_accuracy: float | None = None
+    latency_engine: str | None = None

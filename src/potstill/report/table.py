@@ -11,6 +11,7 @@ from rich.text import Text
 from potstill.report.row import Row
 
 MISSING = "-"
+TEXTS = ("name", "stage", "latency_engine")
 # From (at least, divide by): 0.27 M stands in one column with 11.2 M better than 270 k does.
 PREFIXES = ((1e9, 1e9, "G"), (1e5, 1e6, "M"), (1e3, 1e3, "k"))
 
@@ -74,6 +75,8 @@ COLUMNS = (
     Column("latency", "latency_ms", milliseconds),
 )
 MORE_COLUMNS = (
+    Column("engine", "latency_engine", lambda value: value or MISSING),
+    Column("validation", "val_accuracy", percent),
     Column("p95", "latency_p95_ms", milliseconds),
     Column("ECE", "ece", percent),
     Column("agreement", "agreement", percent),
@@ -87,7 +90,7 @@ def rich_table(rows: Sequence[Row]) -> Table:
     """Return the table for a terminal of 80 columns or more."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in COLUMNS:
-        is_text = column.field in ("name", "stage")
+        is_text = column.field in TEXTS
         table.add_column(
             column.heading,
             justify="left" if is_text else "right",
@@ -106,7 +109,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     columns = [*COLUMNS, *known]
     lines = [
         [column.heading for column in columns],
-        ["---" if column.field in ("name", "stage") else "---:" for column in columns],
+        ["---" if column.field in TEXTS else "---:" for column in columns],
         *([_cell(column.show(getattr(row, column.field))) for column in columns] for row in rows),
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -1,0 +1,213 @@
+"""What is raced: a run's training as the framework sets it up, and two loops written by hand."""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from turns import Pause
+
+from potstill.check import instantiate
+from potstill.compose import Command, configs
+from potstill.data.arrays import Pictures
+from potstill.data.datamodule import ImageData
+from potstill.fit import make_trainer
+from potstill.study import Study
+from potstill.tap import Tap
+
+Ask = Callable[[Tensor, Tensor], Tensor]  # (image, sample_id) -> the teacher's logits (N, K)
+
+CONF = Path(__file__).parents[1] / "conf"
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+# A bar, a check of the teacher before the first step and signal handlers, which only a main
+# thread may set: nothing of a step.
+SETTINGS = (
+    "data=fake", "data.num_classes=10", "data.crop_padding=4", "data.flip=true",
+    "data.test_size=10", "trainer.accelerator=cpu", "+trainer.enable_progress_bar=false",
+    "callbacks.progress=null", "callbacks.interrupt=null", "callbacks.teacher_check=null",
+)  # fmt: skip
+
+
+class Paced(pl.Callback):
+    """Pause at the start of each step, and keep the losses."""
+
+    def __init__(self, pause: Pause, losses: list[Tensor]) -> None:
+        self.pause, self.losses = pause, losses
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Wait for the turn."""
+        self.pause()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Keep the loss."""
+        self.losses.append(outputs["loss"].detach())
+
+
+@dataclass
+class Job:
+    """A student's training by the framework, as `train.py` would do it for `cfg`.
+
+    Attributes:
+        cfg: of the run.
+        folder: of the run's files.
+        teacher: what it distils from; None for training on labels alone.
+        losses: of the steps so far.
+    """
+
+    cfg: DictConfig
+    folder: Path
+    teacher: nn.Module | None = None
+    losses: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Build the data and the student."""
+        self.data: ImageData = instantiate(self.cfg.data)
+        self.data.setup()
+        console = Console(file=io.StringIO())
+        self.study = Study(self.cfg, self.data, self.folder, console)
+        self.study.seed()
+        self.student: nn.Module = instantiate(self.cfg.module.student)
+
+    def fill(self) -> tuple[Tensor, list[float]]:
+        """Ask the teacher for the first epoch and keep it, as `teacher.store` says.
+
+        Returns its logits by sample id (num_train, K) as they are kept, and the CPU seconds of
+        each batch.
+        """
+        assert self.teacher is not None
+        self.study.open_store(self.teacher)
+        stored = self.study.stored
+        assert stored is not None
+        table = torch.zeros(self.data.num_train, self.data.num_classes)
+        listen, seconds = Tap(self.teacher), []
+        for image, _, sample_id in self.data.train_dataloader():
+            start = time.process_time()
+            table[sample_id] = stored(listen, image, sample_id, 0).logits
+            seconds.append(time.process_time() - start)
+        stored.store.flush()
+        return table, seconds
+
+    def loop(self, pause: Pause) -> None:
+        """Train, in turns."""
+        module = self.study.module(self.student, self.teacher)
+        trainer = make_trainer(self.cfg, self.folder, 1, [Paced(pause, self.losses)])
+        trainer.fit(module, datamodule=self.data)
+
+
+def compose(*overrides: str) -> DictConfig:
+    """Return the config of a run with these overrides."""
+    return next(configs(Command(CONF, overrides=overrides)))
+
+
+def calibrated(network: nn.Module, images: Tensor) -> nn.Module:
+    """Return `network` in eval mode with the batch-norm statistics of these pictures.
+
+    With fresh ones a deep network's logits grow past what half precision holds.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # type: ignore[assignment]
+    with torch.no_grad():
+        network.train()(images)
+    for norm in norms:
+        norm.momentum = 0.1
+    return network.eval()
+
+
+# -- (a), the loop that a tutorial would write; kept as it is ---------------------------------
+
+
+class PilPictures(Dataset):
+    """Pictures one by one through PIL and torchvision's transforms."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.images = pictures.images.permute(0, 2, 3, 1).numpy()
+        self.targets = pictures.targets.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return a picture and its label."""
+        image = Image.fromarray(np.ascontiguousarray(self.images[index]))
+        return self.transform(image), self.targets[index]
+
+
+def tutorial(
+    pictures: Pictures,
+    batch_size: int,
+    make: Callable[[], nn.Module],
+    teacher: nn.Module,
+    pause: Pause,
+) -> None:
+    """Distil as a blog would: PIL in a DataLoader, float32, the teacher asked at every step."""
+    temperature, alpha = 4.0, 0.9
+    loader = DataLoader(PilPictures(pictures), batch_size, shuffle=True, drop_last=True)
+    student = make()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    running_loss = 0.0
+    student.train()
+    teacher.eval()
+    for images, labels in loader:
+        pause()
+        optimizer.zero_grad()
+        with torch.no_grad():
+            teacher_logits = teacher(images)
+        student_logits = student(images)
+        soft_targets = F.softmax(teacher_logits / temperature, dim=1)
+        soft_prob = F.log_softmax(student_logits / temperature, dim=1)
+        kd_loss = F.kl_div(soft_prob, soft_targets, reduction="batchmean") * temperature**2
+        label_loss = F.cross_entropy(student_logits, labels)
+        loss = alpha * kd_loss + (1 - alpha) * label_loss
+        loss.backward()
+        optimizer.step()
+        running_loss += loss.item()
+
+
+# -- (e), what the framework computes, without it ---------------------------------------------
+
+
+def by_hand(job: Job, ask: Ask, losses: list[Tensor], pause: Pause) -> None:
+    """Train as `job` does, in one loop; `ask` says what the teacher does of a batch."""
+    cfg, student, loader = job.cfg, job.student, job.data.train_dataloader()
+    temperature, alpha, epochs = float(cfg.temperature), float(cfg.alpha), 1
+    optimizer = instantiate(cfg.module.optimizer)(student.parameters())
+    schedule = instantiate(cfg.module.scheduler)(optimizer, len(loader) * epochs, len(loader))
+    half = partial(torch.autocast, "cpu", torch.bfloat16, "bf16" in str(cfg.trainer.precision))
+    student.train()
+    for image, target, sample_id in loader:
+        pause()
+        with half():
+            logits = student(image).float()
+        log_p = F.log_softmax(logits / temperature, dim=1)
+        log_q = F.log_softmax(ask(image, sample_id) / temperature, dim=1)
+        divergence = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+        loss = (1 - alpha) * F.cross_entropy(logits, target) + alpha * temperature**2 * divergence
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())

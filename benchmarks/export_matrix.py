@@ -1,0 +1,108 @@
+"""Every exporter on every family of networks, in float32 and in int8: what agrees, what is refused.
+
+`python benchmarks/export_matrix.py` prints a Markdown table; `--networks` and `--formats` choose
+rows and columns. Weights are random, with batch-norm statistics of random pictures: the numbers
+say whether a file computes what its network does, not how well it classifies.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import PotstillError
+from potstill.export.contract import Exporter
+from potstill.export.executorch import Pte
+from potstill.export.onnx import Onnx
+from potstill.export.state_dict import StateDict
+from potstill.export.torch_export import Pt2
+from potstill.models.cifar_resnet import cifar_resnet
+from potstill.models.torchvision import torchvision_model
+from potstill.quantization.deploy import deploy
+from potstill.quantization.post_training import quantize_static
+
+NUM_CLASSES, SIZE, COUNT = 10, 32, 64
+NETWORKS = (
+    "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf",
+    "efficientnet_b0", "vgg11_bn", "vit_tiny", "cifar_resnet20", "cifar_resnet56",
+)  # fmt: skip
+FORMATS: dict[str, Callable[[], Exporter]] = {
+    "onnx": Onnx,
+    "executorch": Pte,
+    "torch_export": Pt2,
+    "state_dict": StateDict,
+    "executorch in pieces": lambda: Pte(one_delegate=False),  # only where asked for
+}
+COLUMNS = (
+    "network", "format", "precision", "MB", "same class, %", "SQNR, dB", "largest difference",
+    "CPU, s",
+)  # fmt: skip
+FACTS = {
+    "class_names": [f"class{k}" for k in range(NUM_CLASSES)],
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+    "image_shape": [3, SIZE, SIZE],
+    "preprocess": {"resize": SIZE, "crop": SIZE},
+}
+
+
+def build(name: str, images: Tensor) -> nn.Module:
+    """Return a network of random weights whose batch-norms know these images."""
+    torch.manual_seed(0)
+    if name.startswith("cifar_resnet"):
+        network = cifar_resnet(int(name.removeprefix("cifar_resnet")), NUM_CLASSES)
+    else:
+        network = torchvision_model(name, NUM_CLASSES, image_size=SIZE)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # an average over all batches
+    heads = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    nn.init.normal_(heads[-1].weight, std=0.1)  # vision transformers begin with zeros
+    with torch.no_grad():
+        for _ in range(2):
+            network.train()(images)
+    return network.eval()
+
+
+def rows(networks: list[str], formats: list[str], folder: Path) -> Iterator[list[Any]]:
+    """Yield network, format, precision, MB, agreement, decibels, largest difference, seconds."""
+    images = torch.randn(COUNT, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    for name in networks:
+        network = build(name, images)
+        integers = deploy(quantize_static(network, images.split(32)))
+        for form in formats:
+            for precision, which in (("float32", network), ("int8", integers)):
+                yield [name, form, precision, *measured(FORMATS[form](), which, images, folder)]
+
+
+def measured(exporter: Exporter, network: nn.Module, images: Tensor, folder: Path) -> list[Any]:
+    """Return the numbers of one export, or the error in place of the first."""
+    start = time.process_time()
+    try:
+        done = exporter(network, folder / "network", images, FACTS)
+    except PotstillError as error:
+        return [str(error).replace("|", "/"), "", "", "", f"{time.process_time() - start:.0f}"]
+    numbers = [f"{done.bytes / 1e6:.2f}", f"{100 * done.agreement:.1f}", f"{done.sqnr_db:.1f}"]
+    return [*numbers, f"{done.max_difference:.2g}", f"{time.process_time() - start:.0f}"]
+
+
+def main() -> None:
+    """Print the table as it is made."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS)[:4])
+    asked = parser.parse_args()
+    print("|", " | ".join(COLUMNS), "|")
+    print("|", " | ".join("---" for _ in COLUMNS), "|")
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows(asked.networks, asked.formats, Path(folder)):
+            print("|", " | ".join(map(str, row)), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""What `throughput.py` measures: pairs of networks, the framework's own cost, loaders, memory."""
+
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from contestants import (
+    SETTINGS,
+    Job,
+    PilPictures,
+    by_hand,
+    calibrated,
+    compose,
+    tutorial,
+)
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from turns import Contestant, Found, Pause, Times, difference, race, ratio
+
+from potstill.check import instantiate
+from potstill.data.arrays import ArrayLoader, Normalize, Pictures
+from potstill.data.augment import Augment
+from potstill.data.viewing import Viewing
+
+SPARE = 4  # steps beyond the rounds: building, warm-up, and the loader's look ahead
+GOALS = {"c/d": 1.03, "c/e": 1.03}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher and a student, with the goals of b/a and c/a.
+
+    Attributes:
+        overrides: of the run's config; the first names the experiment.
+        batch_size: pictures a step.
+        matrix_units: goals of b/a and c/a where the processor has them for bfloat16.
+        plain: the goal of b/a where it has none.
+    """
+
+    overrides: tuple[str, ...]
+    batch_size: int
+    matrix_units: tuple[float, float]
+    plain: float
+
+    def goals(self, has_matrix_units: bool) -> dict[str, float]:
+        """Return the goals on this machine."""
+        if has_matrix_units:
+            return GOALS | dict(zip(("b/a", "c/a"), self.matrix_units, strict=True))
+        return GOALS | {"b/a": self.plain}
+
+
+PAIRS = {
+    "resnet56_resnet20": Pair(("experiment=kd_r56_r20",), 128, (0.32, 0.22), 0.80),
+    "resnet50_resnet18": Pair(("experiment=kd_r50_r18",), 64, (0.26, 0.18), 0.85),
+}
+STUDENT_8 = "model@module.student=cifar_resnet8"
+TEACHER_8 = "model@module.teacher=cifar_resnet8"
+STAND_IN = Pair(("experiment=kd_r56_r20", STUDENT_8, TEACHER_8), 4, (1, 1), 1)
+
+
+@dataclass
+class Raced:
+    """A pair's numbers.
+
+    Attributes:
+        ratios: by name.
+        milliseconds: of a step, medians, by contestant.
+        facts: whether the comparisons are of the same thing.
+    """
+
+    ratios: dict[str, Found]
+    milliseconds: dict[str, float]
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+def settings(pair: Pair, steps: int, more: Sequence[str]) -> list[str]:
+    """Return the overrides of a run whose epoch is `steps` steps long."""
+    return [
+        *pair.overrides,
+        *SETTINGS,
+        f"data.batch_size={pair.batch_size}",
+        f"data.train_size={pair.batch_size * steps + 10}",
+        "data.val_size=10",
+        *more,
+    ]
+
+
+def race_pair(
+    pair: Pair, rounds: int, folder: Path, goals: dict[str, float], more: Sequence[str] = ()
+) -> Raced:
+    """Race (a) to (e) of a pair, and (a), (d) and (e) against themselves."""
+    lines = settings(pair, rounds + SPARE, more)
+    online = compose(*lines, "teacher.store=off")
+    stored = compose(*lines, "teacher.store=auto", f"teacher.store_dir={folder / 'store'}")
+    teacher = _teacher(Job(stored, folder / "teacher"), pair.batch_size)
+    plain = deepcopy(teacher)  # nothing the framework does to its own reaches the tutorial's
+
+    jobs = {"b": Job(online, folder / "b", deepcopy(teacher))}
+    jobs |= {"c": Job(stored, folder / "c", deepcopy(teacher))}
+    table, fill = jobs["c"].fill()
+    jobs |= {name: Job(online, folder / name) for name in ("d", "d again")}
+    hands = {name: Job(online, folder / name) for name in ("e", "e again")}
+    losses: dict[str, list[Tensor]] = {name: [] for name in hands}
+    loops: dict[str, Callable[[Pause], None]] = {name: job.loop for name, job in jobs.items()}
+    for name, job in hands.items():
+        loops[name] = partial(by_hand, job, lambda _, ids: table[ids], losses[name])
+    for name in ("a", "a again"):
+        job = Job(online, folder / name)
+        loops[name] = partial(
+            tutorial, _pictures(job), pair.batch_size, partial(deepcopy, job.student), plain
+        )
+    times = race({name: Contestant(loop) for name, loop in loops.items()}, rounds)
+    ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _asked()}
+    facts = {
+        "loss_difference_c_e": apart(jobs["c"].losses, losses["e"]),
+        "logit_difference_b_c": _off(jobs["c"], table),
+        "sweep_of_8": _sweep(ratios["c/d"].value, times["d"], fill),
+    }
+    return Raced(ratios, _medians(times), facts)
+
+
+def _asked() -> list[tuple[str, str]]:
+    return [("b", "a"), ("c", "a"), ("c", "d"), ("c", "e")]
+
+
+def _teacher(job: Job, batch_size: int) -> nn.Module:
+    torch.manual_seed(1)
+    network: nn.Module = instantiate(job.cfg.module.teacher)
+    image, *_ = next(iter(job.data.train_dataloader()))
+    return calibrated(network, image[:batch_size])
+
+
+def _pictures(job: Job) -> Pictures:
+    return job.data._splits["train"]
+
+
+def _medians(times: Times) -> dict[str, float]:
+    return {name: 1e3 * statistics.median(values) for name, values in sorted(times.items())}
+
+
+def apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """Return the largest relative difference of two runs' losses, over the steps both made."""
+    count = min(len(one), len(other))
+    pairs = zip(torch.stack(list(one[:count])), torch.stack(list(other[:count])), strict=True)
+    return max(float((x - y).abs() / y.abs().clamp_min(1e-12)) for x, y in pairs)
+
+
+@torch.no_grad()
+def _off(job: Job, table: Tensor) -> float:
+    """Return how far the table is from the teacher on one batch, relative to its largest."""
+    assert job.teacher is not None
+    image, _, sample_id = next(iter(job.data.train_loader(_pictures(job))))
+    logits = job.teacher(image).float()
+    return float((table[sample_id] - logits).abs().max() / logits.abs().max())
+
+
+def _sweep(stored: float, alone: list[float], fill: list[float]) -> float:
+    """Return eight runs that share a store over eight without a teacher, by calculation.
+
+    The first of the runs asks the teacher for every view, the others never: with the same seed
+    they see the same ones.
+    """
+    return stored + statistics.median(fill) / statistics.median(alone) / 8
+
+
+# -- what the framework itself costs ------------------------------------------------------------
+
+
+def race_overhead(rounds: int, steps: int, folder: Path, more: Sequence[str] = ()) -> Raced:
+    """Race a tiny network's distillation against the same by hand, `steps` a turn."""
+    pair = Pair(PAIRS["resnet56_resnet20"].overrides, 32, (1, 1), 1)
+    small = ("data.image_size=8", "data.crop_padding=0", "data.flip=false", "teacher.store=off")
+    cfg = compose(*settings(pair, (rounds + SPARE) * steps, (*small, *more)))
+    torch.manual_seed(0)
+    student, teacher = _mlp(32), _mlp(64).eval().requires_grad_(False)
+    job = Job(cfg, folder / "ours", deepcopy(teacher))
+    job.student = deepcopy(student)
+    losses: dict[str, list[Tensor]] = {"raw": [], "raw again": []}
+    contestants = {"ours": Contestant(job.loop, steps)}
+    for name, kept in losses.items():
+        hand = Job(cfg, folder / name)
+        hand.student = deepcopy(student)
+        ask = torch.no_grad()(lambda image, _: teacher(image))
+        contestants[name] = Contestant(partial(by_hand, hand, ask, kept), steps)
+    times = race(contestants, rounds)
+    overhead = difference(times, "ours", "raw", 0.5)
+    facts = {"loss_difference": apart(job.losses, losses["raw"])}
+    return Raced({"overhead_ms": overhead}, _medians(times), facts)
+
+
+def _mlp(width: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, width), nn.ReLU(), nn.Linear(width, 10))
+
+
+# -- loaders ------------------------------------------------------------------------------------
+
+
+def race_loaders(rounds: int, batches: int, sizes: Sequence[int]) -> dict[str, Found]:
+    """Race our loader against PIL in a DataLoader, and against itself on larger data sets."""
+    batch_size, (first, *larger) = 128, [f"{size:,}" for size in sizes]
+    images = torch.empty(max(sizes), 3, 32, 32, dtype=torch.uint8).random_(0, 256)
+    targets = torch.arange(max(sizes)) % 10
+    several = {f"{n:,}": Pictures(images[:n], targets[:n]) for n in sizes}
+    loops = {name: partial(_ours, pictures, batch_size) for name, pictures in several.items()}
+    loops[f"{first} again"] = loops[first]
+    loops |= {name: partial(_pil, several[first], batch_size) for name in ("pil", "pil again")}
+    times = race({name: Contestant(loop, batches) for name, loop in loops.items()}, rounds)
+    found = {"loader/pil": ratio(times, first, "pil", 0.20)}
+    return found | {f"loader {n}/{first}": ratio(times, n, first, 1.10) for n in larger}
+
+
+def _ours(pictures: Pictures, batch_size: int, pause: Pause) -> None:
+    viewing = Viewing(Augment(seed=0, crop_padding=4, flip=True))
+    loader = ArrayLoader(pictures, batch_size, viewing, Normalize((0.5,) * 3, (0.25,) * 3))
+    while True:
+        for _ in loader:
+            pause()
+
+
+def _pil(pictures: Pictures, batch_size: int, pause: Pause) -> None:
+    while True:
+        for _ in DataLoader(PilPictures(pictures), batch_size, shuffle=True, drop_last=True):
+            pause()
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+def memory_ratio(quick: bool) -> Found:
+    """Return by how much more a process grows with the teacher asked than without one.
+
+    What training allocates beyond both networks' weights, in a fresh process each.
+    """
+    script = Path(__file__).with_name("throughput.py")
+    command = [sys.executable, str(script), *(["--quick"] if quick else []), "--memory"]
+    grown = {}
+    for kind in ("online", "alone", "alone again"):
+        done = subprocess.run([*command, kind], stdout=subprocess.PIPE, check=True, text=True)
+        grown[kind] = int(done.stdout)
+    value = grown["online"] / grown["alone"]
+    return Found(value, (value, value), grown["alone again"] / grown["alone"], 1.35)
+
+
+def grow(kind: str, pair: Pair, folder: Path) -> int:
+    """Return by how many bytes this process grows while it trains for two steps."""
+    cfg = compose(*settings(pair, SPARE, ("teacher.store=off",)))
+    job = Job(cfg, folder)
+    if kind == "online":
+        job.teacher = _teacher(job, 2)
+    contestant = Contestant(job.loop)
+    contestant.seconds()  # builds the trainer
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    for _ in range(2):
+        contestant.seconds()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    contestant.stop()
+    return peak - before

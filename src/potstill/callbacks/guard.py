@@ -1,0 +1,62 @@
+"""All processes of a run must have one config: a sampler that each runs by itself draws others."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+
+from potstill import ranks
+from potstill.errors import ConfigError
+
+
+def check_same(config: Mapping[str, Any]) -> None:
+    """Raise in every process unless all have the same config, as plain values.
+
+    Raises:
+        ConfigError: naming the first setting that differs, with two of its values.
+    """
+    flat = dict(_leaves(config, ""))
+    digest = hashlib.sha256(json.dumps(flat, sort_keys=True, default=str).encode()).hexdigest()
+    if len(set(ranks.gather(digest))) == 1:
+        return
+    key, (one, other) = _first_difference(ranks.gather({k: str(v) for k, v in flat.items()}))
+    raise ConfigError(
+        f"{key}: {one} in one process, {other} in another. Fix: start the sweep without "
+        "torchrun or srun, or with a launcher that hands every process the values"
+    )
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
+def _first_difference(configs: list[dict[str, str]]) -> tuple[str, tuple[str, str]]:
+    """Return the first key that is not the same in all, and two values of it."""
+    for key in sorted({key for config in configs for key in config}):
+        values = list(dict.fromkeys(config.get(key, "nothing") for config in configs))
+        if len(values) > 1:
+            return key, (values[0], values[1])
+    raise AssertionError("their hashes differ")
+
+
+class Guard(pl.Callback):
+    """Check at the start of a fit that all processes train with the same settings.
+
+    A run does so by itself; this is for processes that something else has started.
+
+    Args:
+        config: the settings, as plain values.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Compare, before any network is changed."""
+        check_same(self.config)

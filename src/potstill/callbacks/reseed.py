@@ -1,0 +1,25 @@
+"""Dropout and stochastic depth drawn by counts, so that a resumed run draws the same."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from potstill.data.counter import key
+
+
+class Reseed(pl.Callback):
+    """Seed torch's generators (CPU and accelerators) before each batch by what batch it is.
+
+    The seed is a function of (seed, optimizer step, batch of the epoch, rank): no stream that a
+    checkpoint would have to hold, and ranks drop different units.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed for this batch; with accumulated gradients a step has several."""
+        torch.manual_seed(key(self.seed, trainer.global_step, batch_idx, trainer.global_rank))

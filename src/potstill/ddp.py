@@ -1,0 +1,64 @@
+"""Several processes train one network by Lightning's DDP; something else has started them."""
+
+import logging
+import warnings
+from datetime import timedelta
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig, OmegaConf
+
+from potstill import launched, ranks
+from potstill.errors import ConfigError
+
+
+def strategy(cfg: DictConfig) -> dict[str, Any]:
+    """Return the Trainer's argument `strategy` for several processes, where the config has none."""
+    if launched.world() == 1 or cfg.trainer.get("strategy", "auto") != "auto":
+        return {}
+    # DDP waits for the gradient of every parameter, also of a head that sits out an epoch; to
+    # look for those at every step costs time, and a warning where there is none.
+    unused = any(_may_rest(head) for head in (cfg.module.get("heads") or {}).values())
+    timeout = timedelta(seconds=cfg.process_timeout)
+    return {"strategy": DDPStrategy(find_unused_parameters=unused, timeout=timeout)}
+
+
+def _may_rest(head: DictConfig) -> bool:
+    """Return whether a head's weight can be zero: it is, or it is a schedule."""
+    weight = head.get("weight")
+    return OmegaConf.is_config(weight) or weight == 0
+
+
+def join(trainer: pl.Trainer) -> None:
+    """Meet the other processes, before any of them does what concerns all.
+
+    Args:
+        trainer: made from the run's settings; it is not used for anything else.
+
+    Raises:
+        ConfigError: if they are not as many as the trainer asks for, or cannot train so.
+    """
+    if trainer.world_size != launched.world():
+        raise ConfigError(
+            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: "
+            f"started as {launched.world()} process(es). "
+            f"Fix: the command line, or torchrun with {trainer.world_size}"
+        )
+    if trainer.world_size == 1:
+        return
+    if type(trainer.strategy) is not DDPStrategy or trainer.strategy._start_method != "popen":
+        raise ConfigError(
+            "trainer.strategy: only DDP in processes already started gives every stage a whole "
+            "network. Fix: trainer.strategy=ddp, or leave it out"
+        )
+    trainer.strategy.setup_environment()
+    if not ranks.is_first():
+        _leave_the_console()
+
+
+def _leave_the_console() -> None:
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:  # not those for files
+            handler.setLevel(logging.CRITICAL + 1)
+    warnings.simplefilter("ignore")

@@ -1,0 +1,79 @@
+"""What every exporter promises: one file that its own runtime was seen to run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from potstill.quantization.deploy import deploy
+from potstill.quantization.prepare import is_prepared
+
+ORDER = ("resize", "crop", "divide by 255", "subtract mean", "divide by std")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file, and how its runtime compared with the network it was made from.
+
+    Attributes:
+        path: the file.
+        bytes: its size.
+        runtime: what ran it.
+        agreement: share of pictures with the same top class, a fraction.
+        max_difference: largest difference of a logit.
+        sqnr_db: power of the logits over that of their differences, in decibels.
+    """
+
+    path: Path
+    bytes: int
+    runtime: str
+    agreement: float
+    max_difference: float
+    sqnr_db: float
+
+
+class Exporter(Protocol):
+    """Writes one format."""
+
+    def __call__(
+        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
+    ) -> Exported:
+        """Write `path_stem` with the format's suffix, and check it on images (N, C, H, W).
+
+        The network is a float one, or one in integers as `potstill.quantization.deploy` leaves
+        it. `facts` are those of an artifact: `class_names`, `mean`, `std`, `image_shape`,
+        `preprocess`. Where the check fails no file is left.
+
+        Raises:
+            ConfigError: if the format's library is not installed.
+            DataError: if the network cannot be written, or its file computes something else.
+        """
+
+
+def describe(facts: Mapping[str, Any], is_integer: bool) -> str:
+    """Return, as JSON, what somebody must know to use the file: labels and preprocessing."""
+    channels, height, width = facts["image_shape"]
+    return json.dumps(
+        {
+            **facts,
+            "order": ORDER,
+            "input": {"shape": ["batch", channels, height, width], "dtype": "float32"},
+            "output": {"shape": ["batch", len(facts["class_names"])], "meaning": "logits"},
+            "precision": "int8" if is_integer else "float32",
+        },
+        ensure_ascii=False,
+    )
+
+
+def ready(network: nn.Module) -> nn.Module:
+    """Return the network to write: in integers where it was trained for them, on the CPU."""
+    return (deploy(network) if is_prepared(network) else network).cpu().eval()
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

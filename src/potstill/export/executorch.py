@@ -1,0 +1,103 @@
+"""`.pte`: the network for ExecuTorch, computed by XNNPACK as one piece."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from potstill.errors import ConfigError, DataError
+from potstill.export.contract import Exported, describe, ready, reason
+from potstill.export.torch_export import capture
+from potstill.export.verify import keep_verified
+from potstill.export.xnnpack import fit_for_xnnpack
+from potstill.quantization.deploy import is_deployed, split_dequantize
+from potstill.runtimes.contract import need, quiet_libraries
+from potstill.runtimes.executorch import ExecuTorch
+
+KEY = "export=executorch"
+XNNPACK = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
+DELEGATE, PART = "executorch_call_delegate", "getitem"
+
+
+class Pte:
+    """Write a file for any batch up to `largest_batch`.
+
+    It answers to `forward`, and to `preprocess` and `labels` with texts.
+
+    Args:
+        largest_batch: pictures at once; memory for their input and logits is set aside.
+        one_delegate: refuse a network of which XNNPACK does not take everything; else the rest
+            runs in ExecuTorch's portable kernels, which are slow.
+        threads: the check runs on.
+
+    Raises:
+        ConfigError: if `largest_batch` is below 1.
+    """
+
+    def __init__(
+        self, largest_batch: int = 64, one_delegate: bool = True, threads: int = 1
+    ) -> None:
+        if largest_batch < 1:
+            raise ConfigError(f"largest_batch={largest_batch}: too few. Fix: 1 or more")
+        self.largest_batch, self.one_delegate = largest_batch, one_delegate
+        self.threads = threads
+
+    def __call__(
+        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
+    ) -> Exported:
+        """Write `path_stem`.pte and check it; see `Exporter`."""
+        network, images = ready(network), images.cpu()
+        integer = is_deployed(network)
+        texts = {"preprocess": describe(facts, integer), "labels": json.dumps(facts["class_names"])}
+        content = convert(network, images, self.largest_batch, self.one_delegate, texts)
+        path = path_stem.with_name(f"{path_stem.name}.pte")
+        load = partial(ExecuTorch, threads=self.threads)
+        return keep_verified(path, content, load, network, images)
+
+
+def convert(
+    network: nn.Module,
+    images: Tensor,
+    largest_batch: int,
+    one_delegate: bool,
+    texts: Mapping[str, str],
+) -> bytes:
+    """Return the program of a network that takes images (N, C, H, W).
+
+    Raises:
+        DataError: if it cannot be written, or not as one piece.
+    """
+    with quiet_libraries():
+        partitioner = need(XNNPACK, KEY).XnnpackPartitioner
+        exir = need("executorch.exir", KEY)
+        program = capture(network, images, KEY, largest_batch)
+        graph = split_dequantize(fit_for_xnnpack(program.module(check_guards=False)))
+        program = capture(graph, images, KEY, largest_batch)
+        try:
+            lowered = exir.to_edge_transform_and_lower(
+                program, partitioner=[partitioner()], constant_methods=dict(texts)
+            )
+            if one_delegate:
+                check_one_delegate(lowered.exported_program().graph)
+            return lowered.to_executorch().buffer
+        except DataError:
+            raise
+        except Exception as error:  # the many passes each raise their own
+            raise DataError(
+                f"{KEY}: the network cannot be written ({reason(error)}). Fix: another export"
+            ) from error
+
+
+def check_one_delegate(graph: fx.Graph) -> None:
+    """Raise DataError unless one delegate computes the whole of a lowered graph."""
+    called = [getattr(n.target, "__name__", "") for n in graph.nodes if n.op == "call_function"]
+    outside = sorted({name for name in called if name not in (DELEGATE, PART)})
+    delegates = called.count(DELEGATE)
+    if outside or delegates != 1:
+        raise DataError(
+            f"{KEY}: XNNPACK takes the network in {delegates} pieces, and leaves out "
+            f"{', '.join(outside) or 'nothing'}. Fix: export=onnx, or export.one_delegate=false"
+        )

@@ -1,0 +1,111 @@
+"""`.onnx`: any batch size, float32 or integers that ONNX Runtime computes in."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import ConfigError, DataError
+from potstill.export.contract import Exported, describe, ready, reason
+from potstill.export.unsigned import unsigned_weights
+from potstill.export.verify import keep_verified
+from potstill.quantization.deploy import is_deployed, with_activations
+from potstill.runtimes.contract import need, quiet_libraries
+from potstill.runtimes.onnxruntime import OnnxRuntime
+
+KEY = "export=onnx"
+EXAMPLES = 2  # of one picture, torch.export would conclude that the batch is always 1
+
+
+class Onnx:
+    """Write what ONNX Runtime runs; its labels and preprocessing are in the file's metadata.
+
+    Integers go as pairs of QuantizeLinear and DequantizeLinear, activations in uint8: on x86 int8
+    ones were three times as slow.
+
+    Args:
+        weights: uint8, exact everywhere; or int8, faster on x86 processors with VNNI (and on
+            others wrong: their kernels saturate, which the check then finds).
+        threads: the check runs on.
+
+    Raises:
+        ConfigError: if `weights` is neither.
+    """
+
+    def __init__(self, weights: str = "uint8", threads: int = 1) -> None:
+        if weights not in ("uint8", "int8"):
+            raise ConfigError(f"weights={weights}: unknown. Fix: weights=uint8|int8")
+        self.weights, self.threads = weights, threads
+
+    def __call__(
+        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
+    ) -> Exported:
+        """Write `path_stem`.onnx and check it; see `Exporter`."""
+        network, images = ready(network), images.cpu()
+        integer = is_deployed(network)
+        model = convert(with_activations(network, "uint8") if integer else network, images)
+        if integer and self.weights == "uint8":
+            unsigned_weights(model)
+        strip(model)
+        annotate(model, facts, describe(facts, integer))
+        path = path_stem.with_name(f"{path_stem.name}.onnx")
+        load = partial(_open, threads=self.threads, is_integer=integer)
+        return keep_verified(path, model.SerializeToString(), load, network, images)
+
+
+def convert(network: nn.Module, images: Tensor) -> Any:
+    """Return the ModelProto of a network that takes images (N, C, H, W), for any N.
+
+    Raises:
+        DataError: if it holds what ONNX has no words for.
+    """
+    need("onnxscript", KEY)
+    example = images[:1].expand(EXAMPLES, *images.shape[1:]).contiguous()
+    with quiet_libraries():
+        try:
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=["image"],
+                output_names=["logits"],
+                verbose=False,
+            )
+        except Exception as error:  # the exporter's stages each raise their own
+            raise DataError(
+                f"{KEY}: the network cannot be written ({reason(error)}). "
+                "Fix: another export, or a network without that layer"
+            ) from error
+    assert program is not None
+    return program.model_proto
+
+
+def strip(model: Any) -> None:
+    """Drop what no runtime reads: stack traces, source lines, shapes it infers itself."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del graph.value_info[:]
+
+
+def annotate(model: Any, facts: Mapping[str, Any], description: str) -> None:
+    """Write labels and preprocessing into the model's metadata."""
+    entries = {"labels": "\n".join(facts["class_names"]), "preprocess": description}
+    for key, value in entries.items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def _open(path: Path, threads: int, is_integer: bool) -> OnnxRuntime:
+    runtime = OnnxRuntime(path, threads)
+    left = runtime.executed().get("Conv", 0) if is_integer else 0
+    if left:
+        raise DataError(
+            f"{KEY}: ONNX Runtime computes {left} convolutions in float32, not in integers. "
+            "Fix: another export, or a network of other layers"
+        )
+    return runtime

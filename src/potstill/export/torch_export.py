@@ -1,0 +1,72 @@
+"""`.pt2`: the network as torch.export's graph, for PyTorch and its compilers."""
+
+import io
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import DataError
+from potstill.export.contract import Exported, describe, ready, reason
+from potstill.export.verify import FLOAT_DB, keep_verified
+from potstill.quantization.deploy import is_deployed
+from potstill.runtimes.contract import quiet_libraries
+from potstill.runtimes.eager import TorchExport
+
+EXAMPLES = 2  # of one picture, torch.export would conclude that the batch is always 1
+
+
+class Pt2:
+    """Write a graph for any batch size; labels and preprocessing are its extra files.
+
+    In integers it computes in float32 on values rounded to the integers' grid, as the network
+    itself does: compare sizes and speed of the other formats.
+
+    Args:
+        threads: the check runs on.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+
+    def __call__(
+        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
+    ) -> Exported:
+        """Write `path_stem`.pt2 and check it; see `Exporter`."""
+        network, images = ready(network), images.cpu()
+        description = describe(facts, is_deployed(network))
+        content = convert(network, images, description)
+        path = path_stem.with_name(f"{path_stem.name}.pt2")
+        load = partial(TorchExport, threads=self.threads)
+        return keep_verified(path, content, load, network, images, FLOAT_DB)
+
+
+def capture(network: nn.Module, images: Tensor, key: str, largest: int | None = None) -> Any:
+    """Return the ExportedProgram of a network for any batch size up to `largest`.
+
+    Raises:
+        DataError: if torch.export cannot follow it; `key` is what asked for it.
+    """
+    # As many pictures as there may be: convolutions choose by the batch, and the choice is
+    # taken for a limit on it.
+    example = images[:1].expand(largest or EXAMPLES, *images.shape[1:]).contiguous()
+    batch = None if largest == 1 else {0: torch.export.Dim("batch", min=1, max=largest)}
+    try:
+        return torch.export.export(network, (example,), dynamic_shapes=(batch,))
+    except Exception as error:  # the tracer raises what the network's own code raises, too
+        raise DataError(
+            f"{key}: torch.export cannot follow the network ({reason(error)}). "
+            "Fix: a network without that layer"
+        ) from error
+
+
+def convert(network: nn.Module, images: Tensor, description: str) -> bytes:
+    """Return the `.pt2` archive of a network."""
+    buffer = io.BytesIO()
+    with quiet_libraries():
+        program = capture(network, images, "export=torch_export")
+        torch.export.save(program, buffer, extra_files={"preprocess.json": description})
+    return buffer.getvalue()

@@ -1,0 +1,134 @@
+"""Run a new file beside the network it was made from, and keep it only if they agree."""
+
+import math
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import DataError
+from potstill.export.contract import Exported
+from potstill.export.sensitivity import nudged
+from potstill.files import write_atomically
+from potstill.quantization.deploy import is_deployed
+from potstill.runtimes.contract import Runtime
+
+FLOAT_DB = 60.0  # files in float32 reach 100 dB and more
+# Trained networks in integers reach 34 dB and more in their runtimes. A processor whose kernels
+# saturate came to 17 dB, a network that a runtime cut in pieces to -7 dB.
+INTEGER_DB = 30.0
+LOWEST_DB = 6.0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How two sets of logits compare; the fields of `Exported`, and `clear`.
+
+    `clear` is the agreement on pictures that are no near tie.
+    """
+
+    agreement: float
+    max_difference: float
+    sqnr_db: float
+    clear: float
+
+
+def sqnr_db(reference: Tensor, other: Tensor) -> float:
+    """Return the signal-to-quantization-noise ratio 10 log10(|r|^2 / |r - o|^2) in decibels."""
+    signal = reference.double().square().sum().item()
+    noise = (reference.double() - other.double()).square().sum().item()
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
+def compare(reference: Tensor, other: Tensor, min_sqnr_db: float) -> Parity:
+    """Compare logits (N, K).
+
+    A near tie is a picture whose two classes in question lie closer in the reference than four
+    standard deviations of the noise that `min_sqnr_db` allows.
+    """
+    first, second = reference.argmax(1), other.argmax(1)
+    same = first == second
+    margin = (reference.gather(1, first[:, None]) - reference.gather(1, second[:, None]))[:, 0]
+    noise = reference.double().square().mean().sqrt().item() * 10 ** (-min_sqnr_db / 20)
+    return Parity(
+        agreement=same.double().mean().item(),
+        max_difference=(reference - other).abs().max().item(),
+        sqnr_db=sqnr_db(reference, other),
+        clear=(same | (margin < 4 * noise)).double().mean().item(),
+    )
+
+
+def check(parity: Parity, min_sqnr_db: float, what: str) -> None:
+    """Raise DataError, beginning with `what`, unless the file computes what the network does."""
+    # Not "<": a file that returns NaN must not pass.
+    if not (parity.sqnr_db >= min_sqnr_db and parity.clear == 1):
+        raise DataError(
+            f"{what}: the file computes something else than the network: {parity.sqnr_db:.1f} dB "
+            f"where {min_sqnr_db:.1f} are wanted, the same class on {100 * parity.agreement:.1f} % "
+            f"of the pictures, logits up to {parity.max_difference:.3g} apart. No file was kept. "
+            "Fix: another export, or a network of other layers"
+        )
+
+
+def keep_verified(
+    path: Path,
+    content: bytes,
+    load: Callable[[Path], Runtime],
+    network: nn.Module,
+    images: Tensor,
+    min_sqnr_db: float | None = None,
+) -> Exported:
+    """Write `content` to `path` if, run on `images`, it gives the logits of `network`.
+
+    Args:
+        path: of the file.
+        content: what is in it.
+        load: opens it in its runtime.
+        network: what it was made from, in eval mode.
+        images: (N, C, H, W).
+        min_sqnr_db: how closely; None for `least_db`.
+
+    Raises:
+        DataError: if it does not run or gives other logits; then there is no file at `path`, nor
+            an earlier one.
+        StorageError: if it cannot be written.
+    """
+    reference = in_batches(network, images)
+    floor = least_db(network, images, reference) if min_sqnr_db is None else min_sqnr_db
+    trial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
+    try:
+        write_atomically(trial, content)
+        runtime = load(trial)
+        parity = compare(reference, runtime(images), floor)
+        check(parity, floor, f"export={path.name}")
+        os.replace(trial, path)
+    finally:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            trial.unlink()
+    numbers = (parity.agreement, parity.max_difference, parity.sqnr_db)
+    return Exported(path, len(content), runtime.name, *numbers)
+
+
+def least_db(network: nn.Module, images: Tensor, reference: Tensor) -> float:
+    """Return how closely a file must give the logits `reference` of `network`, in decibels.
+
+    In integers it is what the network keeps of them when it is rounded a little differently.
+    """
+    if not is_deployed(network):
+        return FLOAT_DB
+    own = sqnr_db(reference, in_batches(nudged(network), images))
+    return max(LOWEST_DB, min(INTEGER_DB, own))
+
+
+@torch.no_grad()
+def in_batches(network: Callable[[Tensor], Tensor], images: Tensor, size: int = 64) -> Tensor:
+    """Return logits (N, K) of images (N, C, H, W)."""
+    return torch.cat([network(part) for part in images.split(size)])

@@ -1,0 +1,120 @@
+"""Which arithmetic, memory layout and compiler a run uses where its settings say `auto`."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from potstill.errors import ConfigError
+
+AUTO = "auto"
+# Steps after which what a compiled step saves has paid for compiling it, with room to spare;
+# measured with ResNets at 64 and 128 pictures of 32 pixels: 90 to 1,300.
+BREAK_EVEN_STEPS = 2000
+
+
+def has_matrix_units(device: torch.device) -> bool:
+    """Return whether `device` multiplies bfloat16 matrices several times as fast as float32.
+
+    On a CPU that is AMX; without it, autocast only adds conversions.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_tile", False))
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return the Trainer's `precision`; "auto" is "bf16-mixed" where that is faster."""
+    if precision != AUTO:
+        return precision
+    return "bf16-mixed" if has_matrix_units(device) else "32-true"
+
+
+def use_channels_last(setting: bool | str, device: torch.device, precision: str) -> bool:
+    """Return whether weights are laid out channels last; "auto": where its kernels are faster.
+
+    On a GPU that takes half precision, whose tensor cores work on this layout.
+
+    Raises:
+        ConfigError: if `setting` is none of true, false and "auto".
+    """
+    if (wanted := _flag("channels_last", setting)) is not None:
+        return wanted
+    return device.type == "cpu" or (device.type == "cuda" and "16" in precision)
+
+
+def lay_out(network: nn.Module) -> nn.Module:
+    """Lay the convolutions' weights out channels last, in place; values and names stay.
+
+    Before the optimizer is made, and after whatever replaces layers.
+    """
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def use_compile(
+    setting: bool | str,
+    device: torch.device,
+    steps: int,
+    precision: str,
+    listens: Sequence[str] = (),
+) -> bool:
+    """Return whether a network's training step is compiled.
+
+    "auto" compiles where matrix units leave the time to what compiling fuses (with plain
+    float32 it saved 2 to 4 %, which no run earns back soon) and the fit is long enough.
+    It depends on the whole fit, not on the steps that a resumed run has left: compiled and
+    eager steps round differently, and a resumed run must round as before.
+
+    Args:
+        setting: true, false or "auto".
+        device: of the training.
+        steps: of the whole fit.
+        precision: the Trainer's.
+        listens: the network's layers that heads listen to. Hooks come and go with each call,
+            which a compiled network does not see: it would answer without them.
+
+    Raises:
+        ConfigError: if it is asked for and cannot work.
+    """
+    wanted = _flag("compile", setting)
+    if wanted is None:
+        pays = steps >= BREAK_EVEN_STEPS and "16" in precision and has_matrix_units(device)
+        return pays and not listens and has_compiler(device)
+    if wanted and listens:
+        raise ConfigError(
+            f"compile=true: heads listen to {', '.join(listens)}, and a compiled network has no "
+            "layers to listen to. Fix: compile=auto, or heads of the logits alone"
+        )
+    if wanted and not has_compiler(device):
+        raise ConfigError(
+            f"compile=true: nothing here compiles for {device.type}. "
+            "Fix: compile=false, or install a C++ compiler"
+        )
+    return wanted
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Return whether torch.compile has what it needs: Triton for a GPU, else a C++ compiler."""
+    if device.type == "cuda":
+        return torch.utils._triton.has_triton()
+    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+
+
+def compiled(network: nn.Module) -> Callable[..., Any]:
+    """Return a compiled way to call `network`, which itself stays as it is.
+
+    So its state has no other names, its copies and its exports are not compiled, and
+    validation costs no second compilation. For shapes that stay the same from step to step.
+    """
+    return torch.compile(network, dynamic=False)
+
+
+def _flag(name: str, setting: bool | str) -> bool | None:
+    """Return a setting, None for "auto"."""
+    if setting == AUTO:
+        return None
+    if not isinstance(setting, bool):
+        raise ConfigError(f"{name}={setting}: unknown. Fix: {name}=auto, true or false")
+    return setting

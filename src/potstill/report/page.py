@@ -1,0 +1,166 @@
+"""The page of one run: what came out, in the first screen, and everything behind it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from markupsafe import Markup
+
+from potstill.report.budget import Budget, Choice, drop, recommend
+from potstill.report.confusion import MAX_TABLE, heat_map, lost_most, most_confused, shares
+from potstill.report.interval import fraction_interval
+from potstill.report.learning import curve_panels
+from potstill.report.reliable import bins_in_words, reliability_panel
+from potstill.report.render import points, render, times
+from potstill.report.row import Row
+from potstill.report.stored import Run, read_run
+from potstill.report.svg import inline_svg
+from potstill.report.table import percent, scaled
+from potstill.report.tradeoff import entries, latency_plot, size_plot
+
+NAME = "report.html"
+
+
+def write_page(folder: Path | str, out: Path | None = None) -> Path:
+    """Write the page of the finished run in `folder` from its report.json; return its path.
+
+    Raises:
+        DataError: if the run has no report.
+        StorageError: where the page cannot be written.
+    """
+    run = read_run(folder)
+    shown, budget = entries(run), Budget.of(run.meta.get("budget"))
+    choices = recommend(run.rows, budget)
+    reference = reference_of(run.rows)
+    best = _headline(run, choices, budget)
+    return render(
+        out or run.folder / NAME,
+        "run.html.j2",
+        run=run,
+        title=run.title,
+        verdict=verdict(best, reference),
+        table=[compared(entry.label, entry.row, reference, entry.series) for entry in shown],
+        reference=reference,
+        plots=[plot for plot in (size_plot(shown), latency_plot(shown)) if plot],
+        sure=_sure(run, best),
+        curves=_curves(run),
+        mistakes=_mistakes(run),
+        reliability=_reliability(run),
+        choices=choices,
+        budget=budget,
+        config=yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
+    )
+
+
+class Compared(NamedTuple):
+    """A row of the table beside the network it is compared with."""
+
+    label: str
+    row: Row
+    series: int
+    points: float | None
+    smaller: float | None
+
+
+def compared(label: str, row: Row, reference: Row | None, series: int = 0) -> Compared:
+    """Return `row` with its points of accuracy above `reference` and how much smaller it is."""
+    if reference is None or row is reference:
+        return Compared(label, row, series, None, None)
+    lost = drop(row, reference)
+    known = row.size_bytes and reference.size_bytes
+    smaller = reference.size_bytes / row.size_bytes if known else None  # type: ignore[operator]
+    return Compared(label, row, series, None if lost is None else -lost, smaller)
+
+
+def reference_of(rows: Sequence[Row]) -> Row | None:
+    """Return what the others are compared with: the teacher, else the student, if measured."""
+    named = {row.name: row for row in rows if row.accuracy is not None}
+    return named.get("teacher") or named.get("student")
+
+
+def _headline(run: Run, choices: Sequence[Choice], budget: Budget | None) -> Row:
+    """Return the network that the first line is about: what fits, else what the run ends with."""
+    fits = choices[-1].row if budget else None
+    return fits or run.row(run.subject) or run.rows[-1]
+
+
+def verdict(row: Row, reference: Row | None) -> str:
+    """Return in one line what came out."""
+    text = f"{row.name}: {percent(row.accuracy)} at {scaled(row.size_bytes, 'B')}"
+    if reference is None or row.name == reference.name:
+        return text
+    beside = compared(row.name, row, reference)
+    if beside.smaller is not None:
+        factor = beside.smaller if beside.smaller >= 1 else 1 / beside.smaller
+        word = "smaller" if beside.smaller >= 1 else "larger"
+        text += f", {times(factor)} {word} than the {reference.name}"
+    return text + (f", {points(beside.points)} points" if beside.points is not None else "")
+
+
+def _sure(run: Run, row: Row) -> str:
+    """Return what one test picture weighs, and the interval of the headline's accuracy."""
+    count = sum(map(sum, run.confusion))
+    if not count or row.accuracy is None:
+        return ""
+    low, high = fraction_interval(row.accuracy, count)
+    return (
+        f"{count:,} test pictures: one of them is {100 / count:.2g} points, and the 95 % interval "
+        f"of {row.name} is {100 * low:.2f} to {100 * high:.2f} %."
+    )
+
+
+def _curves(run: Run) -> dict[str, Markup]:
+    return {
+        title: inline_svg(figure, title, _ends(run, title))
+        for title, figure in (curve_panels(run.curves) if run.curves else {}).items()
+    }
+
+
+def _ends(run: Run, title: str) -> str:
+    """Return where the curves of a panel end, as text."""
+    told = []
+    for name, curve in run.curves.items():
+        for metric, values in curve.items():
+            panel = metric.partition("/")[2]
+            total = panel in ("loss", "accuracy")
+            term = title.endswith(f": {name}") and metric.startswith("train/") and not total
+            if values and (term or panel == title.lower()):
+                epoch, value = list(values.items())[-1]
+                told.append(f"{name} {metric} {value:.4g} after epoch {epoch}")
+    return "; ".join(told) + "."
+
+
+def _mistakes(run: Run) -> dict[str, Any]:
+    if not run.confusion:
+        return {}
+    support = [sum(row) for row in run.confusion]
+    before = "teacher" if "teacher" in run.class_accuracy else "student"
+    accuracy = run.class_accuracy
+    known = before in accuracy and run.subject in accuracy and before != run.subject
+    small = len(support) <= MAX_TABLE
+    return {
+        "confused": most_confused(run.confusion, run.class_names),
+        "lost": lost_most(accuracy[before], accuracy[run.subject], support, run.class_names)
+        if known
+        else [],
+        "before": before if known else "",
+        "shares": shares(run.confusion) if small else [],
+        "heat_map": "" if small else heat_map(run.confusion),
+    }
+
+
+def _reliability(run: Run) -> list[tuple[str, Row | None, Markup]]:
+    names = [row.name for row in run.rows]
+    return [
+        (
+            name,
+            run.row(name),
+            inline_svg(
+                reliability_panel(bins, names.index(name) if name in names else 0),
+                f"Reliability of {name}",
+                bins_in_words(bins),
+            ),
+        )
+        for name, bins in run.reliability.items()
+    ]

@@ -1,0 +1,57 @@
+"""From values to one HTML file that needs nothing else."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from potstill import __version__
+from potstill.files import write_atomically
+from potstill.report.table import MISSING, duration, milliseconds, percent, scaled
+
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+
+
+def render(path: Path, template: str, **values: Any) -> Path:
+    """Write a page; all values are escaped.
+
+    Raises:
+        StorageError: where `path` cannot be written.
+    """
+    page = _environment().get_template(template).render(version=__version__, **values)
+    return write_atomically(path, page)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "times": times,
+        "scaled": scaled,
+        "milliseconds": milliseconds,
+        "duration": duration,
+    }
+    return environment
+
+
+def points(value: float | None) -> str:
+    """Return a difference in points with its sign."""
+    if value is None:
+        return MISSING
+    return f"{value:+.2f}".replace("-", MINUS) if round(value, 2) else "0.00"
+
+
+def times(value: float | None) -> str:
+    """Return how many times smaller something is: 12×, 3.4×."""
+    if value is None:
+        return MISSING
+    return f"{value:.0f}{TIMES}" if value >= 9.95 else f"{value:.1f}{TIMES}"

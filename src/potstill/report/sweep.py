@@ -1,0 +1,174 @@
+"""The page of a multirun: what the swept settings do, over seeds, and the best by validation."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from potstill.errors import DataError
+from potstill.report.compare import Member, by_data, incomparable, members_of
+from potstill.report.interval import Mean, mean_interval
+from potstill.report.render import render
+from potstill.report.stored import natural, runs_in
+
+NAME = "report.html"
+SEED = "seed"
+
+Values = tuple[str, ...]
+
+
+class Setting(NamedTuple):
+    """One combination of the swept values, over its seeds; accuracies in percent.
+
+    `ranked` is the validation accuracy, or the test accuracy where no run kept the former.
+    """
+
+    values: Values
+    ranked: Mean
+    test: Mean | None
+    members: list[Member]
+
+
+class Cell(NamedTuple):
+    """A cell of the heat map; `heat` is 0 for the worst and 1 for the best."""
+
+    setting: Setting | None
+    heat: float
+
+
+class HeatMap(NamedTuple):
+    """Two swept keys: a row for each value of the first, a column for each of the second."""
+
+    down: str
+    across: str
+    columns: list[str]
+    rows: list[tuple[str, list[Cell]]]
+    fixed: str
+
+
+def write_sweep(folder: Path | str, out: Path | None = None) -> Path:
+    """Write the page of a Hydra sweep from the report.json of its jobs; return its path.
+
+    Raises:
+        DataError: if no job has finished.
+        StorageError: where the page cannot be written.
+    """
+    folder = Path(folder)
+    folders = runs_in(folder)
+    if not folders:
+        raise DataError(f"{folder}: no finished run in it. Fix: the folder of a multirun")
+    groups = by_data(members_of(folders))
+    members, subject = groups[0], _subject(groups[0])
+    validated = all(_accuracy(member, subject, "val_accuracy") is not None for member in members)
+    keys = swept_keys(members)
+    found = settings(members, keys, subject, validated)
+    best = max(found, key=lambda setting: setting.ranked.mean)
+    return render(
+        out or folder / NAME,
+        "sweep.html.j2",
+        title=f"{folder.name}: a sweep of {len(members)} runs",
+        folder=folder,
+        keys=keys,
+        settings=sorted(found, key=lambda setting: -setting.ranked.mean),
+        best=best,
+        heat_map=heat_map(found, keys, best),
+        subject=subject,
+        split="validation" if validated else "test",
+        members=members,
+        apart=incomparable(groups),
+        unfinished=unfinished(folder),
+    )
+
+
+def overrides(member: Member) -> dict[str, str]:
+    """Return the command's key=value pairs of a run."""
+    meta = member.run.meta
+    # Earlier reports have them in the command only.
+    texts = meta.get("overrides") or str(meta.get("command", "")).split()[2:]
+    pairs = [str(text).lstrip("+").partition("=") for text in texts]
+    return {key: value for key, _, value in pairs}
+
+
+def swept_keys(members: Sequence[Member]) -> list[str]:
+    """Return the keys whose values differ between runs, without the seed."""
+    given = [overrides(member) for member in members]
+    keys = dict.fromkeys(key for found in given for key in found if key != SEED)
+    return [key for key in keys if len({found.get(key) for found in given}) > 1]
+
+
+def settings(
+    members: Sequence[Member], keys: Sequence[str], subject: str, validated: bool
+) -> list[Setting]:
+    """Return every combination of the swept values with its mean and interval over seeds."""
+    groups: dict[Values, list[Member]] = defaultdict(list)
+    for member in members:
+        given = overrides(member)
+        groups[tuple(given.get(key, "default") for key in keys)].append(member)
+    return [_setting(values, group, subject, validated) for values, group in groups.items()]
+
+
+def _setting(values: Values, members: list[Member], subject: str, validated: bool) -> Setting:
+    test = _percentages(members, subject, "accuracy")
+    ranked = _percentages(members, subject, "val_accuracy") if validated else test
+    if not ranked:
+        names = ", ".join(member.label for member in members)
+        raise DataError(f"{names}: no accuracy of {subject}. Fix: run it again")
+    return Setting(values, mean_interval(ranked), mean_interval(test) if test else None, members)
+
+
+def _percentages(members: Sequence[Member], subject: str, field: str) -> list[float]:
+    found = [_accuracy(member, subject, field) for member in members]
+    return [100 * value for value in found if value is not None]
+
+
+def _accuracy(member: Member, subject: str, field: str) -> float | None:
+    row = member.run.row(subject)
+    return None if row is None else getattr(row, field)
+
+
+def _subject(members: Sequence[Member]) -> str:
+    """Return the network to compare: that which the runs end with, if it is the same in all."""
+    names = {member.run.subject for member in members}
+    return names.pop() if len(names) == 1 else "student"
+
+
+def heat_map(found: Sequence[Setting], keys: Sequence[str], best: Setting) -> HeatMap | None:
+    """Return the two keys with the most values as a table, any others as in the best setting."""
+    if len(keys) < 2:
+        return None
+    count = {key: len({s.values[i] for s in found}) for i, key in enumerate(keys)}
+    chosen = sorted(keys, key=lambda key: -count[key])[:2]
+    down, across = (keys.index(key) for key in sorted(chosen, key=list(keys).index))
+    rest = [i for i in range(len(keys)) if i not in (down, across)]
+    shown = [s for s in found if all(s.values[i] == best.values[i] for i in rest)]
+    by_place = {(s.values[down], s.values[across]): s for s in shown}
+    rows, columns = (sorted({place[i] for place in by_place}, key=_number) for i in (0, 1))
+    heats = [setting.ranked.mean for setting in shown]
+    return HeatMap(
+        keys[down],
+        keys[across],
+        columns,
+        [(row, [_cell(by_place.get((row, c)), heats) for c in columns]) for row in rows],
+        ", ".join(f"{keys[i]}={best.values[i]}" for i in rest),
+    )
+
+
+def _cell(setting: Setting | None, heats: Sequence[float]) -> Cell:
+    if setting is None:
+        return Cell(None, 0.0)
+    low, high = min(heats), max(heats)
+    return Cell(setting, (setting.ranked.mean - low) / (high - low) if high > low else 0.5)
+
+
+def _number(text: str) -> tuple[bool, float, str]:
+    """Sort numbers as numbers, after them the rest."""
+    try:
+        return False, float(text), text
+    except ValueError:
+        return True, 0.0, text
+
+
+def unfinished(folder: Path) -> list[str]:
+    """Return the jobs of a sweep that left no report."""
+    jobs = [path.parent for path in folder.glob("*/.hydra")]
+    return [job.name for job in sorted(jobs, key=natural) if not (job / "report.json").is_file()]

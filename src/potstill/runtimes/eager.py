@@ -1,0 +1,66 @@
+"""Run a network, or a `.pt2` file, in PyTorch itself."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import DataError
+from potstill.runtimes.contract import as_images, check_file, quiet_libraries
+from potstill.stages import in_eval_mode
+
+BATCH = 64
+
+
+class Eager:
+    """Run a network in eval mode on the CPU.
+
+    Args:
+        network: what to run.
+        threads: to compute on.
+    """
+
+    name = "PyTorch"
+
+    def __init__(self, network: nn.Module, threads: int = 1) -> None:
+        self.network, self.threads = network, threads
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor | np.ndarray) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W)."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            with in_eval_mode(self.network):
+                return torch.cat([self.network(part) for part in as_images(images).split(BATCH)])
+        finally:
+            torch.set_num_threads(threads)
+
+
+class TorchExport(Eager):
+    """Run a `.pt2` file of torch.export.
+
+    PyTorch's reader may unpickle what such a file holds, which can run code: open only files
+    from a source you trust.
+
+    Args:
+        path: the file.
+        threads: to compute on.
+
+    Raises:
+        DataError: if it is missing or damaged.
+    """
+
+    name = "torch.export"
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        file = check_file(path)
+        try:
+            with quiet_libraries():
+                network = torch.export.load(file).module()
+        except Exception as error:  # a damaged archive can raise nearly anything
+            raise DataError(
+                f"path={path}: PyTorch cannot read it ({error}). Fix: export it again"
+            ) from error
+        super().__init__(network, threads)

@@ -1,0 +1,70 @@
+"""Run a `.pte` file in ExecuTorch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill.errors import DataError
+from potstill.runtimes.contract import as_images, check_file, native_stderr, need, quiet_libraries
+
+
+class ExecuTorch:
+    """Run a file's `forward`, in batches as large as it takes.
+
+    Args:
+        path: the file.
+        threads: to compute on; ExecuTorch has one pool of threads for the whole process, so the
+            last file opened decides for all.
+
+    Attributes:
+        largest_batch: pictures that the file takes at once.
+
+    Raises:
+        ConfigError: if executorch is not installed.
+        DataError: if the file is missing or damaged.
+    """
+
+    name = "ExecuTorch"
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        self.path = check_file(path)
+        with native_stderr() as heard, quiet_libraries():
+            runtime = need("executorch.runtime", "runtime=executorch")
+            bindings = need("executorch.extension.pybindings.portable_lib", "runtime=executorch")
+            bindings._unsafe_reset_threadpool(threads)
+            failure = self._load(runtime.Runtime.get())
+        if failure is not None:
+            raise DataError(
+                f"path={path}: ExecuTorch cannot run it ({heard.reason or failure}). "
+                "Fix: export it again"
+            ) from failure
+        self.largest_batch = self.forward.metadata.input_tensor_meta(0).sizes()[0]
+
+    def _load(self, runtime: Any) -> Exception | None:
+        try:
+            # The bytes, not the path: a mapped file must not change while it is in use.
+            self.program = runtime.load_program(self.path.read_bytes())
+            self.forward = self.program.load_method("forward")
+        except (RuntimeError, KeyError) as error:
+            return error
+        return None
+
+    def __call__(self, images: Tensor | np.ndarray) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W)."""
+        parts = as_images(images).split(self.largest_batch)
+        with native_stderr() as heard:
+            try:
+                return torch.cat([self.forward.execute([part])[0] for part in parts])
+            except RuntimeError as error:
+                failure = error
+        raise DataError(
+            f"path={self.path}: ExecuTorch cannot run it on images {tuple(parts[0].shape)} "
+            f"({heard.reason or failure}). Fix: images as described in the file, or export it again"
+        ) from failure
+
+    def text(self, name: str) -> str:
+        """Return a text that the file carries, such as `preprocess`."""
+        return self.program.load_method(name).execute([])[0]

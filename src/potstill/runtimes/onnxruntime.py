@@ -1,0 +1,66 @@
+"""Run an `.onnx` file in ONNX Runtime."""
+
+import collections
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill.errors import DataError
+from potstill.runtimes.contract import as_images, check_file, need
+
+
+class OnnxRuntime:
+    """Run a file on the CPU provider.
+
+    Args:
+        path: the file.
+        threads: to compute on.
+
+    Raises:
+        ConfigError: if onnxruntime is not installed.
+        DataError: if the file is missing or damaged.
+    """
+
+    name = "ONNX Runtime"
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        self.path = check_file(path)
+        self.session = self._open(threads)
+        self.input = self.session.get_inputs()[0].name
+
+    def __call__(self, images: Tensor | np.ndarray) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W)."""
+        return torch.from_numpy(self.session.run(None, {self.input: as_images(images).numpy()})[0])
+
+    def executed(self) -> dict[str, int]:
+        """Return how often each operator is run, once the runtime has fused what it can.
+
+        Integer convolutions are `QLinearConv` here, and floating-point ones `Conv`.
+        """
+        onnx = need("onnx", "runtime=onnxruntime")
+        with tempfile.TemporaryDirectory() as folder:
+            file = str(Path(folder, "executed.onnx"))
+            self._open(1, optimized_model_filepath=file)
+            nodes = onnx.load(file).graph.node
+        return dict(collections.Counter(node.op_type for node in nodes))
+
+    def _open(self, threads: int, **settings: Any) -> Any:
+        runtime = need("onnxruntime", "runtime=onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4  # what fails is raised as well
+        for name, value in settings.items():
+            setattr(options, name, value)
+        try:
+            return runtime.InferenceSession(
+                str(self.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's own exceptions share no class
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(
+                f"path={self.path}: ONNX Runtime cannot run it ({reason}). Fix: export it again"
+            ) from error

@@ -1,0 +1,51 @@
+"""What all exporters share, and their options."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from exported_nets import FACTS
+from omegaconf import OmegaConf
+
+from potstill.check import instantiate
+from potstill.export.contract import describe, reason
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = sorted((ROOT / "conf" / "export").glob("*.yaml"))
+OPTIONAL = {"onnx", "onnxscript", "onnxruntime", "executorch", "coremltools"}
+
+
+def test_description_is_what_a_user_must_know():
+    about = json.loads(describe(FACTS, is_integer=True))
+    assert about["input"] == {"shape": ["batch", 3, 16, 16], "dtype": "float32"}
+    assert about["output"] == {"shape": ["batch", 5], "meaning": "logits"}
+    assert about["order"] == [
+        "resize", "crop", "divide by 255", "subtract mean", "divide by std",
+    ]  # fmt: skip
+    assert "dög" in describe(FACTS, is_integer=False)
+
+
+def test_reason_is_the_first_line_that_says_something():
+    assert reason(ValueError("\n  it broke \nmore")) == "it broke"
+    assert reason(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
+def test_option_says_what_it_is_and_makes_an_exporter(path):
+    assert path.read_text().startswith("# ")
+    settings = {"unchecked": True} if path.stem == "coreml" else {}
+    assert callable(instantiate(OmegaConf.load(path), **settings))
+
+
+@pytest.mark.parametrize("folder", ["export", "runtimes"])
+def test_optional_libraries_are_imported_only_when_used(folder):
+    for path in (ROOT / "src" / "potstill" / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            assert not {name.partition(".")[0] for name in names} & OPTIONAL, path

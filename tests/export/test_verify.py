@@ -1,0 +1,120 @@
+"""Files are kept only where they compute what the network does."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from exported_nets import integers, pictures, small
+from torch import nn
+
+from potstill.errors import DataError, StorageError
+from potstill.export.verify import (
+    FLOAT_DB,
+    check,
+    compare,
+    in_batches,
+    keep_verified,
+    least_db,
+    sqnr_db,
+)
+
+IMAGES = torch.zeros(2, 3, 4, 4)
+REFERENCE = torch.tensor([[3.0, 4.0], [3.0, 4.0]])
+
+
+class Fixed:
+    """A runtime that gives what it was told to."""
+
+    name = "fixed"
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def __call__(self, images):
+        return self.logits
+
+
+def keep(path, logits, load=None, floor=20.0):
+    load = load or (lambda file: Fixed(logits))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
+    with torch.no_grad():
+        network[1].bias.copy_(REFERENCE[0])
+    return keep_verified(path, b"content", load, network, IMAGES, floor)
+
+
+def test_sqnr_by_hand():
+    other = torch.tensor([[3.5, 4.0], [3.0, 3.5]])  # 50 over 0.5
+    assert sqnr_db(REFERENCE, other) == pytest.approx(20.0)
+    assert sqnr_db(REFERENCE, REFERENCE) == math.inf
+    assert sqnr_db(torch.zeros(1, 2), torch.ones(1, 2)) == -math.inf
+
+
+def test_compare_by_hand():
+    reference = torch.tensor([[2.0, 1.9, 0.0], [5.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    other = torch.tensor([[1.9, 2.0, 0.0], [5.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    parity = compare(reference, other, min_sqnr_db=20)
+    assert parity.agreement == pytest.approx(2 / 3)
+    assert parity.max_difference == pytest.approx(0.1)
+    # 4 + 3.61 + 25 + 1 over 9 logits: noise up to 0.193 is allowed, so 0.1 apart is a tie.
+    assert parity.clear == 1
+    # At 60 dB noise is up to 0.0019, and the two are clearly apart.
+    assert compare(reference, other, min_sqnr_db=60).clear == pytest.approx(2 / 3)
+
+
+def test_a_file_that_agrees_is_kept(tmp_path):
+    path = tmp_path / "deep" / "net.bin"
+    done = keep(path, REFERENCE + 0.01)
+    assert path.read_bytes() == b"content"
+    assert (done.path, done.bytes, done.runtime, done.agreement) == (path, 7, "fixed", 1.0)
+    assert done.max_difference == pytest.approx(0.01, rel=1e-4)
+    assert done.sqnr_db == pytest.approx(10 * math.log10(50 / 4e-4), rel=1e-4)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [-REFERENCE, REFERENCE.flip(1), REFERENCE * 0.5, torch.full((2, 2), math.nan)],
+    ids=["negative", "other classes", "half", "nan"],
+)
+def test_a_file_that_differs_is_not_kept_nor_an_earlier_one(tmp_path, logits):
+    path = tmp_path / "net.bin"
+    path.write_bytes(b"earlier")
+    with pytest.raises(DataError, match=r"export=net.bin: .* No file was kept. Fix: "):
+        keep(path, logits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clear_pictures_must_agree_however_small_the_noise():
+    reference = torch.cat([torch.full((99, 1), 100.0), torch.zeros(99, 1)], 1)
+    reference = torch.cat([reference, torch.tensor([[3.0, 0.0]])])
+    other = torch.cat([reference[:99], torch.tensor([[0.0, 3.0]])])
+    parity = compare(reference, other, min_sqnr_db=45)
+    assert parity.sqnr_db > 45
+    with pytest.raises(DataError, match=r"99\.0 %"):
+        check(parity, 45, "export=x")
+
+
+def test_a_file_that_does_not_load_is_not_kept(tmp_path):
+    def load(file: Path):
+        assert file.read_bytes() == b"content"
+        raise DataError("broken")
+
+    with pytest.raises(DataError, match="broken"):
+        keep(tmp_path / "net.bin", REFERENCE, load)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot be written"):
+        keep(tmp_path / "file" / "net.bin", REFERENCE)
+
+
+def test_how_close_a_file_must_be():
+    network, images = integers(small()), pictures()
+    reference = in_batches(network, images)
+    assert 6 < least_db(network, images, reference) <= 30
+    assert least_db(small(), images, reference) == FLOAT_DB
+    # Logits under the noise: no file could be told from another one closely.
+    assert least_db(network, images, reference * 1e-6) == 6

@@ -1,0 +1,102 @@
+"""Finished runs with made-up but plausible numbers, for the tests of the pages."""
+
+import json
+
+import torch
+
+from potstill.report import examples
+from potstill.report.record import Answers, Row, write_report
+
+CLASSES = tuple("0123456789")
+ROWS = (
+    Row("teacher", "teacher", 0.9972, 2_122_186, 7_705_600, 8_489_344, 0.61, 0.71, 0.0068),
+    Row("baseline", "baseline", 0.9806, 271_000, 2_148_864, 1_094_000, 0.30, 0.36, 0.0113),
+    Row("student", "distil", 0.9889, 271_000, 2_148_864, 1_094_000, 0.29, 0.35, 0.0094),
+    Row("pruned", "prune + distil", 0.9861, 66_000, 540_000, 268_000, 0.21, 0.25, 0.012),
+    Row("int8-ptq", "quantize", 0.9750, 66_000, 540_000, 88_000, None, None, 0.021),
+    Row("int8-qat", "qat + distil", 0.9860, 66_000, 540_000, 88_500, None, None, 0.016),
+)
+TERMS = ("train/loss", "train/task", "train/task_weighted", "train/kd", "train/kd_weighted")
+
+
+def row(base, **changes):
+    return Row(**{**vars(base), **changes})
+
+
+def logits_of(accuracy, targets, classes, seed):
+    """Logits whose accuracy is close to the one given, surer where they are right."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(len(targets), classes, generator=generator)
+    wrong = torch.rand(len(targets), generator=generator) > accuracy
+    shift = torch.randint(1, classes, (len(targets),), generator=generator)
+    said = torch.where(wrong, (targets + shift) % classes, targets)
+    logits[torch.arange(len(targets)), said] += torch.where(wrong, 3.5, 6.0)
+    return logits
+
+
+def write_metrics(path, epochs=12, terms=TERMS):
+    names = ["train/accuracy", "val/loss", "val/accuracy", *terms]
+    lines = [",".join(["epoch", "step", *names])]
+    for epoch in range(epochs):
+        loss = 2.2 * 0.72**epoch + 0.05
+        up = 1 - 0.85 * 0.7**epoch
+        values = [up, 1.1 * loss, 0.99 * up, *(loss * (1 + i / 3) for i in range(len(terms)))]
+        lines.append(",".join(map(str, [epoch, 10 * epoch + 9, *values])))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def answers(rows, names, pictures):
+    targets = torch.arange(pictures) % len(names)
+    logits = {
+        r.name: logits_of(r.accuracy, targets, len(names), seed=i) for i, r in enumerate(rows)
+    }
+    subject, teacher = rows[-1].name, logits.get("teacher")
+    positions = examples.differing(logits[subject], teacher, targets)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(len(positions), 3, 16, 16, generator=generator)
+    shown = examples.describe(positions, images, logits[subject], teacher, targets, names)
+    return Answers(logits, targets, names, subject, shown)
+
+
+def write_run(folder, rows=ROWS, names=CLASSES, pictures=360, meta=None, curves=("student",)):
+    """Write a run's report and return its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: write_metrics(folder / f"{name}.csv") for name in curves}
+    facts = {
+        "command": "python train.py experiment=compress_digits 'budget={size_mb: 0.1}'",
+        "overrides": ["experiment=compress_digits", "budget={size_mb: 0.1}"],
+        "name": "digits",
+        "seed": 0,
+        "data": f"Digits, test split, {pictures} pictures",
+        "dataset": "Digits",
+        "num_test": pictures,
+        "image_size": 32,
+        "data_fingerprint": "5de9903b" * 8,
+        **(meta or {}),
+    }
+    config = {"name": "digits", "seed": facts["seed"], "module": {"alpha": 0.5}}
+    write_report(folder, rows, files, answers(rows, names, pictures), facts, config)
+    return folder
+
+
+def timed(rows=ROWS):
+    """The same rows, every one timed eagerly that has a time."""
+    engine = {True: "eager", False: None}
+    return [row(r, latency_engine=engine[r.latency_ms is not None]) for r in rows]
+
+
+def write_json(folder, rows=ROWS, confusion=((3, 1), (0, 4)), class_names=("cat", "dog"), **meta):
+    """Write the report.json of a run without its diagrams, and return its folder."""
+    facts = {"dataset": "Digits", "num_test": 360, "data": "Digits, test split, 360 pictures"}
+    record = {
+        "rows": [vars(r) for r in rows],
+        "machine": {"cpu": "EPYC"},
+        "meta": {**facts, "data_fingerprint": "a" * 64, **meta},
+        "class_names": class_names,
+        "confusion": confusion,
+        "subject": rows[-1].name,
+    }
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(record))
+    return folder

@@ -1,0 +1,43 @@
+"""Confusions counted by hand, and the picture of many classes read back."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from potstill.report.confusion import heat_map, lost_most, most_confused, shares
+
+COUNTS = [[8, 2, 0], [1, 5, 4], [0, 0, 0]]
+NAMES = ["cat", "dog", "owl"]
+
+
+def test_mistakes_by_how_often():
+    assert most_confused(COUNTS, NAMES) == [
+        ("dog", "owl", 4, 10),
+        ("cat", "dog", 2, 10),
+        ("dog", "cat", 1, 10),
+    ]
+    assert most_confused(COUNTS, NAMES, most=1) == [("dog", "owl", 4, 10)]
+    assert most_confused([[3, 0], [0, 2]], NAMES[:2]) == []
+
+
+def test_classes_that_lost_worst_first():
+    before, after = [0.9, 0.8, None, 0.7], [0.85, 0.5, 0.1, 0.7]
+    found = lost_most(before, after, [20, 10, 5, 7], ["a", "b", "c", "d"])
+    assert [(lost.name, lost.points, lost.support) for lost in found] == [
+        ("b", pytest.approx(-30), 10),
+        ("a", pytest.approx(-5), 20),
+    ]
+
+
+def test_shares_of_each_true_class():
+    assert shares(COUNTS) == [[0.8, 0.2, 0], [0.1, 0.5, 0.4], [0, 0, 0]]
+
+
+def test_picture_has_a_pixel_for_each_cell_clear_where_nothing_is():
+    kind, data = heat_map(COUNTS).split(",")
+    assert kind == "data:image/png;base64"
+    alpha = imread(io.BytesIO(base64.b64decode(data)))[..., 3]
+    np.testing.assert_allclose(alpha, np.sqrt(shares(COUNTS)), atol=1 / 255)

@@ -1,0 +1,71 @@
+"""Which pictures are shown, by hand, and that a small copy is the picture."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from potstill.report.examples import SIDE, data_uri, describe, differing
+
+TARGETS = torch.tensor([0, 0, 0, 0, 0, 0])
+
+
+def says(classes, sure):
+    logits = torch.zeros(len(classes), 3)
+    logits[torch.arange(len(classes)), torch.tensor(classes)] = torch.tensor(sure)
+    return logits
+
+
+STUDENT = says([0, 1, 1, 0, 2, 1], [9.0, 2.0, 5.0, 3.0, 8.0, 4.0])
+TEACHER = says([0, 0, 0, 1, 1, 1], [9.0, 9.0, 9.0, 9.0, 9.0, 9.0])
+
+
+def test_lost_before_won_before_both_wrong_the_surest_first():
+    # 0 both right; 2 and 1 lost; 3 won; 4 both wrong, differently; 5 both wrong, alike.
+    assert differing(STUDENT, TEACHER, TARGETS).tolist() == [2, 1, 3, 4]
+
+
+def test_places_are_kept_for_what_was_won():
+    assert differing(STUDENT, TEACHER, TARGETS, most=3).tolist() == [2, 1, 3]
+    assert differing(STUDENT, TEACHER, TARGETS, most=2).tolist() == [2, 1]
+    many = says([1, 1, 1, 1, 1, 0], [2.0] * 6)
+    other = says([0, 0, 0, 0, 0, 1], [2.0] * 6)
+    assert differing(many, other, TARGETS, most=3).tolist() == [0, 1, 5]
+
+
+def test_without_a_teacher_the_surest_mistakes():
+    assert differing(STUDENT, None, TARGETS).tolist() == [4, 2, 5, 1]
+
+
+def test_descriptions_name_classes_and_confidences():
+    positions = torch.tensor([4])
+    pictures = torch.zeros(1, 3, 4, 4)
+    names = ("cat", "dog", "owl")
+    (found,) = describe(positions, pictures, STUDENT, TEACHER, TARGETS, names)
+    expected = np.exp(8) / (np.exp(8) + 2)
+    assert (found["position"], found["target"]) == (4, "cat")
+    assert found["ours"] == ("owl", pytest.approx(expected, abs=1e-4))
+    assert found["theirs"][0] == "dog"
+    (alone,) = describe(positions, pictures, STUDENT, None, TARGETS, names)
+    assert alone["theirs"] is None
+
+
+def read(uri):
+    return imread(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+
+
+def test_a_small_picture_is_kept_pixel_by_pixel():
+    picture = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    shown = read(data_uri(picture))[..., :3]
+    np.testing.assert_allclose(shown, picture.permute(1, 2, 0).numpy(), atol=0.51 / 255)
+
+
+def test_a_large_picture_is_made_small_and_clamped():
+    picture = torch.full((3, 300, 150), 0.25)
+    picture[0] = 1.5
+    shown = read(data_uri(picture))
+    assert shown.shape[:2] == (SIDE, SIDE // 2)
+    np.testing.assert_allclose(shown[20, 20, :3], [1.0, 0.25, 0.25], atol=0.51 / 255)

@@ -1,0 +1,93 @@
+"""The pages in a real browser: nothing wider than the screen, no error, no request, axe's rules.
+
+Needs playwright, a Chromium (POTSTILL_CHROMIUM=/path/to/chromium, or one on PATH) and axe-core
+(POTSTILL_AXE=/path/to/axe.min.js).
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from sample_runs import ROWS, row, timed, write_json, write_run
+
+from potstill.report.compare import write_comparison
+from potstill.report.sweep import write_sweep
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+WIDER = """[...document.querySelectorAll('body *')].filter(
+    e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, pre, svg')
+).map(e => e.outerHTML.slice(0, 80))"""
+AXE = """axe.run().then(found => found.violations.map(
+    v => [v.impact, v.id, v.nodes[0].html.slice(0, 100)]))"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = os.environ.get("POTSTILL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium: set POTSTILL_CHROMIUM or put one on PATH")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe():
+    path = os.environ.get("POTSTILL_AXE")
+    if not path:
+        pytest.skip("no axe-core: set POTSTILL_AXE to axe.min.js")
+    return Path(path).read_text()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """One page of each kind, by name."""
+    folder = tmp_path_factory.mktemp("pages")
+    networks = ("teacher", "student", "int8-qat")
+    run = write_run(folder / "run", timed(), curves=networks)
+    others = [write_json(folder / name, data_fingerprint=name * 64) for name in ("a", "b")]
+    for number in range(4):
+        given = [f"temperature={2 + number // 2}", f"alpha=0.{5 + number % 2}"]
+        rows = [row(ROWS[2], val_accuracy=0.9 + number / 100)]
+        write_json(folder / "sweep" / str(number), rows, overrides=given)
+    return {
+        "run": run / "report.html",
+        "compare": write_comparison([run, *others], folder / "compare.html"),
+        "sweep": write_sweep(folder / "sweep"),
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("kind", ["run", "compare", "sweep"])
+def test_a_page_in_chromium(kind, width, scheme, browser, axe, pages):
+    viewport = {"width": width, "height": 800}
+    # Past the page's own policy, which would not let axe in.
+    context = browser.new_context(viewport=viewport, color_scheme=scheme, bypass_csp=True)
+    page, said, asked = context.new_page(), [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(pages[kind].as_uri())
+    assert page.evaluate(WIDER) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(axe)
+    assert page.evaluate(AXE) == []
+    assert said == []
+    assert [url for url in asked if not url.startswith(("data:", pages[kind].as_uri()))] == []
+    context.close()
+
+
+def test_the_policy_of_a_page_forbids_requests(browser, pages):
+    page = browser.new_page()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(pages["run"].as_uri())
+    page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/'}))")
+    page.wait_for_timeout(200)
+    assert any("Content Security Policy" in text for text in said)
+    page.close()

@@ -1,0 +1,161 @@
+"""A network comes back from its file as it was: dense, pruned, in integers."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from potstill.artifact import (
+    Artifact,
+    artifact_bytes,
+    build,
+    load_artifact,
+    load_network,
+    read_artifact,
+    save_artifact,
+)
+from potstill.check import instantiate
+from potstill.errors import ConfigError, DataError
+from potstill.pruning.plan import ChannelPlan, Kept, apply_plan
+from potstill.quantization.post_training import quantize_static
+from potstill.quantization.rebuild import quantized_shape
+from potstill.quantization.scheme import Scheme
+from potstill.recipe import Recipe
+
+BUILDER = {
+    "_target_": "potstill.models.tiny_cnn.tiny_cnn",
+    "num_classes": 5,
+    "image_size": 16,
+    "weights": None,
+}
+FACTS = {
+    "class_names": list("abcde"),
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+    "image_shape": [3, 16, 16],
+}
+IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def built(seed=0):
+    torch.manual_seed(seed)
+    network = instantiate(BUILDER)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # fresh ones are the identity, and hide mistakes
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+def first_convolution(network):
+    return next(
+        (path, module) for path, module in network.named_modules() if isinstance(module, nn.Conv2d)
+    )
+
+
+def saved(tmp_path, network, recipe):
+    return save_artifact(tmp_path / "net.safetensors", network, Artifact(recipe, FACTS, {"a": 1}))
+
+
+def test_a_dense_network_comes_back(tmp_path):
+    network = built()
+    path = saved(tmp_path, network, Recipe.of(BUILDER))
+    again, artifact = load_artifact(path)
+    assert torch.equal(again(IMAGES), network(IMAGES))
+    assert not again.training
+    assert artifact == Artifact(Recipe.of(BUILDER), FACTS, {"a": 1})
+
+
+def test_equal_networks_are_equal_files():
+    artifact = Artifact(Recipe.of(BUILDER), FACTS)
+    assert artifact_bytes(built(), artifact) == artifact_bytes(built(), artifact)
+    assert artifact_bytes(built(), artifact) != artifact_bytes(built(1), artifact)
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_a_quantized_network_comes_back(tmp_path, kind):
+    from potstill.quantization.deploy import deploy
+    from potstill.quantization.dynamic import quantize_dynamic
+
+    network = built()
+    if kind == "static":
+        small = deploy(quantize_static(network, [IMAGES]))
+    else:
+        small = quantize_dynamic(network)[0]
+    settings = {"kind": kind} | (Scheme().to_dict() if kind == "static" else {})
+    path = saved(tmp_path, small, Recipe.of(BUILDER).with_quantization(settings))
+    again, _ = load_artifact(path)
+    assert torch.equal(again(IMAGES), small(IMAGES))
+    assert any(value.dtype == torch.int8 for value in again.state_dict().values())
+    with pytest.raises(ConfigError, match="is in integers"):
+        load_network(str(path))
+
+
+def test_an_unknown_quantization_is_refused():
+    with pytest.raises(DataError, match="unknown to this version"):
+        quantized_shape(built(), {"kind": "ternary"})
+
+
+def test_a_network_to_train_on_fits_the_data(tmp_path):
+    path = str(saved(tmp_path, built(), Recipe.of(BUILDER)))
+    assert load_network(path, num_classes=5, image_size=16).training
+    with pytest.raises(ConfigError, match="made for num_classes=5, the data has 10"):
+        load_network(path, num_classes=10)
+    with pytest.raises(ConfigError, match="made for image_size=16, the data has 32"):
+        load_network(path, image_size=32)
+
+
+def test_only_builders_are_called(tmp_path):
+    marker = tmp_path / "marker"
+    header = FACTS | {
+        "recipe": {"builder": {"_target_": "pathlib.Path.touch", "self": str(marker)}},
+        "source": {},
+    }
+    file = tmp_path / "evil.safetensors"
+    save_file(built().state_dict(), file, {"potstill": json.dumps(header)})
+    with pytest.raises(DataError, match="wants to call"):
+        load_artifact(file)
+    assert not marker.exists()
+
+
+def test_what_is_no_artifact_is_one_line(tmp_path):
+    bare, broken = tmp_path / "bare.safetensors", tmp_path / "broken.safetensors"
+    save_file(built().state_dict(), bare)
+    broken.write_bytes(b"\xff" * 40)
+    none = saved(tmp_path, built(), None)
+    for path, message in (
+        (tmp_path / "absent.safetensors", "no such file"),
+        (bare, "weights only, no recipe"),
+        (broken, "damaged"),
+        (none, "cannot be built without its experiment"),
+    ):
+        with pytest.raises(DataError, match=message) as caught:
+            load_artifact(path)
+        assert "\n" not in str(caught.value)
+    assert read_artifact(none).facts == FACTS
+
+
+def test_a_pruned_network_comes_back(tmp_path):
+    network = built()
+    before = network(IMAGES)
+    path, conv = first_convolution(network)
+    half = Kept(conv.out_channels, tuple(range(0, conv.out_channels, 2)))
+    followers = {"out": half}
+    plan = ChannelPlan({path: followers})
+    wider = [
+        (name, module)
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d | nn.Conv2d)
+    ]
+    norm = next(name for name, module in wider if isinstance(module, nn.BatchNorm2d))
+    later = [name for name, module in wider if isinstance(module, nn.Conv2d)][1]
+    plan = plan.then(ChannelPlan({norm: {"out": half}, later: {"in": half}}))
+    pruned = apply_plan(network, plan).eval()
+    assert pruned(IMAGES).shape == before.shape
+    assert not torch.allclose(pruned(IMAGES), before)
+    recipe = Recipe.of(BUILDER).with_plan(plan.to_json())
+    again, _ = load_artifact(saved(tmp_path, pruned, recipe))
+    assert torch.equal(again(IMAGES), pruned(IMAGES))
+    assert build(recipe).state_dict().keys() == pruned.state_dict().keys()

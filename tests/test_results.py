@@ -1,0 +1,152 @@
+"""What a study's networks are tested on, what is measured of them, and what is written."""
+
+import io
+import json
+import shlex
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from torch import nn
+
+from potstill import results
+from potstill.data.fake import Fake
+from potstill.models.tiny_cnn import tiny_cnn
+from potstill.quantization.deploy import deploy
+from potstill.quantization.post_training import quantize_static
+from potstill.report.examples import data_uri
+
+OVERRIDES = ["temperature=2", "budget={size_mb: 0.1}", "seed=3"]
+
+
+def trained(seed):
+    """A network with batch-norm statistics of its own, as training leaves it."""
+    torch.manual_seed(seed)
+    network = tiny_cnn(3, width=4)
+    nn.init.normal_(network.linear.weight)  # so that answers differ from picture to picture
+    for _ in range(3):
+        network(torch.randn(8, 3, 16, 16))
+    return network.eval()
+
+
+def quantized(network):
+    return deploy(quantize_static(network, [torch.randn(8, 3, 16, 16)]))
+
+
+def fitted(network):
+    return SimpleNamespace(network=network, epochs=2, seconds=1.5, metrics=[], loggers=[])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    data = Fake(num_classes=3, image_size=16, train_size=60, test_size=30, val_size=12, noise=90)
+    data.setup()
+    student = trained(1)
+    networks = {"teacher": trained(0), "student": student, "int8": quantized(student)}
+    study = SimpleNamespace(
+        data=data,
+        folder=tmp_path_factory.mktemp("results") / "run",
+        cfg=OmegaConf.create(
+            {"name": "n", "seed": 3, "select": "last", "budget": {"size_mb": 0.1}, "lr": "${seed}"}
+        ),
+        stages={"teacher": "teacher", "baseline": "baseline", "student": "distil", "int8": "ptq"},
+        fitted={name: fitted(network) for name, network in networks.items()},
+        device=torch.device("cpu"),
+        console=Console(file=io.StringIO(), width=100),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        hydra = SimpleNamespace(overrides=SimpleNamespace(task=OVERRIDES))
+        patch.setattr(results.HydraConfig, "get", lambda: hydra)
+        patch.setattr("sys.argv", ["somewhere/train.py", *OVERRIDES])
+        results.report(study)
+    return study
+
+
+@pytest.fixture
+def record(study):
+    return json.loads((study.folder / "report.json").read_text())
+
+
+def by_hand(network, pictures, mean, std):
+    """Accuracy without a loader: bytes, scaled and normalised in NumPy."""
+    images = (pictures.images.numpy().astype(np.float32) / 255 - mean[0]) / std[0]
+    with torch.no_grad():
+        said = network(torch.from_numpy(images)).argmax(1)
+    return (said == pictures.targets).double().mean().item()
+
+
+def test_accuracies_are_those_of_the_test_and_the_validation_split(study, record):
+    assert [row["name"] for row in record["rows"]] == ["teacher", "student", "int8"]
+    for row in record["rows"]:
+        network = study.fitted[row["name"]].network
+        for key, split in (("accuracy", "test"), ("val_accuracy", "val")):
+            pictures = study.data._splits[split]
+            right = by_hand(network, pictures, study.data.mean, study.data.std)
+            assert row[key] == pytest.approx(right), (row["name"], key)
+
+
+def test_a_teacher_is_not_compared_with_itself(record):
+    teacher, student, _ = record["rows"]
+    assert (teacher["agreement"], teacher["divergence"]) == (None, None)
+    assert 0 <= student["agreement"] <= 1
+    assert student["divergence"] > 0
+
+
+def test_integers_have_no_eager_latency(record):
+    _, student, integers = record["rows"]
+    assert student["latency_ms"] > 0
+    assert student["latency_engine"] == "eager"
+    assert (integers["latency_ms"], integers["latency_engine"]) == (None, None)
+
+
+def test_integers_have_the_weights_of_the_network_with_batch_norm_folded_in():
+    network = trained(1)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    folded = sum(m.weight.numel() + m.weight.shape[0] for m in convolutions)
+    found = results.costs(quantized(network), (3, 16, 16))
+    assert found["num_parameters"] == folded
+    assert found["macs"] == results.costs(network, (3, 16, 16))["macs"]
+
+
+def test_the_page_is_about_the_last_network(record, study):
+    assert record["subject"] == "int8"
+    network = study.fitted["int8"].network
+    pictures = study.data._splits["test"]
+    right = by_hand(network, pictures, study.data.mean, study.data.std)
+    confusion = np.array(record["confusion"])
+    assert confusion.trace() / confusion.sum() == pytest.approx(right)
+    assert (study.folder / "report.html").is_file()
+
+
+def test_examples_are_pictures_of_the_test_set(record, study):
+    assert record["examples"]
+    for example in record["examples"]:
+        picture = study.data._splits["test"].images[example["position"]] / 255
+        assert example["picture"] == data_uri(picture)
+        target = study.data._splits["test"].targets[example["position"]]
+        assert example["target"] == f"class{target}"
+        assert example["ours"][0] != example["theirs"][0]
+
+
+def test_the_command_can_be_pasted_and_the_config_is_resolved(record):
+    command = shlex.split(record["meta"]["command"])
+    assert command == ["python", "train.py", *OVERRIDES]
+    assert record["meta"]["overrides"] == OVERRIDES
+    assert record["config"]["lr"] == 3
+    budget = {"size_mb": 0.1, "latency_ms": None, "accuracy_drop": None}
+    assert record["meta"]["budget"] == budget
+
+
+def test_what_was_tested_on_is_recorded(record, study):
+    meta = record["meta"]
+    assert (meta["dataset"], meta["num_test"], meta["image_size"]) == ("Fake", 30, 16)
+    assert meta["data_fingerprint"] == study.data.fingerprint
+
+
+def test_the_console_gets_the_table_and_the_address(study):
+    printed = study.console.file.getvalue()
+    assert "int8" in printed
+    assert printed.rstrip().endswith("report.html")
