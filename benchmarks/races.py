@@ -1,9 +1,6 @@
-"""What `throughput.py` measures: pairs of networks, the framework's own cost, loaders, memory."""
+"""The races of `throughput.py`: pairs of networks, and the framework's own cost."""
 
-import resource
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -14,22 +11,19 @@ import torch
 from contestants import (
     SETTINGS,
     Job,
-    PilPictures,
     by_hand,
     calibrated,
     compose,
     tutorial,
 )
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from turns import Contestant, Found, Pause, Times, difference, race, ratio
 
 from potstill.check import instantiate
-from potstill.data.arrays import ArrayLoader, Normalize, Pictures
-from potstill.data.augment import Augment
-from potstill.data.viewing import Viewing
+from potstill.data.arrays import Pictures
 
 SPARE = 4  # steps beyond the rounds: building, warm-up, and the loader's look ahead
+RUNS = 8  # of a sweep
 GOALS = {"c/d": 1.03, "c/e": 1.03}
 
 
@@ -99,7 +93,7 @@ def race_pair(
     lines = settings(pair, rounds + SPARE, more)
     online = compose(*lines, "teacher.store=off")
     stored = compose(*lines, "teacher.store=auto", f"teacher.store_dir={folder / 'store'}")
-    teacher = _teacher(Job(stored, folder / "teacher"), pair.batch_size)
+    teacher = make_teacher(Job(stored, folder / "teacher"), pair.batch_size)
     plain = deepcopy(teacher)  # nothing the framework does to its own reaches the tutorial's
 
     jobs = {"b": Job(online, folder / "b", deepcopy(teacher))}
@@ -118,10 +112,10 @@ def race_pair(
         )
     times = race({name: Contestant(loop) for name, loop in loops.items()}, rounds)
     ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _asked()}
+    ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill)
     facts = {
         "loss_difference_c_e": apart(jobs["c"].losses, losses["e"]),
         "logit_difference_b_c": _off(jobs["c"], table),
-        "sweep_of_8": _sweep(ratios["c/d"].value, times["d"], fill),
     }
     return Raced(ratios, _medians(times), facts)
 
@@ -130,7 +124,8 @@ def _asked() -> list[tuple[str, str]]:
     return [("b", "a"), ("c", "a"), ("c", "d"), ("c", "e")]
 
 
-def _teacher(job: Job, batch_size: int) -> nn.Module:
+def make_teacher(job: Job, batch_size: int) -> nn.Module:
+    """Return a fresh teacher whose batch-norms know the first pictures."""
     torch.manual_seed(1)
     network: nn.Module = instantiate(job.cfg.module.teacher)
     image, *_ = next(iter(job.data.train_dataloader()))
@@ -161,13 +156,16 @@ def _off(job: Job, table: Tensor) -> float:
     return float((table[sample_id] - logits).abs().max() / logits.abs().max())
 
 
-def _sweep(stored: float, alone: list[float], fill: list[float]) -> float:
+def _sweep(stored: Found, alone: list[float], fill: list[float]) -> Found:
     """Return eight runs that share a store over eight without a teacher, by calculation.
 
     The first of the runs asks the teacher for every view, the others never: with the same seed
     they see the same ones.
     """
-    return stored + statistics.median(fill) / statistics.median(alone) / 8
+    asked = statistics.median(fill) / statistics.median(alone) / RUNS
+    low, high = stored.quartiles
+    quartiles = low + asked, high + asked
+    return Found(stored.value + asked, quartiles, stored.control, 1.10)
 
 
 # -- what the framework itself costs ------------------------------------------------------------
@@ -197,68 +195,3 @@ def race_overhead(rounds: int, steps: int, folder: Path, more: Sequence[str] = (
 
 def _mlp(width: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(192, width), nn.ReLU(), nn.Linear(width, 10))
-
-
-# -- loaders ------------------------------------------------------------------------------------
-
-
-def race_loaders(rounds: int, batches: int, sizes: Sequence[int]) -> dict[str, Found]:
-    """Race our loader against PIL in a DataLoader, and against itself on larger data sets."""
-    batch_size, (first, *larger) = 128, [f"{size:,}" for size in sizes]
-    images = torch.empty(max(sizes), 3, 32, 32, dtype=torch.uint8).random_(0, 256)
-    targets = torch.arange(max(sizes)) % 10
-    several = {f"{n:,}": Pictures(images[:n], targets[:n]) for n in sizes}
-    loops = {name: partial(_ours, pictures, batch_size) for name, pictures in several.items()}
-    loops[f"{first} again"] = loops[first]
-    loops |= {name: partial(_pil, several[first], batch_size) for name in ("pil", "pil again")}
-    times = race({name: Contestant(loop, batches) for name, loop in loops.items()}, rounds)
-    found = {"loader/pil": ratio(times, first, "pil", 0.20)}
-    return found | {f"loader {n}/{first}": ratio(times, n, first, 1.10) for n in larger}
-
-
-def _ours(pictures: Pictures, batch_size: int, pause: Pause) -> None:
-    viewing = Viewing(Augment(seed=0, crop_padding=4, flip=True))
-    loader = ArrayLoader(pictures, batch_size, viewing, Normalize((0.5,) * 3, (0.25,) * 3))
-    while True:
-        for _ in loader:
-            pause()
-
-
-def _pil(pictures: Pictures, batch_size: int, pause: Pause) -> None:
-    while True:
-        for _ in DataLoader(PilPictures(pictures), batch_size, shuffle=True, drop_last=True):
-            pause()
-
-
-# -- memory ---------------------------------------------------------------------------------------
-
-
-def memory_ratio(quick: bool) -> Found:
-    """Return by how much more a process grows with the teacher asked than without one.
-
-    What training allocates beyond both networks' weights, in a fresh process each.
-    """
-    script = Path(__file__).with_name("throughput.py")
-    command = [sys.executable, str(script), *(["--quick"] if quick else []), "--memory"]
-    grown = {}
-    for kind in ("online", "alone", "alone again"):
-        done = subprocess.run([*command, kind], stdout=subprocess.PIPE, check=True, text=True)
-        grown[kind] = int(done.stdout)
-    value = grown["online"] / grown["alone"]
-    return Found(value, (value, value), grown["alone again"] / grown["alone"], 1.35)
-
-
-def grow(kind: str, pair: Pair, folder: Path) -> int:
-    """Return by how many bytes this process grows while it trains for two steps."""
-    cfg = compose(*settings(pair, SPARE, ("teacher.store=off",)))
-    job = Job(cfg, folder)
-    if kind == "online":
-        job.teacher = _teacher(job, 2)
-    contestant = Contestant(job.loop)
-    contestant.seconds()  # builds the trainer
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    for _ in range(2):
-        contestant.seconds()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    contestant.stop()
-    return peak - before

@@ -23,17 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from races import (
-    PAIRS,
-    STAND_IN,
-    Pair,
-    Raced,
-    grow,
-    memory_ratio,
-    race_loaders,
-    race_overhead,
-    race_pair,
-)
+from costs import grow, memory_ratio, race_loaders
+from races import PAIRS, STAND_IN, Pair, Raced, race_overhead, race_pair
 from turns import Found
 
 from potstill.files import write_atomically
@@ -143,6 +134,8 @@ def main(arguments: list[str] | None = None) -> None:
             return
         found = measure(given, Path(folder))
     print(table(found))
+    if given.quick:
+        print("\n--quick: no number and no verdict above means anything")
     if given.json:
         write_atomically(given.json, json.dumps(facts(found, given), indent=2) + "\n")
 

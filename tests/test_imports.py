@@ -85,7 +85,7 @@ ALLOWED = {
     "ddp": set(),
     "kernels": set(),
     "ranks": {"launched"},
-    "cli": {"check", "compose", "jobs", "launch", "storage", "run"},
+    "cli": {"check", "compose", "jobs", "launch", "report", "storage", "run"},
     "summary": {"chain"},
     "fit": {
         "artifact",
@@ -130,7 +130,8 @@ ALLOWED = {
         "recipe",
         "study",
     },
-    "results": {"ddp", "export", "loggers", "measure", "predict", "report", "study", "teacher"},
+    "timing": {"export", "quantization", "runtimes"},
+    "results": {"loggers", "measure", "predict", "report", "study", "teacher", "timing"},
 }
 LIGHTNING = {"callbacks", "compress", "data", "ddp", "fit", "jobs", "loggers", "metrics_file"}
 LIGHTNING |= {"module", "results", "run", "study"}

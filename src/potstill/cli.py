@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from potstill import launched
@@ -43,6 +45,8 @@ def main(config_dir: Path) -> int:
         codes: list[int] | None = [] if command.is_sweep else None
         task = guarded(in_processes(_run, command), codes)
         hydra.main(str(command.config_dir), CONFIG_NAME, version_base=VERSION_BASE)(task)()
+        if command.is_sweep:
+            _report_sweep()
     except PotstillError as error:
         return _print(error, error.exit_code)
     except KeyboardInterrupt:
@@ -102,10 +106,24 @@ def _join_others(command: Command) -> None:
     launched.end_with_parent()
 
 
+_sweep_folders: list[Path] = []  # of the jobs that ran in this process
+
+
 def _run(cfg: DictConfig) -> Any:
     from potstill.run import run  # torch and lightning take seconds to import
 
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        _sweep_folders.append(Path(HydraConfig.get().sweep.dir))
     return run(cfg)
+
+
+def _report_sweep() -> None:
+    """Write the page over a sweep's jobs; with jobs elsewhere, `python -m potstill.report` will."""
+    if not _sweep_folders or not list(_sweep_folders[0].glob("*/report.json")):
+        return
+    from potstill.report.sweep import write_sweep
+
+    print("sweep    ", write_sweep(_sweep_folders[0]))
 
 
 def _report(error: Exception) -> int:

@@ -14,9 +14,13 @@ def quiet() -> None:
     )
     for name in talkative:
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+    # "Initializing distributed", from each of several processes.
+    logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
     hints = (
         r"Experiment logs directory .* exists and is not empty.*",  # earlier attempts are kept
         r".*LeafSpec.*",  # Lightning calls a deprecated function of torch
+        r"torch\.distributed\.nn\.functional\.all_gather is deprecated.*",  # the same
+        r"It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # they are of all already
         r".*does not have many workers.*",  # arrays are already in memory
         r".*Checkpoint directory .* exists and is not empty.*",
         r".*number of training batches .* is smaller than the logging interval.*",

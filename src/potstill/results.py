@@ -22,6 +22,7 @@ from potstill.report.record import Answers, Row, write_report
 from potstill.report.table import rich_table
 from potstill.study import Study
 from potstill.teacher.frozen import sha256_of
+from potstill.timing import in_onnxruntime
 
 INTEGERS = (torch.int8, torch.uint8)
 
@@ -33,7 +34,11 @@ def report(study: Study) -> None:
     answers = {name: _test(study, name) for name in names}
     logits = {name: found for name, (found, _) in answers.items()}
     targets = answers["student"][1]
-    rows = [_row(study, name, logits, targets) for name in names]
+    networks = {name: study.fitted[name].network for name in names}
+    timed: dict[str, dict[str, Any]] = {}
+    if any(is_in_integers(network) for network in networks.values()):
+        timed = in_onnxruntime(networks, study.data.image_shape)
+    rows = [_row(study, name, logits, targets, timed.get(name)) for name in names]
     curves = {name: study.fitted[name].metrics for name in names if study.fitted[name].metrics}
     page = write_report(
         study.folder,
@@ -67,7 +72,13 @@ def is_in_integers(network: nn.Module) -> bool:
     return any(tensor.dtype in INTEGERS for tensor in tensors)
 
 
-def _row(study: Study, name: str, logits: dict[str, Tensor], targets: Tensor) -> Row:
+def _row(
+    study: Study,
+    name: str,
+    logits: dict[str, Tensor],
+    targets: Tensor,
+    latency: dict[str, Any] | None,
+) -> Row:
     fitted, ours = study.fitted[name], logits[name]
     teacher = logits.get("teacher") if name != "teacher" else None
     return Row(
@@ -80,7 +91,7 @@ def _row(study: Study, name: str, logits: dict[str, Tensor], targets: Tensor) ->
         divergence=None if teacher is None else metrics.divergence(ours, teacher),
         epochs=fitted.epochs,
         seconds=fitted.seconds,
-        **costs(fitted.network.cpu(), study.data.image_shape),
+        **(costs(fitted.network.cpu(), study.data.image_shape) | (latency or {})),
     )
 
 

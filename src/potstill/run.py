@@ -18,6 +18,7 @@ from potstill.fit import make_trainer
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity
 from potstill.loggers import finish
 from potstill.quiet import quiet
+from potstill.report.budget import Budget
 from potstill.results import report
 from potstill.study import Study
 from potstill.summary import describe
@@ -43,6 +44,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
         data.prepare_data()
     data.setup("fit")
     known = _identify(cfg, data, folder)
+    Budget.of(cfg.budget)  # or its mistakes would show after training
     study = Study(cfg, data, folder, console)
     compress.rehearse(study, *study.rehearse())
     if ranks.is_first():

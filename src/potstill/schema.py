@@ -78,6 +78,7 @@ class Config:
     module: Any = MISSING
     stages: dict[str, StageSettings] = field(default_factory=dict)
     export: Any = None
+    budget: Any = None
     callbacks: Any = None
     trainer: Any = MISSING
     logger: Any = None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from shard_folders import SETTINGS, folder_data, make_shards, put_in_place, shard_data
 
 from potstill.data.imagenet_shards import ImageNetShards
@@ -72,6 +73,44 @@ def test_a_resume_goes_on_with_the_next_batch_at_another_worker_count(root, wind
     loader.load_state_dict(first.state_dict())
     rest = [batch for _ in range(2) for batch in loader]
     assert_same(rest[: 8 - done], whole[done:])
+
+
+class Regression(LightningModule):
+    """Trains one row of weights on the pixels, and saves itself after the step `save_at`."""
+
+    def __init__(self, path=None, save_at=0):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3 * 12 * 12))
+        self.path, self.save_at, self.seen = path, save_at, []
+
+    def training_step(self, batch):
+        image, target, sample_id = batch
+        self.seen.append(sample_id.tolist())
+        return (image.flatten(1) @ self.weight - target).square().mean()
+
+    def validation_step(self, batch):
+        self.log("val", batch[0].mean())
+
+    def on_train_batch_end(self, *_):
+        if self.trainer.global_step == self.save_at:
+            self.trainer.save_checkpoint(self.path)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-3, momentum=0.9)
+
+
+@pytest.mark.parametrize(("window", "done"), [(None, 2), (2, 7)])
+def test_a_run_resumed_within_an_epoch_ends_with_the_same_bits(
+    root, tmp_path, trainer, window, done
+):
+    settings = {"chunk_window": window, "val_size": 3}  # five steps an epoch
+    whole = Regression(tmp_path / "last.ckpt", done)
+    trainer(max_epochs=2).fit(whole, datamodule=shard_data(root, **settings))
+    assert len(whole.seen) == 10
+    resumed, data = Regression(), shard_data(root, num_workers=1, **settings)
+    trainer(max_epochs=2).fit(resumed, datamodule=data, ckpt_path=whole.path, weights_only=True)
+    assert resumed.seen == whole.seen[done:]
+    assert torch.equal(resumed.weight, whole.weight)
 
 
 def test_a_window_changes_the_order_and_nothing_else(root):

@@ -53,15 +53,40 @@ class PlanSearch:
         search = Search(lambda ratio: self.cost(target.name, ratio) / whole, tries)
         if self.before and search.cost(0.0) <= target.value:
             return ChannelPlan()  # rounding took the step before this far
-        return self.plan_at(search.ratio(target))
+        ratio = search.ratio(target)
+        if target.name == "latency_ms":
+            return self.plan_at(ratio)
+        return self._filled(
+            ratio, 2.0**-tries, lambda p: self.cost_of(target.name, p) / whole, target
+        )
+
+    def _filled(
+        self, ratio: float, step: float, cost: Callable[[ChannelPlan], float], target: Target
+    ) -> ChannelPlan:
+        """Return the plan at `ratio`, groups widened again one by one as far as the target lets.
+
+        Layers of equal width round at the same ratio, all at once: of ResNet-20 that takes 13 %
+        of the MACs at a stroke.
+        """
+        counts = channel_counts(self.scored, self.scope, ratio)
+        wider = channel_counts(self.scored, self.scope, ratio - step)
+        plan = make_plan(self.scored, counts)
+        for name in counts:
+            tried = make_plan(self.scored, counts | {name: wider[name]})
+            if wider[name] != counts[name] and cost(tried) <= target.value:
+                counts[name], plan = wider[name], tried
+        return plan
 
     def plan_at(self, ratio: float) -> ChannelPlan:
         """Return the plan that removes `ratio` of the dense network's channels."""
         return make_plan(self.scored, channel_counts(self.scored, self.scope, ratio))
 
     def cost(self, name: str, ratio: float) -> float:
-        """Return one cost at `ratio`; networks of the same widths are measured once."""
-        plan = self.plan_at(ratio)
+        """Return one cost at `ratio`."""
+        return self.cost_of(name, self.plan_at(ratio))
+
+    def cost_of(self, name: str, plan: ChannelPlan) -> float:
+        """Return one cost of a plan; networks of the same widths are measured once."""
         key = (name, *self._widths(plan))
         if key not in self.seen:
             self.seen[key] = self._measure(name, plan)

@@ -1,0 +1,77 @@
+"""The rest of what `throughput.py` measures: loaders by themselves, and memory."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from contestants import Job, PilPictures, compose
+from races import SPARE, Pair, make_teacher, settings
+from torch.utils.data import DataLoader
+from turns import Contestant, Found, Pause, race, ratio
+
+from potstill.data.arrays import ArrayLoader, Normalize, Pictures
+from potstill.data.augment import Augment
+from potstill.data.viewing import Viewing
+
+
+def race_loaders(rounds: int, batches: int, sizes: Sequence[int]) -> dict[str, Found]:
+    """Race our loader against PIL in a DataLoader, and against itself on larger data sets."""
+    batch_size, (first, *larger) = 128, [f"{size:,}" for size in sizes]
+    images = torch.empty(max(sizes), 3, 32, 32, dtype=torch.uint8).random_(0, 256)
+    targets = torch.arange(max(sizes)) % 10
+    several = {f"{n:,}": Pictures(images[:n], targets[:n]) for n in sizes}
+    loops = {name: partial(_ours, pictures, batch_size) for name, pictures in several.items()}
+    loops[f"{first} again"] = loops[first]
+    loops |= {name: partial(_pil, several[first], batch_size) for name in ("pil", "pil again")}
+    times = race({name: Contestant(loop, batches) for name, loop in loops.items()}, rounds)
+    found = {"loader/pil": ratio(times, first, "pil", 0.20)}
+    return found | {f"loader {n}/{first}": ratio(times, n, first, 1.10) for n in larger}
+
+
+def _ours(pictures: Pictures, batch_size: int, pause: Pause) -> None:
+    viewing = Viewing(Augment(seed=0, crop_padding=4, flip=True))
+    loader = ArrayLoader(pictures, batch_size, viewing, Normalize((0.5,) * 3, (0.25,) * 3))
+    while True:
+        for _ in loader:
+            pause()
+
+
+def _pil(pictures: Pictures, batch_size: int, pause: Pause) -> None:
+    while True:
+        for _ in DataLoader(PilPictures(pictures), batch_size, shuffle=True, drop_last=True):
+            pause()
+
+
+def memory_ratio(quick: bool) -> Found:
+    """Return by how much more a process grows with the teacher asked than without one.
+
+    What training allocates beyond both networks' weights, in a fresh process each.
+    """
+    script = Path(__file__).with_name("throughput.py")
+    command = [sys.executable, str(script), *(["--quick"] if quick else []), "--memory"]
+    grown = {}
+    for kind in ("online", "alone", "alone again"):
+        done = subprocess.run([*command, kind], stdout=subprocess.PIPE, check=True, text=True)
+        grown[kind] = int(done.stdout)
+    value = grown["online"] / grown["alone"]
+    return Found(value, (value, value), grown["alone again"] / grown["alone"], 1.35)
+
+
+def grow(kind: str, pair: Pair, folder: Path) -> int:
+    """Return by how many bytes this process grows while it trains for two steps."""
+    cfg = compose(*settings(pair, SPARE, ("teacher.store=off",)))
+    job = Job(cfg, folder)
+    if kind == "online":
+        job.teacher = make_teacher(job, 2)
+    contestant = Contestant(job.loop)
+    contestant.seconds()  # builds the trainer
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    for _ in range(2):
+        contestant.seconds()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    contestant.stop()
+    return peak - before

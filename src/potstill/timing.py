@@ -1,0 +1,70 @@
+"""How fast networks run where they will be deployed: all of a table in one engine."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from potstill.errors import PotstillError
+from potstill.export.contract import ready
+from potstill.export.onnx import convert
+from potstill.export.unsigned import unsigned_weights
+from potstill.quantization.deploy import is_deployed, with_activations
+from potstill.runtimes.onnxruntime import OnnxRuntime
+
+ENGINE = "onnxruntime"
+WARMUP, RUNS = 10, 100
+log = logging.getLogger("potstill")
+
+
+def in_onnxruntime(
+    networks: Mapping[str, nn.Module], image_shape: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """Return a row's latency columns for each network, one picture on one thread of the CPU.
+
+    Networks take turns, so that what slows the machine down slows them all. One that the engine
+    cannot run, or an engine that is not installed, leaves its columns out.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        opened = {}
+        for name, network in networks.items():
+            try:
+                opened[name] = _open(network, image_shape, Path(folder, f"{name}.onnx"))
+            except PotstillError as error:
+                log.warning("%s: no latency in ONNX Runtime: %s", name, error)
+        times = _take_turns(opened, torch.zeros(1, *image_shape))
+    return {
+        name: {
+            "latency_ms": float(np.median(found)),
+            "latency_p95_ms": float(np.percentile(found, 95)),
+            "latency_engine": ENGINE,
+        }
+        for name, found in times.items()
+    }
+
+
+def _open(network: nn.Module, image_shape: Sequence[int], path: Path) -> OnnxRuntime:
+    integer, network = is_deployed(network), ready(network)
+    example = torch.zeros(1, *image_shape)
+    model = convert(with_activations(network, "uint8") if integer else network, example)
+    if integer:
+        unsigned_weights(model)
+    path.write_bytes(model.SerializeToString())
+    return OnnxRuntime(path, threads=1)
+
+
+def _take_turns(opened: Mapping[str, OnnxRuntime], image: torch.Tensor) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in opened}
+    for turn in range(WARMUP + RUNS):
+        for name, runtime in opened.items():
+            start = time.perf_counter()
+            runtime(image)
+            if turn >= WARMUP:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return times
