@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from contestants import Job, PilPictures, compose
+from contestants import Job, compose
 from races import SPARE, Pair, make_teacher, settings
 from torch.utils.data import DataLoader
 from turns import Contestant, Found, Pause, race, ratio
+from tutorial import PilPictures
 
 from potstill.data.arrays import ArrayLoader, Normalize, Pictures
 from potstill.data.augment import Augment

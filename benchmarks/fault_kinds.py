@@ -1,5 +1,6 @@
 """Kinds of faults: what is killed where, and what became of it."""
 
+import itertools
 import os
 import random
 import resource
@@ -37,7 +38,7 @@ class Outcome:
         self.runs += 1
         self.exact += found == expected
         self.leaked += sum(path.is_file() for path in (folder / "tmp").rglob("*"))
-        self.leaked += sum(path.name.startswith(".") for path in folder.rglob("*"))
+        self.leaked += sum(path.name != ".lock" for path in folder.rglob(".*"))
 
     def killed(self, folder: Path, codes: list[int], expected: int = -signal.SIGKILL) -> None:
         """Look at the checkpoints right after a kill."""
@@ -84,13 +85,15 @@ def at_random(root: Path, run: Run, kills: int) -> Outcome:
     start = time.perf_counter()
     expected = finished(run, root / "alone")
     seconds = time.perf_counter() - start
-    while outcome.kills < kills:
-        folder = root / f"random-{outcome.runs}"
-        while outcome.kills < kills and (
-            code := killed_after(run, folder, draw.uniform(0, seconds))
-        ):
+    for number in itertools.takewhile(lambda _: outcome.kills < kills, itertools.count()):
+        folder, before = root / f"random-{number}", outcome.kills
+        while outcome.kills < kills:
+            code = killed_after(run, folder, draw.uniform(0, seconds))
+            if code == 0:
+                break
             outcome.killed(folder, [code])
-        outcome.count(folder, expected, rest(run, folder))
+        if outcome.kills > before:  # else it ended before its first kill
+            outcome.count(folder, expected, rest(run, folder))
     return outcome
 
 

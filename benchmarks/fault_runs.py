@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +28,7 @@ from potstill.callbacks.reseed import Reseed
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.heads.kd import KD
-from potstill.identity import identity
+from potstill.identity import held, identity
 from potstill.lr import cosine
 from potstill.metrics_file import MetricsFile
 from potstill.module import DistillationModule
@@ -134,7 +136,11 @@ class Run:
         )
 
     def train(self, folder: Path) -> None:
-        """Train in `folder`, going on if it holds a checkpoint; leave result.json."""
+        """Train in `folder`, going on if it holds a checkpoint; leave result-RANK.json."""
+        with held(folder) if os.environ.get("LOCAL_RANK", "0") == "0" else nullcontext():
+            self._train(folder)
+
+    def _train(self, folder: Path) -> None:
         module, trainer = self.module(), self.fitting(folder)
         start = last_plain(folder) if self.plain else files.last_good(folder / "checkpoints")
         if trainer.is_global_zero and (metrics := folder / "metrics.csv").is_file():

@@ -8,16 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from contestants import (
-    SETTINGS,
-    Job,
-    by_hand,
-    calibrated,
-    compose,
-    tutorial,
-)
+from contestants import SETTINGS, Job, by_hand, calibrated, compose
 from torch import Tensor, nn
 from turns import Contestant, Found, Pause, Times, difference, race, ratio
+from tutorial import tutorial
 
 from potstill.check import instantiate
 from potstill.data.arrays import Pictures

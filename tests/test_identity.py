@@ -107,6 +107,16 @@ def test_a_folder_that_holds_a_run_is_not_touched(tmp_path, mark):
     assert os.listdir(tmp_path) == [mark]
 
 
+def test_who_holds_a_folder_tidies_it_up(tmp_path):
+    (tmp_path / "student").mkdir()
+    names = [".report.md.4711", "student/.metrics.csv.12", ".hydra", "student/notes.12", ".env"]
+    for name in names:
+        (tmp_path / name).write_text("x")
+    with held(tmp_path):
+        found = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert found == {".lock", ".hydra", "student/notes.12", ".env"}
+
+
 def in_child(task):
     """Return the exit code of a forked process: 7 for ConfigError."""
     if pid := os.fork():

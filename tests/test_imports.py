@@ -130,6 +130,7 @@ ALLOWED = {
         "recipe",
         "study",
     },
+    "exports": {"check", "export", "fit", "report", "runtimes", "study"},
     "timing": {"export", "quantization", "runtimes"},
     "results": {"loggers", "measure", "predict", "report", "study", "teacher", "timing"},
 }

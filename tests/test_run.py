@@ -110,7 +110,7 @@ def test_the_run_leaves_what_it_promises(finished):
     for name in ("curves.png", "confusion.png", "reliability.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
     checkpoints = sorted((folder / "student" / "checkpoints").glob("*.ckpt"))
-    assert [path.name for path in checkpoints][0] == "best.ckpt"
+    assert checkpoints[0].name == "best.ckpt"
     assert len(checkpoints) > 1
     for path in checkpoints:
         state = torch.load(path, weights_only=True)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from potstill.files import write_atomically
 
 log = logging.getLogger("potstill")
 FILE = "identity.json"
+_HALF_WRITTEN = re.compile(r"\..+\.\d+")  # as potstill.files names it
 ENVIRONMENT = "environment"
 Identity = dict[str, Any]
 
@@ -141,6 +143,8 @@ def check_fresh(folder: Path) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Keep other processes out of a run's folder for as long as this one lives or needs it.
 
+    What a killed process left half-written there is removed.
+
     Raises:
         ConfigError: if another process holds it.
     """
@@ -154,4 +158,7 @@ def held(folder: Path) -> Iterator[None]:
                 f"hydra.run.dir={folder}: another process is running in it. "
                 "Fix: wait for it, or another folder"
             ) from error
+        for path in folder.rglob(".*"):
+            if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+                path.unlink()
         yield

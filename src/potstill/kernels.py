@@ -50,7 +50,7 @@ def lay_out(network: nn.Module) -> nn.Module:
 
     Before the optimizer is made, and after whatever replaces layers.
     """
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last)
 
 
 def use_compile(

@@ -13,6 +13,7 @@ from potstill import compress, launched, ranks
 from potstill.callbacks.guard import check_same
 from potstill.check import instantiate
 from potstill.ddp import join
+from potstill.exports import export
 from potstill.files import write_atomically
 from potstill.fit import make_trainer
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity
@@ -44,6 +45,8 @@ def _run(cfg: DictConfig, folder: Path) -> float:
         data.prepare_data()
     data.setup("fit")
     known = _identify(cfg, data, folder)
+    for node in (cfg.export or {}).values():
+        instantiate(node)  # a library that is missing is missed now
     Budget.of(cfg.budget)  # or its mistakes would show after training
     study = Study(cfg, data, folder, console)
     compress.rehearse(study, *study.rehearse())
@@ -62,6 +65,8 @@ def _run(cfg: DictConfig, folder: Path) -> float:
             compress.run_stage(study, link, teacher)
         accuracy = study.accuracy_on_validation(study.fitted["student"].network)
         report(study)
+        if ranks.is_first():
+            export(study)
     finally:
         for fitted in study.fitted.values():
             finish(fitted.loggers)

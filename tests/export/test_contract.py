@@ -35,7 +35,7 @@ def test_reason_is_the_first_line_that_says_something():
 def test_option_says_what_it_is_and_makes_an_exporter(path):
     assert path.read_text().startswith("# ")
     settings = {"unchecked": True} if path.stem == "coreml" else {}
-    assert callable(instantiate(OmegaConf.load(path), **settings))
+    assert callable(instantiate(OmegaConf.load(path)[path.stem], **settings))
 
 
 @pytest.mark.parametrize("folder", ["export", "runtimes"])

@@ -1,5 +1,6 @@
 """The progress bar: which network, which epoch of how many, loss, accuracy, time left."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -29,5 +30,7 @@ class Progress(RichProgressBar):
         return {short.get(name, name): value for name, value in metrics.items() if name != "v_num"}
 
     def _get_train_description(self, current_epoch: int) -> str:
-        name = (self.trainer.log_dir or "").rstrip("/").rpartition("/")[2]
+        # Not the Trainer's log_dir: all processes would have to ask for it, and only one has a bar.
+        folder = getattr(self.trainer.logger, "log_dir", None) or self.trainer.default_root_dir
+        name = Path(folder).name
         return f"{name or 'epoch'} {current_epoch + 1}/{self.trainer.max_epochs}"

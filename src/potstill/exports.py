@@ -1,0 +1,102 @@
+"""Write a run's networks for other runtimes, and test each file where it will run."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.table import Table
+from torch import Tensor
+
+from potstill.check import instantiate
+from potstill.errors import DataError, PotstillError
+from potstill.export.contract import Exported, Exporter
+from potstill.files import write_atomically
+from potstill.fit import facts
+from potstill.report import metrics
+from potstill.report.table import percent, scaled
+from potstill.runtimes.eager import TorchExport
+from potstill.runtimes.executorch import ExecuTorch
+from potstill.runtimes.onnxruntime import OnnxRuntime
+from potstill.study import Study
+
+RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
+    ".onnx": OnnxRuntime,
+    ".pte": ExecuTorch,
+    ".pt2": TorchExport,
+}
+CHECKED = 64  # validation pictures an exporter checks its file on
+NOT_EXPORTED = ("teacher", "baseline")
+
+
+def export(study: Study) -> list[dict[str, Any]]:
+    """Write every network but teacher and baseline in every format asked for.
+
+    Returns a record for each file: name, format, path, bytes, agreement, max_difference, sqnr_db,
+    runtime, and the accuracy over the whole test set in that runtime (None where it has none).
+    All of it is in export/exports.json. A network that a format refuses is recorded with its
+    `error`, and the others are written all the same.
+
+    Raises:
+        DataError: at the end, if any was refused.
+    """
+    formats = {str(name): instantiate(node) for name, node in (study.cfg.export or {}).items()}
+    names = [name for name in study.stages if name in study.fitted and name not in NOT_EXPORTED]
+    records = [_record(study, name, key, formats[key]) for name in names for key in formats]
+    if records:
+        text = json.dumps(records, indent=2, default=str)
+        write_atomically(study.folder / "export" / "exports.json", text + "\n")
+        study.console.print(_table(records))
+    if refused := [record for record in records if record["error"]]:
+        first = refused[0]
+        raise DataError(
+            f"export={first['format']}: {len(refused)} of {len(records)} files refused, first "
+            f"{first['name']}: {first['error']}"
+        )
+    return records
+
+
+def _record(study: Study, name: str, key: str, exporter: Exporter) -> dict[str, Any]:
+    study.console.print(f"exporting {name} as {key}")
+    images = next(iter(study.data.val_dataloader()))[0][:CHECKED]
+    network, folder = study.fitted[name].network.cpu(), study.folder / "export"
+    folder.mkdir(exist_ok=True)
+    record: dict[str, Any] = {"name": name, "format": key, "accuracy": None, "error": None}
+    try:
+        done = exporter(network, folder / name, images, facts(study.data))
+    except PotstillError as error:
+        return record | {"error": str(error)}
+    return record | asdict(done) | {"path": done.path.name, "accuracy": _accuracy(study, done)}
+
+
+def _accuracy(study: Study, done: Exported) -> float | None:
+    """Return the accuracy of a file in its runtime, over the whole test set."""
+    if (opens := RUNTIMES.get(done.path.suffix)) is None:
+        return None
+    runtime, logits, targets = opens(done.path), [], []
+    for image, target, *_ in study.data.test_dataloader():
+        logits += [runtime(part) for part in image.split(CHECKED)]
+        targets.append(target.cpu())
+    return metrics.accuracy(torch.cat(logits), torch.cat(targets))
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("file", "size", "accuracy", "agrees", "SQNR", "runtime"):
+        table.add_column(heading, justify="left" if heading in ("file", "runtime") else "right")
+    for record in records:
+        if record["error"]:
+            table.add_row(f"{record['name']}, {record['format']}", "", "", "", "", "refused")
+            continue
+        table.add_row(
+            record["path"],
+            scaled(record["bytes"], "B"),
+            percent(record["accuracy"]),
+            percent(record["agreement"]),
+            f"{record['sqnr_db']:.0f} dB",
+            record["runtime"],
+        )
+    return table
