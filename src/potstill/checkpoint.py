@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
@@ -131,7 +130,7 @@ def read(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {problem}. Fix: an older checkpoint")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # whatever the reader raises
         raise DataError(f"{path}: not a checkpoint. Fix: one that this project wrote") from error
 
 

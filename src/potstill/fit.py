@@ -72,11 +72,10 @@ def fit(
     if cfg.resume and ranks.broadcast(weights.is_file()):
         return _finished(module, data, folder, epochs)
     trainer, start = make_trainer(cfg, folder, epochs, extra), time.perf_counter()
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(settings, dict)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
     _identify(trainer, settings | {"data_fingerprint": data.fingerprint, "epochs": epochs})
     for logger in trainer.loggers:
-        logger.log_hyperparams(settings)  # type: ignore[arg-type]
+        logger.log_hyperparams(settings)
     last = last_good(folder / "checkpoints") if cfg.resume and ranks.is_first() else None
     resumed = ranks.broadcast(str(last) if last else None)
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)

