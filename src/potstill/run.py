@@ -20,6 +20,7 @@ from potstill.identity import compare, environment, held, identity, load_identit
 from potstill.loggers import finish
 from potstill.quiet import quiet
 from potstill.report.budget import Budget
+from potstill.report.page import write_page
 from potstill.results import report
 from potstill.study import Study
 from potstill.summary import describe
@@ -65,8 +66,11 @@ def _run(cfg: DictConfig, folder: Path) -> float:
             compress.run_stage(study, link, teacher)
         accuracy = study.accuracy_on_validation(study.fitted["student"].network)
         report(study)
-        if ranks.is_first():
-            export(study)
+        if cfg.export and ranks.is_first():
+            try:
+                export(study)
+            finally:  # those that were written are on the page
+                write_page(study.folder)
     finally:
         for fitted in study.fitted.values():
             finish(fitted.loggers)

@@ -100,3 +100,14 @@ def write_json(folder, rows=ROWS, confusion=((3, 1), (0, 4)), class_names=("cat"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(record))
     return folder
+
+
+def write_exports(folder):
+    """Leave the record of one file that was written and of one that was refused."""
+    written = {"name": "int8-qat", "format": "onnx", "accuracy": 0.9861, "error": None}
+    written |= {"path": "int8-qat.onnx", "bytes": 88_123, "runtime": "onnxruntime 1.31"}
+    written |= {"agreement": 1.0, "max_difference": 0.01, "sqnr_db": 51.4}
+    refused = {"name": "int8-ptq", "format": "coreml", "accuracy": None, "error": "<no> coreml"}
+    (folder / "export").mkdir()
+    (folder / "export" / "exports.json").write_text(json.dumps([written, refused]))
+    return [written, refused]

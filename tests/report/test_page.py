@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from html_read import Page
-from sample_runs import CLASSES, ROWS, timed, write_json, write_run
+from sample_runs import CLASSES, ROWS, timed, write_exports, write_json, write_run
 
 from potstill.errors import DataError
 from potstill.report.page import reference_of, verdict, write_page
@@ -141,6 +141,24 @@ def test_the_page_again_from_the_record_alone(folder):
     assert write_page(folder) == path
     plain = [re.sub(r"g\d+-", "", text) for text in (before, path.read_text())]
     assert plain[0] == plain[1]
+
+
+def test_files_are_told_with_what_they_did_in_their_runtime(tmp_path):
+    folder = write_json(tmp_path / "run")
+    assert "Files to deploy" not in write_page(folder).read_text()
+    write_exports(folder)
+    page = Page(write_page(folder).read_text())
+    _, written, refused = page.table("run in its own runtime")
+    assert written == [
+        "export/int8-qat.onnx",
+        "88.1 kB",
+        "98.61 %",
+        "98.60 %",
+        "100.00 %",
+        "51 dB",
+        "onnxruntime 1.31",
+    ]
+    assert refused == ["int8-ptq, coreml", "refused: <no> coreml"]
 
 
 def test_names_are_text(tmp_path):

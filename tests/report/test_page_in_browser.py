@@ -9,9 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sample_runs import ROWS, row, timed, write_json, write_run
+from sample_runs import ROWS, row, timed, write_exports, write_json, write_run
 
 from potstill.report.compare import write_comparison
+from potstill.report.page import write_page
 from potstill.report.sweep import write_sweep
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -49,6 +50,8 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     networks = ("teacher", "student", "int8-qat")
     run = write_run(folder / "run", timed(), curves=networks)
+    write_exports(run)
+    write_page(run)
     others = [write_json(folder / name, data_fingerprint=name * 64) for name in ("a", "b")]
     for number in range(4):
         given = [f"temperature={2 + number // 2}", f"alpha=0.{5 + number % 2}"]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sample_runs import ROWS, write_json
+from sample_runs import ROWS, write_exports, write_json
 
 from potstill.errors import DataError
 from potstill.report.stored import find_runs, labels, read_run, runs_in
@@ -31,6 +31,16 @@ def test_a_report_of_another_version_is_read_as_far_as_it_goes(tmp_path):
     run = read_run(tmp_path)
     assert (run.rows[0].accuracy, run.rows[0].latency_engine) == (0.5, None)
     assert (run.subject, run.title, run.curves) == ("student", tmp_path.name, {})
+
+
+def test_exported_files_are_read_beside_the_report(tmp_path):
+    folder = write_json(tmp_path / "run")
+    assert read_run(folder).exports == []
+    files = write_exports(folder)
+    assert read_run(folder).exports == files
+    (folder / "export" / "exports.json").write_text("{")
+    with pytest.raises(DataError, match="is not a report"):
+        read_run(folder)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from potstill.report.curves import Curve
 from potstill.report.row import Row
 
 NAME = "report.json"
+EXPORTS = "export/exports.json"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Run:
         reliability: network -> `confidence`, `accuracy` and `count` by bin.
         examples: pictures on which `subject` and another network differ.
         config: the whole config, resolved.
+        exports: a record for each file that `export=` wrote or that a format refused.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Run:
     reliability: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    exports: list[dict[str, Any]] = field(default_factory=list)
 
     def row(self, name: str) -> Row | None:
         """Return the row of a network, where there is one."""
@@ -74,14 +77,20 @@ def read_run(folder: Path | str) -> Run:
 
 
 def _run(folder: Path, record: dict[str, Any]) -> Run:
-    known = {item.name for item in fields(Run)} - {"folder", "rows", "curves"}
+    known = {item.name for item in fields(Run)} - {"folder", "rows", "curves", "exports"}
     columns = {item.name for item in fields(Row)}
     rows = [Row(**{k: v for k, v in row.items() if k in columns}) for row in record["rows"]]
     if not rows:
         raise ValueError("no row")
     given = {key: value for key, value in record.items() if key in known}
     given.setdefault("subject", "student")
-    return Run(folder, rows, curves=_curves(record.get("curves") or {}), **given)
+    curves = _curves(record.get("curves") or {})
+    return Run(folder, rows, curves=curves, exports=_exports(folder), **given)
+
+
+def _exports(folder: Path) -> list[dict[str, Any]]:
+    path = folder / EXPORTS
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
 def _curves(stored: dict[str, dict[str, list[list[float]]]]) -> dict[str, Curve]:
