@@ -16,6 +16,8 @@ import omegaconf.grammar_parser  # noqa: F401  (or every child imports it: a fif
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from omegaconf import OmegaConf
+from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -32,6 +34,7 @@ from potstill.identity import held, identity
 from potstill.lr import cosine
 from potstill.metrics_file import MetricsFile
 from potstill.module import DistillationModule
+from potstill.replay import open_replay
 from potstill.report.curves import merge_metrics
 
 STEPS, EPOCHS = 4, 3
@@ -73,6 +76,7 @@ class Run:
     moving: bool = False  # the teacher is the student's moving average
     averaged: bool = False  # with a moving average beside the student, mixup and CutMix
     views: int = 1
+    stored: bool = False  # what the teacher says is kept on disk and replayed
     idle: int = 0
     lr: float = 0.1
     plain: bool = False
@@ -141,14 +145,26 @@ class Run:
             self._train(folder)
 
     def _train(self, folder: Path) -> None:
-        module, trainer = self.module(), self.fitting(folder)
+        module, trainer, data = self.module(), self.fitting(folder), self.data()
+        if self.stored:
+            module.stored = replay(module, data, folder / "teachers")
         start = last_plain(folder) if self.plain else files.last_good(folder / "checkpoints")
         if trainer.is_global_zero and (metrics := folder / "metrics.csv").is_file():
             count = len(list(folder.glob("metrics-*.csv")))
             metrics.rename(folder / f"metrics-{count:04d}.csv")
-        trainer.fit(module, datamodule=self.data(), ckpt_path=start, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         rank = trainer.global_rank
         (folder / f"result-{rank}.json").write_text(json.dumps(result(trainer, module, folder)))
+
+
+def replay(module: DistillationModule, data: Any, folder: Path) -> Any:
+    """Return the kept answers of the module's teacher, as a run opens them."""
+    data.setup("fit")
+    module.prepare(data.train_targets)
+    settings = {"store": "auto", "store_dir": str(folder), "precision": "float16", "top_k": None}
+    trainer = {"max_epochs": EPOCHS, "precision": "32-true"}
+    cfg = {"teacher": settings, "trainer": trainer, "callbacks": {}, "resume": True}
+    return open_replay(OmegaConf.create(cfg), data, module, Console(quiet=True))
 
 
 def last_plain(folder: Path) -> Path | None:

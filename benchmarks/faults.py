@@ -55,13 +55,14 @@ def cases(root: Path, kills: int, plain: bool = False) -> dict[str, Callable[[],
     changed = {
         "moving teacher, two views": replace(run, moving=True, views=2),
         "average, mixup, CutMix": replace(run, averaged=True),
+        "teacher store": replace(run, stored=True),
         "accumulated gradients": replace(run, trainer={"accumulate_grad_batches": 2}),
         "validation within epochs": replace(run, trainer={"val_check_interval": 2}),
         "validation every 2nd epoch": replace(run, trainer={"check_val_every_n_epoch": 2}),
         "max_steps": replace(run, trainer={"max_steps": 10, "max_epochs": -1}),
     }
     found: dict[str, Callable[[], Outcome]] = {
-        "random": partial(at_random, root / "r", replace(run, every=2), kills),
+        "random": partial(at_random, root / "r", replace(run, every=2, stored=not plain), kills),
         "random, 20 MB": partial(at_random, root / "l", replace(run, idle=5_000_000), kills),
         "every step": partial(at_hooks, root / "s", run, steps),
         "every hook": partial(at_hooks, root / "h", seldom, ends),

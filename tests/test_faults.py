@@ -18,6 +18,7 @@ HALVES = (
         "every hook",
         "full disk",
         "moving teacher, two views",
+        "teacher store",
         "average, mixup, CutMix",
         "2 processes",
     ],
