@@ -3,7 +3,6 @@
 import shlex
 import sys
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,13 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from potstill.loggers import log_summary
-from potstill.measure import count_macs, measure, size_bytes
+from potstill.measure.costs import (
+    count_macs,
+    count_parameters,
+    is_in_integers,
+    measure,
+    size_bytes,
+)
 from potstill.predict import predict
 from potstill.report import examples, metrics
 from potstill.report.budget import Budget
@@ -23,8 +28,6 @@ from potstill.report.table import rich_table
 from potstill.study import Study
 from potstill.teacher.frozen import sha256_of
 from potstill.timing import in_onnxruntime
-
-INTEGERS = (torch.int8, torch.uint8)
 
 
 def report(study: Study) -> None:
@@ -66,12 +69,6 @@ def _device(study: Study, network: nn.Module) -> torch.device:
     return torch.device("cpu") if is_in_integers(network) else study.device
 
 
-def is_in_integers(network: nn.Module) -> bool:
-    """Return whether a network's weights are bytes."""
-    tensors = chain(network.parameters(), network.buffers())
-    return any(tensor.dtype in INTEGERS for tensor in tensors)
-
-
 def _row(
     study: Study,
     name: str,
@@ -108,11 +105,8 @@ def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, An
     """
     if not is_in_integers(network):
         return {**measure(network, image_shape), "latency_engine": "eager"}
-    weights = (tensor for tensor in network.buffers() if tensor.dtype in INTEGERS)
-    biases = (tensor for name, tensor in network.named_buffers() if name.endswith("bias"))
-    kept = chain(network.parameters(), weights, biases)
     return {
-        "num_parameters": sum(tensor.numel() for tensor in kept),
+        "num_parameters": count_parameters(network),
         "macs": count_macs(network, image_shape),
         "size_bytes": size_bytes(network),
     }

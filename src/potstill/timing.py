@@ -2,12 +2,11 @@
 
 import logging
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +14,7 @@ from potstill.errors import PotstillError
 from potstill.export.contract import ready
 from potstill.export.onnx import convert
 from potstill.export.unsigned import unsigned_weights
+from potstill.measure.clock import interleaved
 from potstill.quantization.deploy import is_deployed, with_activations
 from potstill.runtimes.onnxruntime import OnnxRuntime
 
@@ -38,11 +38,13 @@ def in_onnxruntime(
                 opened[name] = _open(network, image_shape, Path(folder, f"{name}.onnx"))
             except PotstillError as error:
                 log.warning("%s: no latency in ONNX Runtime: %s", name, error)
-        times = _take_turns(opened, torch.zeros(1, *image_shape))
+        image = torch.zeros(1, *image_shape)
+        calls = {name: partial(runtime, image) for name, runtime in opened.items()}
+        times = interleaved(calls, RUNS, WARMUP)
     return {
         name: {
-            "latency_ms": float(np.median(found)),
-            "latency_p95_ms": float(np.percentile(found, 95)),
+            "latency_ms": found.median,
+            "latency_p95_ms": found.p95,
             "latency_engine": ENGINE,
         }
         for name, found in times.items()
@@ -57,14 +59,3 @@ def _open(network: nn.Module, image_shape: Sequence[int], path: Path) -> OnnxRun
         unsigned_weights(model)
     path.write_bytes(model.SerializeToString())
     return OnnxRuntime(path, threads=1)
-
-
-def _take_turns(opened: Mapping[str, OnnxRuntime], image: torch.Tensor) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in opened}
-    for turn in range(WARMUP + RUNS):
-        for name, runtime in opened.items():
-            start = time.perf_counter()
-            runtime(image)
-            if turn >= WARMUP:
-                times[name].append(1000 * (time.perf_counter() - start))
-    return times

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from potstill.files import write_atomically
-from potstill.measure import machine
+from potstill.machine import machine
 from potstill.report import metrics
 from potstill.report.curves import Curve, read_curve
 from potstill.report.learning import curves_figure

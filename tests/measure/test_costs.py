@@ -1,17 +1,23 @@
-"""Costs against sums done by hand, a file on disk and a clock that the test winds."""
+"""Costs against sums done by hand and a file on disk."""
 
 import copy
-import statistics
-from types import SimpleNamespace
+import zlib
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_model
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from potstill import measure as measured
-from potstill.measure import count_macs, count_parameters, latency_ms, machine, measure, size_bytes
+from potstill.measure import (
+    count_macs,
+    count_nonzeros,
+    count_parameters,
+    measure,
+    size_bytes,
+)
+from potstill.measure.costs import gzip_bytes, is_in_integers
 
 IMAGE = (3, 8, 8)
 
@@ -25,31 +31,6 @@ def small_net():
         nn.Flatten(),
         nn.Linear(24, 5),
     )
-
-
-class Spy(nn.Module):
-    """Note how it was called: shape, training, inference mode."""
-
-    def __init__(self):
-        super().__init__()
-        self.dropout = nn.Dropout()
-        self.calls = []
-
-    def forward(self, image):
-        self.calls.append(
-            (tuple(image.shape), self.dropout.training, torch.is_inference(image + 0))
-        )
-        return image
-
-
-def wind(monkeypatch, durations):
-    """Make the k-th timed run last durations[k] milliseconds."""
-    ticks, now = [], 7.0
-    for duration in durations:
-        ticks += [now, now + duration / 1000]
-        now += 5.0
-    clock = iter(ticks)
-    monkeypatch.setattr(measured, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
 
 
 def test_macs_are_the_products_done_by_hand():
@@ -122,25 +103,51 @@ def test_size_of_a_state_that_safetensors_cannot_hold_is_none():
     assert size_bytes(sparse) is None
 
 
-def test_latency_is_median_and_95th_percentile_of_the_timed_runs(monkeypatch):
-    durations = [1.0 + (17 * k) % 40 for k in range(40)]  # 1..40 ms, shuffled
-    wind(monkeypatch, durations)
-    found = latency_ms(small_net(), IMAGE, warmup=3, runs=40)
-    assert found.median == pytest.approx(statistics.median(durations))
-    cuts = statistics.quantiles(durations, n=20, method="inclusive")
-    assert found.p95 == pytest.approx(cuts[-1])
+def test_of_integers_weights_and_biases_count_and_scales_do_not(files):
+    float_net, integers = files.networks["student"], files.networks["int8"]
+    layers = [m for m in float_net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    # Batch-norm is folded: each layer has a bias for each output.
+    assert count_parameters(integers) == sum(m.weight.numel() + m.weight.shape[0] for m in layers)
+    assert is_in_integers(integers)
+    assert not is_in_integers(float_net)
 
 
-def test_latency_runs_single_images_for_inference_after_the_warm_up(monkeypatch):
-    wind(monkeypatch, [1.0] * 30)  # one tick more than 30 runs need would raise
-    net = Spy()
-    latency_ms(net, IMAGE, warmup=4, runs=30)
-    assert net.calls == [((1, *IMAGE), False, True)] * 34
+def test_of_masks_nothing_counts():
+    net = small_net()
+    net[0].register_buffer("weight_mask", torch.ones(4, 3, 3, 3, dtype=torch.bool))
+    assert count_parameters(net) == count_parameters(small_net())
+    assert not is_in_integers(net)
 
 
-def test_too_few_runs_are_refused_with_their_number():
-    with pytest.raises(ValueError, match=r"runs=29.*at least 30"):
-        latency_ms(small_net(), IMAGE, runs=29)
+def test_a_single_layer_in_integers_has_its_bias():
+    layer = nn.Module()
+    layer.register_buffer("weight", torch.tensor([[1, 0, -3]], dtype=torch.int8))
+    layer.register_buffer("bias", torch.tensor([0.5]))
+    layer.register_buffer("scale", torch.tensor([0.1]))
+    assert count_parameters(layer) == 4
+    assert count_nonzeros(layer) == 3
+
+
+def test_nonzeros_by_hand():
+    net = small_net()
+    for parameter in net.parameters():
+        nn.init.ones_(parameter)
+    with torch.no_grad():
+        net[0].weight[:, 1] = 0
+        net[5].bias[2] = 0
+    assert count_nonzeros(net) == count_parameters(net) - 4 * 9 - 1
+
+
+def test_gzip_is_that_of_the_system_and_sees_zeros(tmp_path):
+    file = tmp_path / "weights"
+    values = np.random.default_rng(0).normal(size=4000).astype(np.float32)
+    sizes = []
+    for kept in (4000, 400):
+        values[kept:] = 0
+        file.write_bytes(values.tobytes())
+        sizes.append(gzip_bytes(file))
+        assert sizes[-1] == pytest.approx(len(zlib.compress(values.tobytes(), 9)), abs=16)
+    assert sizes[1] < sizes[0] / 8
 
 
 def test_a_frozen_batch_norm_stays_frozen_and_nothing_else_changes():
@@ -165,15 +172,3 @@ def test_measure_gives_the_columns_of_a_row():
     found = measure(net, IMAGE)
     assert found.pop("latency_p95_ms") >= found.pop("latency_ms") > 0
     assert found == {"num_parameters": 353, "macs": 2280, "size_bytes": size_bytes(net)}
-
-
-def test_machine_names_the_processor_and_the_threads_in_use():
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        found = machine()
-    finally:
-        torch.set_num_threads(threads)
-    assert found["threads"] == 1
-    assert found["torch"] == torch.__version__
-    assert found["cpu"] is None or found["cpu"].strip()

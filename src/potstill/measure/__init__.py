@@ -1,0 +1,45 @@
+"""What a network costs and is worth; as a command, `python -m potstill.measure FILE...`."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from potstill.machine import cpu_features, machine
+    from potstill.measure.clock import Latency, Timing, interleaved, latency_ms, one_thread
+    from potstill.measure.costs import (
+        count_macs,
+        count_nonzeros,
+        count_parameters,
+        measure,
+        size_bytes,
+    )
+
+__all__ = [
+    "Latency",
+    "Timing",
+    "count_macs",
+    "count_nonzeros",
+    "count_parameters",
+    "cpu_features",
+    "interleaved",
+    "latency_ms",
+    "machine",
+    "measure",
+    "one_thread",
+    "size_bytes",
+]
+PLACES = {
+    "potstill.machine": ("cpu_features", "machine"),
+    "potstill.measure.clock": ("Latency", "Timing", "interleaved", "latency_ms", "one_thread"),
+    "potstill.measure.costs": (
+        *("count_macs", "count_nonzeros", "count_parameters", "measure", "size_bytes"),
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Found when asked for: the command answers --help before torch is imported.
+    for place, names in PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(place), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

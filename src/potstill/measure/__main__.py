@@ -1,0 +1,98 @@
+"""Measure files side by side: `python -m potstill.measure FILE...` prints tables."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.errors import PotstillError
+from potstill.files import write_atomically
+from potstill.measure.arguments import SEVERITY, parse
+
+if TYPE_CHECKING:
+    from potstill.measure.row import Measured
+    from potstill.measure.rows import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what `argv` asks for, print it, and return the exit code."""
+    try:
+        _measure(parse(argv))
+    except PotstillError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _measure(given: argparse.Namespace) -> None:
+    from potstill.machine import machine
+    from potstill.measure.rows import Settings, measure_files
+    from potstill.quiet import quiet
+
+    quiet()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    settings = Settings(
+        threads=given.threads,
+        batches=given.batch,
+        rounds=given.rounds,
+        data=given.data,
+        overrides=tuple(given.set),
+        config_dir=given.config_dir,
+        severity=(given.severity or SEVERITY) if given.robust else None,
+        teacher=given.teacher,
+        engines=given.engines or ("eager",),
+    )
+    before = _load()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure_files(given.files, settings, Path(folder))
+    host = machine() | {"load": [before, _load()] if before is not None else None}
+    _show(rows, settings, host)
+    if given.json is not None:
+        write_atomically(given.json, json.dumps(_record(rows, settings, host), indent=2) + "\n")
+
+
+def _show(rows: "Sequence[Measured]", settings: "Settings", host: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from potstill.measure import row
+
+    tables = [row.cost_table(rows)]
+    tables += [row.answer_table(rows)] if settings.data else []
+    tables += [row.corruption_table(rows)] if settings.severity else []
+    tables += row.latency_tables(rows)
+    console = Console()
+    for table in tables:
+        console.print(table)
+    console.print(row.described(host), soft_wrap=True, highlight=False, markup=False)
+
+
+def _record(
+    rows: "Sequence[Measured]", settings: "Settings", host: dict[str, Any]
+) -> dict[str, Any]:
+    from potstill.measure.corrupt import library_version
+
+    return {
+        "machine": host,
+        "data": settings.data,
+        "settings": list(settings.overrides),
+        "teacher": str(settings.teacher) if settings.teacher else None,
+        "severity": settings.severity,
+        "corruptions": library_version() if settings.severity else None,
+        "rows": [row.to_json() for row in rows],
+    }
+
+
+def _load() -> float | None:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The fifteen corruptions of CIFAR-10-C and ImageNet-C, applied to test pictures.
+
+Hendrycks and Dietterich 2019, arXiv:1903.12261. The strengths of a severity are ImageNet-C's; on
+CIFAR they are harsher than those of CIFAR-10-C, so accuracies compare with one another and not
+with published ones on CIFAR-10-C.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from potstill.errors import ConfigError
+from potstill.runtimes.contract import need
+
+SEVERITY = 3
+SMALLEST = 32
+TYPES = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur"),
+    *("motion_blur", "zoom_blur", "snow", "frost", "fog", "brightness", "contrast"),
+    *("elastic_transform", "pixelate", "jpeg_compression"),
+)
+# These draw from a generator of their own, which has to be told.
+TAKE_A_SEED = ("impulse_noise", "glass_blur")
+
+
+def corrupt(
+    pictures: np.ndarray, name: str, ids: np.ndarray, severity: int = SEVERITY
+) -> np.ndarray:
+    """Return corrupted pictures (N, H, W, 3) uint8.
+
+    What is drawn depends on a picture's id and the corruption alone: not on the batch, nor on
+    what else was drawn. numpy's global generator is left as it was.
+
+    Raises:
+        ConfigError: if the library is not installed, or the pictures are under 32 pixels.
+    """
+    library = need("imagecorruptions", "--robust", "robust")
+    if min(pictures.shape[1:3]) < SMALLEST:
+        raise ConfigError(
+            f"--robust: pictures of {min(pictures.shape[1:3])} pixels, and corruptions are made "
+            f"for {SMALLEST} or more. Fix: other data"
+        )
+    done = np.empty_like(pictures)
+    with _global_generator():
+        for place, sample_id in enumerate(ids.tolist()):
+            seed = int(np.random.SeedSequence([TYPES.index(name), sample_id]).generate_state(1)[0])
+            np.random.seed(seed)
+            extra: dict[str, Any] = {"seed": seed} if name in TAKE_A_SEED else {}
+            done[place] = library.corrupt(pictures[place], severity, name, **extra)
+    return done
+
+
+def library_version() -> str:
+    """Return the name and version of what makes the corruptions."""
+    name = "imagecorruptions-imaug"
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return "imagecorruptions"
+
+
+@contextmanager
+def _global_generator() -> Iterator[None]:
+    state = np.random.get_state()
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

@@ -1,0 +1,161 @@
+"""Every measurement of every file that a command names."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from potstill.errors import DataError
+from potstill.export.executorch import Pte
+from potstill.export.onnx import Onnx
+from potstill.measure.answers import check_fits, load_data
+from potstill.measure.clock import Timing, interleaved, on_threads
+from potstill.measure.costs import (
+    count_macs,
+    count_nonzeros,
+    count_parameters,
+    gzip_bytes,
+    is_in_integers,
+)
+from potstill.measure.memory import peak_bytes
+from potstill.measure.opened import Opened, open_file
+from potstill.measure.row import Measured
+from potstill.measure.tested import fill_in
+
+log = logging.getLogger("potstill")
+CHECKED = 64  # pictures on which a file written for another engine is checked
+EXPORTERS = {"onnxruntime": Onnx, "executorch": Pte}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure, and how thoroughly.
+
+    Attributes:
+        threads: to compute on, each in turn.
+        batches: pictures at once, each in turn.
+        rounds: timed calls of each.
+        warmup: calls of each before them.
+        data: an option of conf/data, for accuracy; None for none.
+        overrides: `data.key=value` of it.
+        config_dir: the folder conf.
+        severity: of corruptions, 1 to 5; None for no corruptions.
+        teacher: a file to agree with.
+        engines: those that an artifact is measured in.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1,)
+    rounds: int = 50
+    warmup: int = 10
+    data: str | None = None
+    overrides: tuple[str, ...] = ()
+    config_dir: Path = Path("conf")
+    severity: int | None = None
+    teacher: Path | None = None
+    engines: tuple[str, ...] = ("eager",)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row, the file that its engine runs, and the file that was named."""
+
+    row: Measured
+    path: Path
+    source: Opened
+
+
+def measure_files(paths: Sequence[Path], settings: Settings, folder: Path) -> list[Measured]:
+    """Return a row for each file, and for each engine of an artifact.
+
+    What an artifact becomes in other engines is written to `folder`.
+
+    Raises:
+        ConfigError: if a setting is impossible, or the data is not what a file was made for.
+        DataError: if a file or the data cannot be read, or an engine refuses an artifact.
+    """
+    sources = [open_file(path) for path in paths]
+    data = None
+    if settings.data is not None:
+        data = load_data(settings.data, settings.overrides, settings.config_dir)
+        for source in sources:
+            check_fits(source, data)
+    entries = [
+        _entry(source, path, engine)
+        for number, source in enumerate(sources)
+        for engine, path in _files(source, settings.engines, folder / str(number), data)
+    ]
+    _time(entries, settings)
+    if data is not None:
+        tested = [(entry.row, entry.path) for entry in entries]
+        fill_in(tested, data, settings.teacher, settings.severity)
+    return [entry.row for entry in entries]
+
+
+def _files(
+    source: Opened, engines: Sequence[str], folder: Path, data: Any
+) -> list[tuple[str, Path]]:
+    """Return (engine, file to run) of a file; an artifact has one in each engine asked for."""
+    if source.engine != "eager":
+        return [(source.engine, source.path)]
+    found = []
+    for engine in engines:
+        own = source.path if engine == "eager" else _write(source, engine, folder, data)
+        found.append((engine, own))
+    return found
+
+
+def _write(source: Opened, engine: str, folder: Path, data: Any) -> Path:
+    """Write an artifact for `engine`; the exporter checks the file on test pictures, or noise."""
+    assert source.network is not None
+    folder.mkdir(exist_ok=True)
+    if data is None:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(CHECKED, *source.image_shape, generator=generator)
+    else:
+        images = next(iter(data.test_dataloader()))[0][:CHECKED]
+    return EXPORTERS[engine]()(source.network, folder / "network", images, source.facts).path
+
+
+def _entry(source: Opened, path: Path, engine: str) -> Entry:
+    """Return what needs no clock and no data; counts are of the network the file was made from."""
+    row = Measured(
+        name=source.path.name,
+        engine=engine,
+        size_bytes=path.stat().st_size,
+        gzip_bytes=gzip_bytes(path),
+        memory_bytes=peak_bytes(path, source.image_shape),
+    )
+    if source.network is not None:
+        row.num_parameters = count_parameters(source.network)
+        row.num_nonzeros = count_nonzeros(source.network)
+        row.macs = count_macs(source.network, source.image_shape)
+    return Entry(row, path, source)
+
+
+def _time(entries: Sequence[Entry], settings: Settings) -> None:
+    for threads in settings.threads:
+        # Opened anew: ExecuTorch has one pool of threads for the process.
+        opened = {number: open_file(entry.path, threads) for number, entry in enumerate(entries)}
+        for batch in settings.batches:
+            for number, timing in _timings(opened, threads, batch, settings).items():
+                entries[number].row.latency[threads, batch] = timing
+
+
+def _timings(
+    opened: Mapping[int, Opened], threads: int, batch: int, settings: Settings
+) -> dict[int, Timing]:
+    calls = {}
+    with on_threads(threads):
+        for number, file in opened.items():
+            # PyTorch computes integers by way of floats: that time says nothing.
+            if file.network is not None and is_in_integers(file.network):
+                continue
+            try:
+                calls[number] = file.bind(torch.zeros(batch, *file.image_shape))
+            except DataError as error:
+                log.warning("no latency of %s", error)
+        return interleaved(calls, settings.rounds, settings.warmup)

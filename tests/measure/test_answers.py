@@ -1,0 +1,49 @@
+"""Which data a file may be tested on, and what an engine's refusal looks like."""
+
+import pytest
+import torch
+from measured_files import CONF, OVERRIDES
+from torch import nn
+
+from potstill.errors import ConfigError, DataError
+from potstill.measure.answers import check_fits, corrupted, load_data, predict
+from potstill.measure.opened import open_file
+
+
+def test_data_is_that_of_the_config(files):
+    loaded = load_data("fake", OVERRIDES, CONF)
+    assert loaded.fingerprint == files.data.fingerprint
+
+
+def test_a_file_of_other_normalisation_does_not_fit(files):
+    opened = open_file(files.paths["onnx"])
+    check_fits(opened, files.data)
+    other = load_data("fake", [*OVERRIDES, "data.std=[0.2,0.2,0.2]"], CONF)
+    with pytest.raises(ConfigError, match=r"made for std=\[0\.25, .* --set data\.std=\[0\.25,0\.2"):
+        check_fits(opened, other)
+
+
+def test_a_graph_that_takes_no_batch_is_one_line(tmp_path, files):
+    path = tmp_path / "net.pt2"
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 5))
+    torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 32, 32),)), path)
+    with pytest.raises(DataError, match=r"net\.pt2: takes no 60 pictures at once"):
+        predict({0: open_file(path)}, files.data.test_dataloader())
+
+
+def test_pictures_are_corrupted_as_bytes_and_normalised_again(files, monkeypatch):
+    seen = []
+
+    def note(pictures, name, ids, severity):
+        seen.append((pictures, name, ids, severity))
+        return 255 - pictures
+
+    monkeypatch.setattr("potstill.measure.answers.corrupt", note)
+    [(image, target, _)] = corrupted(files.data, "fog", 2)
+    pictures = files.data._splits["test"]
+    [(given, name, ids, severity)] = seen
+    torch.testing.assert_close(torch.from_numpy(given), pictures.images.permute(0, 2, 3, 1))
+    assert (name, severity, ids.tolist()) == ("fog", 2, list(range(60)))
+    expected = ((255 - pictures.images.float()) / 255 - 0.5) / 0.25
+    torch.testing.assert_close(image, expected, check_stride=False)
+    assert torch.equal(target, pictures.targets)
