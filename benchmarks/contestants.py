@@ -4,14 +4,14 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor, nn
 from turns import Pause
@@ -19,7 +19,8 @@ from turns import Pause
 from potstill.check import instantiate
 from potstill.compose import Command, configs
 from potstill.data.datamodule import ImageData
-from potstill.fit import make_trainer
+from potstill.fit import choose_kernels, make_trainer
+from potstill.kernels import compiled, lay_out, settle_precision, use_channels_last
 from potstill.study import Study
 from potstill.tap import Tap
 
@@ -35,21 +36,21 @@ SETTINGS = (
 )  # fmt: skip
 
 
-class Paced(pl.Callback):
-    """Pause at the start of each step, and keep the losses."""
+def pace(module: pl.LightningModule, pause: Pause, losses: list[Tensor]) -> None:
+    """Have `module` pause at the start of each training step, and keep the losses.
 
-    def __init__(self, pause: Pause, losses: list[Tensor]) -> None:
-        self.pause, self.losses = pause, losses
+    Not a callback: Lightning would ask it at every hook, and that time is not the framework's.
+    """
+    step = module.training_step
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Wait for the turn."""
-        self.pause()
+    @wraps(step)
+    def paced(*batch: Any) -> Tensor:
+        pause()
+        loss = step(*batch)
+        losses.append(loss.detach())
+        return loss
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
-    ) -> None:
-        """Keep the loss."""
-        self.losses.append(outputs["loss"].detach())
+    module.training_step = paced  # type: ignore[method-assign]
 
 
 @dataclass
@@ -84,11 +85,11 @@ class Job:
         each batch.
         """
         assert self.teacher is not None
-        self.study.open_store(self.teacher)
+        self.study.meet(self.teacher)
         stored = self.study.stored
         assert stored is not None
         table = torch.zeros(self.data.num_train, self.data.num_classes)
-        listen, seconds = Tap(self.teacher), []
+        listen, seconds = Tap(self.study.quick.network if self.study.quick else self.teacher), []
         for image, _, sample_id in self.data.train_dataloader():
             start = time.process_time()
             table[sample_id] = stored(listen, image, sample_id, 0).logits
@@ -98,14 +99,19 @@ class Job:
 
     def loop(self, pause: Pause) -> None:
         """Train, in turns."""
+        if self.teacher is not None and self.study.stored is None:
+            self.study.meet(self.teacher)
         module = self.study.module(self.student, self.teacher)
-        trainer = make_trainer(self.cfg, self.folder, 1, [Paced(pause, self.losses)])
-        trainer.fit(module, datamodule=self.data)
+        choose_kernels(self.cfg, self.study.device, self.data, module, 1)
+        pace(module, pause, self.losses)
+        make_trainer(self.cfg, self.folder, 1).fit(module, datamodule=self.data)
 
 
 def compose(*overrides: str) -> DictConfig:
-    """Return the config of a run with these overrides."""
-    return next(configs(Command(CONF, overrides=overrides)))
+    """Return the config of a run with these overrides, as it is for this CPU."""
+    cfg = next(configs(Command(CONF, overrides=overrides)))
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return settle_precision(cfg, torch.device("cpu"))
 
 
 def calibrated(network: nn.Module, images: Tensor) -> nn.Module:
@@ -131,10 +137,13 @@ def by_hand(job: Job, ask: Ask, losses: list[Tensor], pause: Pause) -> None:
     schedule = instantiate(cfg.module.scheduler)(optimizer, len(loader) * epochs, len(loader))
     half = partial(torch.autocast, "cpu", torch.bfloat16, "bf16" in str(cfg.trainer.precision))
     student.train()
+    if use_channels_last(cfg.channels_last, torch.device("cpu"), str(cfg.trainer.precision)):
+        lay_out(student)
+    call = compiled(student) if cfg.compile is True else student
     for image, target, sample_id in loader:
         pause()
         with half():
-            logits = student(image).float()
+            logits = call(image).float()
         log_p = F.log_softmax(logits / temperature, dim=1)
         log_q = F.log_softmax(ask(image, sample_id) / temperature, dim=1)
         divergence = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)

@@ -1,15 +1,18 @@
-"""The rest of what `throughput.py` measures: loaders by themselves, and memory."""
+"""The rest of what `throughput.py` measures: loaders by themselves, memory, and a sweep."""
 
 import resource
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
 import torch
 from contestants import Job, compose
-from races import SPARE, Pair, make_teacher, settings
+from races import PAIRS, RUNS, SPARE, STAND_IN, Pair, Raced, make_teacher, settings
 from torch.utils.data import DataLoader
 from turns import Contestant, Found, Pause, race, ratio
 from tutorial import PilPictures
@@ -76,3 +79,51 @@ def grow(kind: str, pair: Pair, folder: Path) -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     contestant.stop()
     return peak - before
+
+
+# -- a sweep ------------------------------------------------------------------------------------
+
+
+def race_sweep(folder: Path, steps: int, epochs: int, quick: bool) -> Raced:
+    """Train a sweep's eight runs, which share a store of the teacher's outputs, and eight alone.
+
+    Each run is followed by one without a teacher, and that by itself again: the control. The
+    store, the quick copy of the teacher and the checks of both are in the time; building the
+    networks is not. The first run asks for each picture in each epoch, unless its view was shown
+    before; the others never.
+    """
+    pair = STAND_IN if quick else PAIRS["resnet56_resnet20"]
+    more = (f"trainer.max_epochs={epochs}", f"teacher.store_dir={folder / 'store'}")
+    lines = settings(pair, steps, more)
+    teacher = make_teacher(Job(compose(*lines), folder / "teacher"), pair.batch_size)
+    seconds: dict[str, list[float]] = {name: [] for name in ("shared", "alone", "alone again")}
+    forwards = []
+    for number in range(RUNS):
+        swept = (f"temperature={1 + number % 4}", f"alpha={0.5 + 0.4 * (number // 4)}")
+        for name, kept in seconds.items():
+            job = Job(compose(*lines, *swept), folder / f"{name}-{number}")
+            job.teacher = deepcopy(teacher) if name == "shared" else None
+            start = time.process_time()
+            _train(job)
+            kept.append(time.process_time() - start)
+            if job.study.stored is not None:
+                forwards.append(job.study.stored.forwards)
+    each = [sum(values) / RUNS for values in seconds.values()]
+    found = Found(each[0] / each[1], _quartiles(seconds), each[2] / each[1], 1.10)
+    facts = {"teacher_forwards_first": float(forwards[0]), "others": float(sum(forwards[1:]))}
+    asked = {"pictures_times_epochs": float(pair.batch_size * steps * epochs)}
+    milliseconds = {name: 1e3 * value for name, value in zip(seconds, each, strict=True)}
+    return Raced({"shared/alone": found}, milliseconds, facts | asked)
+
+
+def _train(job: Job) -> None:
+    if job.teacher is not None:
+        job.study.meet(job.teacher)
+    job.study.train("student", job.teacher)
+
+
+def _quartiles(seconds: dict[str, list[float]]) -> tuple[float, float]:
+    """Return those of the runs' own ratios, of which the first run's is the largest."""
+    ratios = [x / y for x, y in zip(seconds["shared"], seconds["alone"], strict=True)]
+    first, _, third = statistics.quantiles(ratios, n=4)
+    return first, third

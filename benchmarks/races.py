@@ -15,9 +15,11 @@ from tutorial import tutorial
 
 from potstill.check import instantiate
 from potstill.data.arrays import Pictures
+from potstill.data.datamodule import ImageData
 
 SPARE = 4  # steps beyond the rounds: building, warm-up, and the loader's look ahead
 RUNS = 8  # of a sweep
+EPOCHS = 100  # of a run, as conf/experiment has it
 GOALS = {"c/d": 1.03, "c/e": 1.03}
 
 
@@ -106,10 +108,12 @@ def race_pair(
         )
     times = race({name: Contestant(loop) for name, loop in loops.items()}, rounds)
     ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _asked()}
-    ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill)
+    asked = asked_share(jobs["c"].data)
+    ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill, asked)
     facts = {
         "loss_difference_c_e": apart(jobs["c"].losses, losses["e"]),
         "logit_difference_b_c": _off(jobs["c"], table),
+        f"teacher_passes_a_picture_in_{EPOCHS}_epochs": asked * EPOCHS,
     }
     return Raced(ratios, _medians(times), facts)
 
@@ -150,13 +154,20 @@ def _off(job: Job, table: Tensor) -> float:
     return float((table[sample_id] - logits).abs().max() / logits.abs().max())
 
 
-def _sweep(stored: Found, alone: list[float], fill: list[float]) -> Found:
+def asked_share(data: ImageData) -> float:
+    """Return how much of what a run of all epochs sees was not seen before in it, counted."""
+    sample_id = torch.arange(data.num_train)
+    views = torch.stack([data.view_index(sample_id, epoch, 0) for epoch in range(EPOCHS)])
+    return sum(len(column.unique()) for column in views.T) / views.numel()
+
+
+def _sweep(stored: Found, alone: list[float], fill: list[float], share: float) -> Found:
     """Return eight runs that share a store over eight without a teacher, by calculation.
 
-    The first of the runs asks the teacher for every view, the others never: with the same seed
-    they see the same ones.
+    The first of the runs asks the teacher for the `share` of its pictures whose view is new, the
+    others never: with the same seed they see the same ones.
     """
-    asked = statistics.median(fill) / statistics.median(alone) / RUNS
+    asked = share * statistics.median(fill) / statistics.median(alone) / RUNS
     low, high = stored.quartiles
     quartiles = low + asked, high + asked
     return Found(stored.value + asked, quartiles, stored.control, 1.10)

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from costs import grow, memory_ratio, race_loaders
+from costs import grow, memory_ratio, race_loaders, race_sweep
 from races import PAIRS, STAND_IN, Pair, Raced, race_overhead, race_pair
 from turns import Found
 
 from potstill.files import write_atomically
 from potstill.kernels import has_matrix_units
-from potstill.measure import machine
+from potstill.machine import machine
 from potstill.quiet import quiet
 
 COLUMNS = ("of", "what", "found", "quartiles", "control", "goal", "verdict")
@@ -51,6 +51,10 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Raced]:
         goals = pair.goals(matrix_units)
         found[name] = race_pair(pair, given.rounds, folder / name, goals, given.set)
         _say(name)
+    if "sweep" in given.only:
+        length = 2 if given.quick else 12
+        found["sweep"] = race_sweep(folder / "sweep", length, epochs=2, quick=given.quick)
+        _say("sweep")
     if "memory" in given.only:
         found["memory"] = Raced({"online/alone": memory_ratio(given.quick)}, {})
         _say("memory")
@@ -115,7 +119,7 @@ def facts(found: dict[str, Raced], given: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and write what was asked for."""
-    parts = ("overhead", "loaders", *PAIRS, "memory")
+    parts = ("overhead", "loaders", *PAIRS, "sweep", "memory")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="turns of each loop, 2 or more")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from potstill.data.fake import Fake
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -210,9 +212,18 @@ def test_losses_apart(races):
     assert races.apart(one, other) == pytest.approx(0.25)
 
 
+def test_a_sweep_asks_as_often_as_draws_are_new(races):
+    """A crop of 4 pixels and a flip are 162 views; 100 draws show 162 (1 - (161 / 162)^100)."""
+    sizes = {"train_size": 600, "val_size": 10, "test_size": 4}
+    data = Fake(4, 8, flip=True, crop_padding=4, **sizes)
+    data.setup("fit")
+    assert races.EPOCHS == 100
+    assert races.asked_share(data) == pytest.approx(1.62 * (1 - (161 / 162) ** 100), abs=0.01)
+
+
 def test_throughput_by_stand_ins(throughput, tmp_path, capsys):
     found = tmp_path / "found.json"
-    parts = ["overhead", "loaders", "resnet56_resnet20"]
+    parts = ["overhead", "loaders", "resnet56_resnet20", "sweep"]
     throughput.main(["--quick", "--only", *parts, "--json", str(found)])
     read = json.loads(found.read_text())
     assert set(read["ratios"]) == {"resnet56_resnet20"}
@@ -224,6 +235,10 @@ def test_throughput_by_stand_ins(throughput, tmp_path, capsys):
     assert raced["facts"]["logit_difference_b_c"] < 1e-3
     assert read["all"]["overhead"]["facts"]["loss_difference"] < 1e-6
     assert read["overhead_ms"] == read["all"]["overhead"]["ratios"]["overhead_ms"]["value"]
+    # Of eight runs the first asks for each picture of each epoch, at this seed no view twice.
+    counted = read["all"]["sweep"]["facts"]
+    assert counted["teacher_forwards_first"] == counted["pictures_times_epochs"] == 4 * 2 * 2
+    assert counted["others"] == 0
     out = capsys.readouterr().out
     for line in ("| resnet56_resnet20 | c/e |", "| overhead | overhead_ms |", "| loaders |"):
         assert line in out

@@ -83,7 +83,9 @@ def studied(folder, *overrides):
         found["accuracy"] = whole.run(plain)
         return found | {"fits": len(fits)}
 
-    return forked(work, folder.parent / f"{folder.name}-of"), plain
+    found = forked(work, folder.parent / f"{folder.name}-of")
+    HydraConfig.instance().cfg = None  # or other tests would be inside a command
+    return found, plain
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ ALLOWED = {
     "errors": set(),
     "files": set(),
     "lr": set(),
+    "lean": set(),
     "quiet": set(),
     "signal": set(),
     "stages": set(),
@@ -51,6 +52,8 @@ ALLOWED = {
     "module": {
         "batch",
         "heads",
+        "kernels",
+        "lean",
         "lr",
         "named_state",
         "signal",
@@ -106,6 +109,8 @@ ALLOWED = {
         "data",
         "ddp",
         "identity",
+        "kernels",
+        "lean",
         "metrics_file",
         "models",
         "module",
@@ -127,7 +132,7 @@ ALLOWED = {
         "report",
         "teacher",
     },
-    "replay": {"data", "module", "tap", "teacher"},
+    "replay": {"data", "kernels", "module", "tap", "teacher"},
     "compress": {
         "artifact",
         "calibration",
@@ -146,7 +151,7 @@ ALLOWED = {
     "results": {"loggers", "measure", "predict", "report", "study", "teacher", "timing"},
 }
 LIGHTNING = {"callbacks", "compress", "data", "ddp", "fit", "jobs", "loggers", "metrics_file"}
-LIGHTNING |= {"module", "results", "run", "study"}
+LIGHTNING |= {"lean", "module", "results", "run", "study"}
 
 
 def imported(path):

@@ -51,11 +51,12 @@ def ran(folder, *overrides):
     cfg = composed(*overrides, f"teacher.store_dir={folder.parent / 'teachers'}")
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(folder)
-    HydraConfig.instance().set_config(cfg)
-    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    whole, cfg = cfg, OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:  # exporting for a clock is tests/test_results's
         patch.setattr("potstill.results.in_onnxruntime", lambda *_: {})
+        patch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+        HydraConfig.instance().set_config(whole)
         run(cfg)
     return json.loads((folder / "report.json").read_text())
 

@@ -1,5 +1,6 @@
 """Train one network and leave its folder: checkpoints, metrics, and the artifact at its end."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from potstill.data.datamodule import ImageData
 from potstill.ddp import strategy
 from potstill.errors import ConfigError
 from potstill.identity import identity
+from potstill.kernels import AUTO, resolve_precision, use_channels_last, use_compile
+from potstill.lean import Unprofiled
 from potstill.metrics_file import MetricsFile
 from potstill.models.weights import load_weights
 from potstill.module import DistillationModule
@@ -73,7 +76,9 @@ def fit(
         return _finished(module, data, folder, epochs)
     trainer, start = make_trainer(cfg, folder, epochs, extra), time.perf_counter()
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    _identify(trainer, settings | {"data_fingerprint": data.fingerprint, "epochs": epochs})
+    arithmetic = choose_kernels(cfg, trainer.strategy.root_device, data, module, epochs)
+    facts_of_fit = {"data_fingerprint": data.fingerprint, "epochs": epochs, **arithmetic}
+    _identify(trainer, settings | facts_of_fit)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
     last = last_good(folder / "checkpoints") if cfg.resume and ranks.is_first() else None
@@ -85,6 +90,25 @@ def fit(
     if trainer.is_global_zero:
         save_artifact(weights, network, Artifact(recipe, facts(data), source(cfg, data, folder)))
     return Fitted(network, folder, trainer.current_epoch, seconds, trainer.loggers, recipe)
+
+
+def choose_kernels(
+    cfg: DictConfig, device: torch.device, data: ImageData, module: DistillationModule, epochs: int
+) -> dict[str, Any]:
+    """Have `module` compute as the config says; return what decides how its results round.
+
+    Raises:
+        ConfigError: if a setting cannot take effect.
+    """
+    precision = resolve_precision(str(cfg.trainer.get("precision")), device)
+    steps = epochs * math.ceil(data.num_train / (data.batch_size * ranks.world()))
+    module.channels_last = use_channels_last(cfg.channels_last, device, precision, module.student)
+    module.compiled = use_compile(cfg.compile, device, steps, precision, module.student_layers)
+    return {
+        "channels_last": module.channels_last,
+        "compile": module.compiled,
+        "teacher_arithmetic": module.quick.arithmetic if module.quick else None,
+    }
 
 
 def _identify(trainer: pl.Trainer, settings: dict[str, Any]) -> None:
@@ -110,6 +134,7 @@ def _deployed(
 ) -> tuple[nn.Module, Recipe | None]:
     """Return what is kept of a trained module, and how it is built anew."""
     network = _chosen(select, trainer, module)
+    network.to(memory_format=torch.contiguous_format)  # as it comes back from its file
     ranks.share(network)
     if network is not module.student:  # a head has added layers that no recipe knows
         recipe = None
@@ -127,13 +152,16 @@ def make_trainer(
     With no folder it is a bare Trainer, to see whether the settings make one.
     """
     if folder is None:
-        quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False}
-        return instantiate(cfg.trainer, max_epochs=epochs, **strategy(cfg), **quiet)
+        return _bare_trainer(cfg, epochs)
     if ranks.is_first():
         _set_aside(folder / "metrics.csv")
     nodes = [node for node in cfg.callbacks.values() if node is not None]
     csv = MetricsFile(folder.parent, name="", version=folder.name)
     others = [_logger(node, folder) for node in (cfg.logger or {}).values()]
+    given: dict[str, Any] = {} if cfg.trainer.get("profiler") else {"profiler": Unprofiled()}
+    if cfg.trainer.get("precision") == AUTO:
+        device = _bare_trainer(cfg, epochs).strategy.root_device
+        given["precision"] = resolve_precision(AUTO, device)
     return instantiate(
         cfg.trainer,
         max_epochs=epochs,
@@ -141,7 +169,15 @@ def make_trainer(
         logger=[csv, *others],
         default_root_dir=str(folder),
         **strategy(cfg),
+        **given,
     )
+
+
+def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
+    quiet: dict[str, Any] = {"logger": False, "callbacks": [], "enable_checkpointing": False}
+    if cfg.trainer.get("precision") == AUTO:  # its device will say what that means
+        quiet["precision"] = "32-true"
+    return instantiate(cfg.trainer, max_epochs=epochs, **strategy(cfg), **quiet)
 
 
 def _set_aside(metrics: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
 from potstill.errors import ConfigError
@@ -32,15 +33,46 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16-mixed" if has_matrix_units(device) else "32-true"
 
 
-def use_channels_last(setting: bool | str, device: torch.device, precision: str) -> bool:
+def settle_precision(cfg: DictConfig, device: torch.device) -> DictConfig:
+    """Return a run's config with what "auto" means on `device`, for the run and its stages.
+
+    Before anything reads it: another precision is another run.
+    """
+    settled = cfg.copy()
+    stages = (stage.get("trainer") for stage in (settled.get("stages") or {}).values() if stage)
+    for trainer in (settled.trainer, *stages):
+        if trainer and trainer.get("precision") == AUTO:
+            trainer.precision = resolve_precision(AUTO, device)
+    return settled
+
+
+def half_of(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return the half precision a network computes in at best, None for float32.
+
+    Where autocast would be slower than float32 there is none, whatever `precision` says.
+    """
+    if "16" not in precision or not (device.type == "cuda" or has_matrix_units(device)):
+        return None
+    return torch.bfloat16 if "bf16" in precision else torch.float16
+
+
+def use_channels_last(
+    setting: bool | str, device: torch.device, precision: str, network: nn.Module | None = None
+) -> bool:
     """Return whether weights are laid out channels last; "auto": where its kernels are faster.
 
     On a GPU that takes half precision, whose tensor cores work on this layout.
 
     Raises:
-        ConfigError: if `setting` is none of true, false and "auto".
+        ConfigError: if `setting` is none of true, false and "auto", or is true for a `network`
+            in which nothing has channels to lay out.
     """
-    if (wanted := _flag("channels_last", setting)) is not None:
+    wanted = _flag("channels_last", setting)
+    if wanted and network is not None and not any(p.dim() == 4 for p in network.parameters()):
+        raise ConfigError(
+            "channels_last=true: the student has no convolutions. Fix: channels_last=auto"
+        )
+    if wanted is not None:
         return wanted
     return device.type == "cpu" or (device.type == "cuda" and "16" in precision)
 

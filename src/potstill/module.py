@@ -1,11 +1,13 @@
 """The one LightningModule: a student, the task loss, and what a teacher adds to it."""
 
+import copy
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -13,18 +15,22 @@ from torch.optim.lr_scheduler import LRScheduler
 from potstill.batch import Batch, check_views, unpack
 from potstill.errors import ConfigError, NonFiniteError
 from potstill.heads.contract import Head
+from potstill.kernels import compiled, lay_out
+from potstill.lean import LeanModule
 from potstill.lr import count_steps
 from potstill.named_state import name_states
 from potstill.signal import Signal
 from potstill.sums import EpochSums
 from potstill.tap import Tap
+from potstill.teacher.fast import FastTeacher
 from potstill.teacher.frozen import FrozenTeacher
+from potstill.teacher.opening import unservable
 from potstill.teacher.stored import StoredTeacher
 from potstill.validation import Validation
 from potstill.weighting import Weighting
 
 
-class DistillationModule(pl.LightningModule):
+class DistillationModule(LeanModule):
     """Train `student`; with a teacher and heads, distil into it. Without, this is plain training.
 
     The loss is `(1 - alpha) * task + alpha * sum(response heads) + sum(weight * other heads)`;
@@ -44,6 +50,13 @@ class DistillationModule(pl.LightningModule):
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total_steps, steps_per_epoch) -> scheduler stepped every step.
         image_shape: (C, H, W), for probing layer shapes.
+        channels_last: lay the weights out so while training.
+        compiled: compile the student's step; its heads may listen to no layer of it.
+
+    Attributes:
+        quick: a copy of the teacher that is asked in its place, where the heads let it.
+        stored: what the teacher said before, where it is kept.
+        teacher_moves: whether something changes the teacher, so that neither of those counts.
 
     Raises:
         ConfigError: if settings contradict each other or the networks do not fit.
@@ -60,6 +73,8 @@ class DistillationModule(pl.LightningModule):
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
         image_shape: tuple[int, ...] = (3, 32, 32),
+        channels_last: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         heads = dict(heads or {})
@@ -75,7 +90,10 @@ class DistillationModule(pl.LightningModule):
         )
         self.scheduler = scheduler
         self.image_shape = tuple(image_shape)
+        self.channels_last, self.compiled = channels_last, compiled
+        self.quick: FastTeacher | None = None
         self.stored: StoredTeacher | None = None
+        self.teacher_moves = False
         self.terms: dict[str, Tensor] = {}
         self._sums = EpochSums()
         self._teacher_on_val: list[Tensor] = []
@@ -97,6 +115,8 @@ class DistillationModule(pl.LightningModule):
         Raises:
             ConfigError: if a layer does not exist or the networks' classes differ.
         """
+        if self.teacher_moves or unservable(self.teacher_layers):
+            self.quick = self.stored = None
         self._read_student = self._tap(self.student, 0)
         signal = self._read_student.probe()
         self._deployed = (self.student,)  # a callback may have put another in its place
@@ -104,10 +124,19 @@ class DistillationModule(pl.LightningModule):
             self.validation = Validation(signal.logits.shape[1], self.teacher is not None)
         if self.teacher is not None:
             self._bind(signal, self.teacher, targets)
+        if self.channels_last:  # last: neither heads nor callbacks have to know
+            lay_out(self.student)
+        if self.compiled:
+            self._read_student.call = compiled(self.student)
 
     def _tap(self, network: nn.Module, side: int) -> Tap:
         names = [pair[side] for head in self._heads() for pair in head.pairs]
         return Tap(network, names, self.image_shape)
+
+    @property
+    def student_layers(self) -> tuple[str, ...]:
+        """The student's layers that heads listen to, each once."""
+        return tuple(dict.fromkeys(pair[0] for head in self._heads() for pair in head.pairs))
 
     @property
     def teacher_layers(self) -> tuple[str, ...]:
@@ -118,8 +147,10 @@ class DistillationModule(pl.LightningModule):
         return [head for head in self.heads.values() if isinstance(head, Head)]
 
     def _bind(self, student: Signal, teacher: FrozenTeacher, targets: Tensor | None) -> None:
-        self._read_teacher = self._tap(teacher.network, 1)
+        self._read_teacher = self._tap(self._asked(teacher.network), 1)
         signal = self._read_teacher.probe()
+        if self.quick is not None:  # a traced network's own call looks for errors to explain
+            self._read_teacher.call = self._read_teacher.network.forward
         ours, theirs = student.logits.shape[1], signal.logits.shape[1]
         if ours != theirs:
             raise ConfigError(
@@ -130,6 +161,14 @@ class DistillationModule(pl.LightningModule):
             head.attach(self.student, teacher.network, targets)
             head.bind(student, signal)
         self._deployed = (self.export_student(),)
+
+    def _asked(self, teacher: nn.Module) -> nn.Module:
+        """Return the network that answers for the teacher."""
+        if self.quick is not None:
+            return self.quick.network
+        if not self.channels_last:
+            return teacher
+        return lay_out(teacher if self.teacher_moves else copy.deepcopy(teacher))
 
     def export_student(self) -> nn.Module:
         """Return what is deployed: the student, with the layers a head adds to it (SimKD)."""
@@ -152,9 +191,11 @@ class DistillationModule(pl.LightningModule):
         if self.teacher is not None:
             self.teacher.to(self.device)
             self.teacher.check_eval()
+            self._read_teacher.network.to(self.device)
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device; forget what it said of another run's pictures."""
+        self.look_for_batch_hooks()
         self._place_teacher()
         self.forget_teacher_outputs()
 
@@ -191,13 +232,20 @@ class DistillationModule(pl.LightningModule):
                 head.epoch = epoch  # type: ignore[assignment]
                 raw[name] = head(student, teacher, target)
         self.terms = {name: weights[name] * value for name, value in raw.items()}
-        loss = torch.stack(list(self.terms.values())).sum()
+        loss = reduce(add, self.terms.values())
         self._record(loss, raw, student.logits, target, batch_idx)
         return loss
 
     @torch.no_grad()
     def _hear(self, image: Any, sample_id: Tensor | None) -> Signal:
         """Return what the teacher says of a batch: as stored, where there is a store."""
+        has_own_arithmetic = self.quick is not None or self.stored is not None
+        if not has_own_arithmetic or not torch.is_autocast_enabled(self.device.type):
+            return self._ask(image, sample_id)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._ask(image, sample_id)
+
+    def _ask(self, image: Any, sample_id: Tensor | None) -> Signal:
         if self.stored is None:
             return self._read(self._read_teacher, image, sample_id)
         return self.stored(self._read_teacher, image, sample_id, self.current_epoch)
@@ -209,23 +257,29 @@ class DistillationModule(pl.LightningModule):
         return Signal(first.logits, first.features, sample_id, tuple(others))
 
     def _task(self, student: Signal, target: Tensor) -> Tensor:
-        signals = (student, *student.views)
-        losses = [self.task_loss(signal.promoted().logits, target) for signal in signals]
+        if not student.views:
+            return self._task_of(student, target)
+        losses = [self._task_of(view, target) for view in (student, *student.views)]
         return torch.stack(losses).mean()
+
+    def _task_of(self, view: Signal, target: Tensor) -> Tensor:
+        smoothing = self.task_loss.label_smoothing
+        return F.cross_entropy(view.promoted().logits, target, label_smoothing=smoothing)
 
     def _record(
         self, loss: Tensor, raw: dict[str, Tensor], logits: Tensor, target: Tensor, batch_idx: int
     ) -> None:
         """Keep running sums on the device; the loggers see them at the end of the epoch."""
         classes = target if target.dim() == 1 else target.argmax(1)
-        right = (logits.detach().argmax(1) == classes).float().mean()
+        right = (logits.detach().argmax(1) == classes).mean(dtype=torch.float32)
         values = {"loss": loss, "accuracy": right}
-        values |= dict(raw) | {f"{name}_weighted": term for name, term in self.terms.items()}
-        row = self._sums.add(values)
-        every = self.trainer.log_every_n_steps or 1  # type: ignore[attr-defined]
-        if batch_idx % every == 0 or row.device.type == "cpu":
+        values |= raw
+        values |= {f"{name}_weighted": term for name, term in self.terms.items()}
+        row, trainer = self._sums.add(values), self.trainer
+        now = batch_idx % (trainer.log_every_n_steps or 1) == 0  # type: ignore[attr-defined]
+        if now or row.device.type == "cpu":  # to look at a row waits for the device
             self._check_finite(row)
-        if batch_idx % every == 0:
+        if now and trainer.progress_bar_callback is not None:  # what is logged costs every step
             self.log_dict({"loss": row[0], "acc": row[1]}, prog_bar=True, logger=False)
 
     def _check_finite(self, row: Tensor) -> None:

@@ -34,6 +34,7 @@ def _integer(low: int, high: float = math.inf) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and low <= value <= high
 
 
+SWITCH = ("auto", True, False)
 STORES = ("auto", "off", "read", "refresh")
 
 RULES = (
@@ -61,6 +62,9 @@ RULES = (
     Rule("teacher.top_k", _integer(1), "null or an integer, 1 or more", 10),
     Rule("teacher.accuracy", _number(0, 1), "null or a number from 0 to 1", 0.9),
     Rule("teacher.tolerance", _number(0, 1), "a number from 0 to 1", 0.03),
+    Rule("teacher.rounding", _number(0, 1), "a number from 0 to 1", 0.02),
+    Rule("channels_last", lambda value: value in SWITCH, "auto, true or false", "auto"),
+    Rule("compile", lambda value: value in SWITCH, "auto, true or false", "auto"),
     Rule("process_timeout", _number(0, above=True), "seconds, above 0", 600.0),
     Rule("threads", _integer(1), "null or an integer, 1 or more", 2),
 )

@@ -7,19 +7,40 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import nn
 
 from potstill import ranks
 from potstill.data.datamodule import ImageData
+from potstill.kernels import half_of, resolve_precision
 from potstill.module import DistillationModule
 from potstill.tap import Tap
-from potstill.teacher.frozen import sha256_of
+from potstill.teacher.fast import FastTeacher, quicken
 from potstill.teacher.manifest import Manifest
 from potstill.teacher.opening import describe, open_store, unservable
 from potstill.teacher.stored import StoredTeacher
 from potstill.teacher.verify import verify
 
-TIMED = 16  # pictures, to say how long the teacher will take
+PICTURES = 16  # to say how long the teacher will take, and what quicker arithmetic does to it
+HALF_TOLERANCE = 0.05
+
+
+@torch.no_grad()
+def quick_copy(
+    cfg: DictConfig, data: ImageData, module: DistillationModule, device: torch.device
+) -> FastTeacher | None:
+    """Return a copy of the teacher that answers as it does, within `teacher.rounding`, sooner.
+
+    None where the heads need the teacher's own layers, or `teacher.rounding` is 0.
+    """
+    assert module.teacher is not None
+    if not cfg.teacher.rounding or unservable(module.teacher_layers) or _moves(cfg):
+        return None
+    image, *_ = next(iter(data.val_dataloader()))
+    precision = resolve_precision(str(cfg.trainer.get("precision")), device)
+    teacher, image = module.teacher.network.to(device), image[:PICTURES].to(device)
+    quick = quicken(teacher, image, half_of(precision, device), cfg.teacher.rounding)
+    teacher.cpu()
+    quick.network.cpu()
+    return quick
 
 
 def open_replay(
@@ -42,8 +63,9 @@ def open_replay(
     obstacle = _obstacle(cfg, data, layers)
     if obstacle and settings.store == "auto":
         console.print(f"teacher   asked every step, nothing kept: {obstacle}", soft_wrap=True)
-    listen = Tap(module.teacher.network, layers if not obstacle else (), data.image_shape)
-    manifest = None if obstacle else _manifest(cfg, data, module.teacher.network, listen)
+    network = module.quick.network if module.quick else module.teacher.network
+    listen = Tap(network, layers if not obstacle else (), data.image_shape)
+    manifest = None if obstacle else _manifest(cfg, data, module, listen)
     # What an attempt of this run has kept already is what it goes on with.
     mode = "auto" if settings.store == "refresh" and cfg.resume else settings.store
     with ranks.first_goes_ahead():
@@ -63,16 +85,21 @@ def _obstacle(cfg: DictConfig, data: ImageData, layers: tuple[str, ...]) -> str:
         return "no two epochs show the same view of a picture (data.view_cycle=K makes them)"
     if missing := unservable(layers):
         return f"a head listens to {', '.join(missing)}, and a store holds logits and pooled"
+    return "the teacher moves with the student" if _moves(cfg) else ""
+
+
+def _moves(cfg: DictConfig) -> bool:
     callbacks: Mapping[str, Any] = cfg.callbacks or {}
-    if any(node is not None and "EMATeacher" in node._target_ for node in callbacks.values()):
-        return "the teacher moves with the student"
-    return ""
+    return any(node is not None and "EMATeacher" in node._target_ for node in callbacks.values())
 
 
-def _manifest(cfg: DictConfig, data: ImageData, teacher: nn.Module, listen: Tap) -> Manifest:
-    pooled = listen.probe().features.get("pooled")
+def _manifest(
+    cfg: DictConfig, data: ImageData, module: DistillationModule, listen: Tap
+) -> Manifest:
+    assert module.teacher is not None
+    pooled, quick = listen.probe().features.get("pooled"), module.quick
     return Manifest(
-        teacher=sha256_of(teacher),
+        teacher=module.teacher.sha256,
         dataset=data.fingerprint,
         augmentation=data.viewing.identity,
         image_size=data.image_size,
@@ -85,14 +112,17 @@ def _manifest(cfg: DictConfig, data: ImageData, teacher: nn.Module, listen: Tap)
         precision=cfg.teacher.precision,
         top_k=cfg.teacher.top_k,
         dim_pooled=0 if pooled is None else pooled.flatten(1).shape[1],
-        arithmetic=str(cfg.trainer.precision),
+        arithmetic=quick.arithmetic if quick else "float32",
+        # A batch of another size is rounded otherwise, and half precision rounds coarsely.
+        tolerance=HALF_TOLERANCE if quick and quick.is_half else Manifest.tolerance,
+        difference=quick.difference if quick else 0.0,
     )
 
 
 @torch.no_grad()
 def _seconds(listen: Tap, data: ImageData) -> float:
     """Return how long the teacher takes for a picture, on the CPU it is still on."""
-    sample_id = torch.arange(min(TIMED, data.num_train))
+    sample_id = torch.arange(min(PICTURES, data.num_train))
     images = data.view_images(sample_id, torch.zeros_like(sample_id))
     start = time.perf_counter()
     listen(images, sample_id)

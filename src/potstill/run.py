@@ -17,6 +17,7 @@ from potstill.exports import export
 from potstill.files import write_atomically
 from potstill.fit import make_trainer
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity
+from potstill.kernels import settle_precision
 from potstill.loggers import finish
 from potstill.quiet import quiet
 from potstill.report.budget import Budget
@@ -36,7 +37,9 @@ def run(cfg: DictConfig) -> float:
 
 
 def _run(cfg: DictConfig, folder: Path) -> float:
-    join(make_trainer(cfg, None, 1))
+    trainer = make_trainer(cfg, None, 1)
+    join(trainer)
+    cfg = settle_precision(cfg, trainer.strategy.root_device)
     check_same(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     console = Console(quiet=not ranks.is_first())
     if cfg.threads:
@@ -58,7 +61,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
     try:
         teacher = study.teacher() if study.distils else None
         if teacher is not None:
-            study.open_store(teacher)
+            study.meet(teacher)
         study.train("student", teacher)
         if cfg.baseline and study.distils:
             study.train("baseline", None)

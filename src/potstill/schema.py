@@ -23,6 +23,8 @@ class TeacherSettings:
         top_k: how many logits a picture keeps, for many classes; null for all.
         accuracy: the recorded accuracy, a fraction.
         tolerance: how far under `accuracy` a teacher may test, a fraction.
+        rounding: how far its logits may move, relative to the largest, when it is asked in a
+            quicker arithmetic; 0 asks it as it is.
     """
 
     epochs: int = 20
@@ -32,6 +34,7 @@ class TeacherSettings:
     top_k: int | None = None
     accuracy: float | None = None
     tolerance: float = 0.03
+    rounding: float = 0.02
 
 
 @dataclass
@@ -72,6 +75,8 @@ class Config:
     resume_allow: list[str] = field(default_factory=list)
     select: str = "last"
     threads: int | None = None
+    channels_last: Any = "auto"
+    compile: Any = "auto"
     process_timeout: float = 600.0
     data: Any = MISSING
     teacher: TeacherSettings = field(default_factory=TeacherSettings)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 @dataclass(frozen=True)
 class Signal:
@@ -26,6 +28,8 @@ class Signal:
 
     def promoted(self) -> "Signal":
         """Return the same signal with half precision raised to float32 (float64 stays)."""
+        if not self._is_half():
+            return self
         return replace(
             self,
             logits=_promote(self.logits),
@@ -33,6 +37,12 @@ class Signal:
             views=tuple(view.promoted() for view in self.views),
         )
 
+    def _is_half(self) -> bool:
+        tensors = (self.logits, *self.features.values())
+        return any(value.dtype in HALF for value in tensors) or any(
+            view._is_half() for view in self.views
+        )
+
 
 def _promote(value: Tensor) -> Tensor:
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    return value.float() if value.dtype in HALF else value

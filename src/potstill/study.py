@@ -13,14 +13,15 @@ from potstill.artifact import Artifact, artifact_bytes, read_artifact
 from potstill.chain import links
 from potstill.check import instantiate
 from potstill.data.datamodule import ImageData
-from potstill.fit import Fitted, facts, fit, make_trainer, source
+from potstill.fit import Fitted, choose_kernels, facts, fit, make_trainer, source
 from potstill.loggers import finish
 from potstill.models.weights import is_path
 from potstill.module import DistillationModule
 from potstill.predict import predict
 from potstill.recipe import BUILDERS, Recipe
-from potstill.replay import open_replay
+from potstill.replay import open_replay, quick_copy
 from potstill.report import metrics
+from potstill.teacher.fast import FastTeacher
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.kept import KeptTeacher, check_classes
 from potstill.teacher.stored import StoredTeacher
@@ -32,6 +33,7 @@ class Study:
     Attributes:
         fitted: what has been trained or read so far, by name.
         links: the stages after distillation.
+        quick: a copy of the teacher that is asked in its place, or None.
         stored: the teacher's outputs as they are kept, or None.
         stages: what each network went through, by name, in the order of the table.
         distils: whether there are heads, and so a teacher.
@@ -40,8 +42,10 @@ class Study:
 
     def __init__(self, cfg: DictConfig, data: ImageData, folder: Path, console: Console) -> None:
         self.cfg, self.data, self.folder, self.console = cfg, data, folder, console
+        self.device = make_trainer(cfg, None, 1).strategy.root_device
         self.distils = bool(cfg.module.get("heads"))
         self.fitted: dict[str, Fitted] = {}
+        self.quick: FastTeacher | None = None
         self.stored: StoredTeacher | None = None
         self._served: set[str] = set()
         self.links = links(cfg)
@@ -61,7 +65,7 @@ class Study:
             check_classes(weights, self.data.class_names)
         module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
-        self.device = make_trainer(self.cfg, None, 1).strategy.root_device
+        choose_kernels(self.cfg, self.device, self.data, module, self.cfg.trainer.max_epochs)
         return module, teacher
 
     def teacher(self) -> nn.Module:
@@ -78,10 +82,17 @@ class Study:
         self.fitted["teacher"] = Fitted(network, kept.folder, record["epochs"])
         return network
 
-    def open_store(self, teacher: nn.Module) -> None:
-        """Keep the teacher's outputs from now on, and replay those that are kept already."""
+    def meet(self, teacher: nn.Module) -> None:
+        """Make the teacher quick, keep its outputs, and replay those that are kept already."""
         module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
+        module.quick = self.quick = quick_copy(self.cfg, self.data, module, self.device)
+        if self.quick is not None:
+            self.console.print(
+                f"teacher   asked in {self.quick.arithmetic}: its logits move by "
+                f"{self.quick.difference:.1g} of the largest",
+                soft_wrap=True,
+            )
         self.stored = open_replay(self.cfg, self.data, module, self.console)
         self._served = set(module.teacher_layers)
 
@@ -121,6 +132,7 @@ class Study:
             "fingerprint": self.data.fingerprint,
             "training": {key: cfg["module"][key] for key in training},
             "trainer": {key: v for key, v in cfg["trainer"].items() if key != "max_epochs"},
+            "kernels": {key: cfg[key] for key in ("channels_last", "compile")},
             "epochs": cfg["teacher"]["epochs"],
             "seed": cfg["seed"],
             "select": cfg["select"],
@@ -150,7 +162,7 @@ class Study:
         node._set_parent(cfg)
         made: DistillationModule = instantiate(node, **networks)
         if teacher is not None and set(made.teacher_layers) <= self._served:
-            made.stored = self.stored
+            made.quick, made.stored = self.quick, self.stored
         return made
 
     def seed(self) -> None:

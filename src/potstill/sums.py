@@ -1,5 +1,6 @@
 """Means over an epoch, kept on the device: nothing is read back before the epoch ends."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,20 +20,23 @@ class EpochSums:
         self.total: Tensor | None = None
         self.count = 0
 
+    @torch.no_grad()
     def add(self, values: Mapping[str, Tensor]) -> Tensor:
         """Add a step's scalars and return them as one vector, in the order of the names."""
-        row = torch.stack([value.detach().float() for value in values.values()])
-        if self.total is None or tuple(values) != self.names:
-            self.clear()
-            self.names, self.total = tuple(values), torch.zeros_like(row)
-        self.total = self.total.to(row.device) + row  # restored sums come on the CPU
+        row = torch.stack([value.float() for value in values.values()])
+        names = tuple(values)
+        if self.total is None or names != self.names:
+            self.names, self.total, self.count = names, torch.zeros_like(row), 0
+        elif self.total.device != row.device:  # restored sums come on the CPU
+            self.total = self.total.to(row.device)
+        self.total += row
         self.count += 1
         return row
 
     def not_finite(self, row: Tensor) -> list[str]:
         """Return the names of a row's values that are NaN or infinite; waits for the device."""
-        fine = row.isfinite().tolist()
-        return [name for name, ok in zip(self.names, fine, strict=True) if not ok]
+        found = zip(self.names, row.tolist(), strict=True)
+        return [name for name, value in found if not math.isfinite(value)]
 
     def means(self) -> dict[str, float]:
         """Return the mean of each value over the steps so far; waits for the device."""
@@ -42,7 +46,8 @@ class EpochSums:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums so far: plain values, and a tensor (M,) or None."""
-        return {"names": list(self.names), "total": self.total, "count": self.count}
+        total = None if self.total is None else self.total.clone()
+        return {"names": list(self.names), "total": total, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from sums that `state_dict` returned."""

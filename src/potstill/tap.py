@@ -1,7 +1,7 @@
 """Listen to named layers of any network, without editing it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +39,9 @@ class Tap:
         names: the features wanted.
         image_shape: (C, H, W) of a picture, for the probe.
 
+    Attributes:
+        call: how the network is called where no feature is wanted: itself, or its compiled form.
+
     Raises:
         ConfigError: if a name is no layer of the network.
     """
@@ -50,12 +53,15 @@ class Tap:
         image_shape: tuple[int, ...] = (3, 32, 32),
     ) -> None:
         self.network, self.image_shape = network, tuple(image_shape)
+        self.call: Callable[..., Tensor] = network
         self._overwritten: set[str] = set()
         events = trace(network, self._example()) if (names := tuple(dict.fromkeys(names))) else []
         self.sources = {name: resolve(network, name, events) for name in names}
 
     def __call__(self, image: Tensor, sample_id: Tensor | None = None) -> Signal:
         """Return the signal of a batch of images (N, C, H, W)."""
+        if not self.sources:
+            return Signal(self.call(image), {}, sample_id)
         heard: dict[str, tuple[Tensor, int]] = {}
         handles = [self._listen(name, source, heard) for name, source in self.sources.items()]
         try:

@@ -26,7 +26,7 @@ def teacher(tiny):
 def test_folded_weights_by_hand(teacher):
     before = sha256_of(teacher)
     fast = quicken(teacher, IMAGE)
-    assert fast.arithmetic == "float32, batch-norm folded, channels last"
+    assert fast.arithmetic == "float32, batch-norm folded, in place, channels last"
     assert fast.refused == ()
     modules = dict(fast.network.named_modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in modules.values())
@@ -54,7 +54,7 @@ def test_half_precision_only_within_its_tolerance(teacher):
     assert wide.arithmetic.endswith("channels last, bfloat16")
     assert 1e-5 < wide.difference <= 0.05
     assert wide.network(IMAGE).dtype == torch.float32
-    assert narrow.arithmetic == "float32, batch-norm folded, channels last"
+    assert narrow.arithmetic == "float32, batch-norm folded, in place, channels last"
     assert [text.split(":")[0] for text in narrow.refused] == ["bfloat16"]
 
 

@@ -28,6 +28,11 @@ class EMATeacher(pl.Callback):
         self._teacher: nn.Module | None = None
         self._step = 0
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Have the teacher itself asked, not a copy of it or what it once said."""
+        assert isinstance(pl_module, DistillationModule)
+        pl_module.teacher_moves = True
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from the student, or from the average that was saved."""
         assert isinstance(pl_module, DistillationModule)

@@ -74,7 +74,10 @@ class Head(nn.Module):
 
     def __call__(self, student: Signal, teacher: Signal, target: Tensor) -> Any:
         """Run `forward` in a float32 island: no autocast, half precision raised."""
-        with torch.autocast(student.logits.device.type, enabled=False):
+        device = student.logits.device.type
+        if not torch.is_autocast_enabled(device):  # to leave it costs as much as a small loss
+            return super().__call__(student.promoted(), teacher.promoted(), target)
+        with torch.autocast(device, enabled=False):
             return super().__call__(student.promoted(), teacher.promoted(), target)
 
     def features(self, student: Signal, teacher: Signal) -> list[tuple[Tensor, Tensor]]:

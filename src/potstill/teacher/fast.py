@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from potstill.stages import in_eval_mode
+from potstill.teacher.inplace import in_place
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class FastTeacher:
     arithmetic: str
     refused: tuple[str, ...] = ()
 
+    @property
+    def is_half(self) -> bool:
+        """Whether it computes in half precision."""
+        return isinstance(self.network, InPrecision)
+
 
 class InPrecision(nn.Module):
     """Run a network in half precision; float32 in, float32 logits (N, K) out."""
@@ -44,7 +50,7 @@ class InPrecision(nn.Module):
 def quicken(
     network: nn.Module, image: Tensor, dtype: torch.dtype | None = None, tolerance: float = 1e-3
 ) -> FastTeacher:
-    """Fold batch-norm into convolutions, lay weights out channels last, lower the precision.
+    """Fold batch-norm, activate in place, lay weights out channels last, lower the precision.
 
     A step that fails on this network, or moves its logits too far, is left out.
 
@@ -76,6 +82,7 @@ def quicken(
 def _changes(dtype: torch.dtype | None) -> dict[str, Callable[[nn.Module], nn.Module]]:
     changes: dict[str, Callable[[nn.Module], nn.Module]] = {
         "batch-norm folded": fuse,
+        "in place": in_place,
         "channels last": lambda network: network.to(memory_format=torch.channels_last),
     }
     if dtype is not None:

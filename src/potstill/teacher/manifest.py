@@ -37,6 +37,8 @@ class Manifest:
         arithmetic: how the teacher is run, such as "float32" or "bf16-mixed, folded".
         tolerance: how far a stored row may be from the teacher's, relative to its largest value.
         format: of the files.
+        difference: between the arithmetic and the teacher's own, as measured when the store was
+            begun; it is noted and not compared.
     """
 
     teacher: str
@@ -55,6 +57,7 @@ class Manifest:
     arithmetic: str = "float32"
     tolerance: float = 1e-3
     format: int = FORMAT
+    difference: float = 0.0
 
     def __post_init__(self) -> None:
         """Check what a config can get wrong."""
@@ -70,8 +73,10 @@ class Manifest:
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """The manifest as JSON gives it back."""
-        return json.loads(json.dumps(asdict(self)))
+        """What is compared, as JSON gives it back."""
+        fields = json.loads(json.dumps(asdict(self)))
+        del fields["difference"]
+        return fields
 
     @property
     def encoding(self) -> Encoding:
@@ -91,7 +96,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it into a new store's folder; several processes write the same bytes."""
-        write_atomically(folder / FILE, json.dumps(self.fields, indent=2) + "\n")
+        noted = self.fields | {"difference": self.difference}
+        write_atomically(folder / FILE, json.dumps(noted, indent=2) + "\n")
 
     def differences(self, fields: dict[str, Any]) -> list[str]:
         """Return `name: stored -> this run's` for every field that is not the same."""
