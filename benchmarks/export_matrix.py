@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
-from potstill.export.contract import Exporter
+from potstill.export.contract import Exported, Exporter
+from potstill.export.coreml import CoreMl
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
 from potstill.export.state_dict import StateDict
@@ -26,21 +27,22 @@ from potstill.models.torchvision import torchvision_model
 from potstill.quantization.deploy import deploy
 from potstill.quantization.post_training import quantize_static
 
-NUM_CLASSES, SIZE, COUNT = 10, 32, 64
+NUM_CLASSES, SIZE, COUNT = 10, 64, 64
 NETWORKS = (
-    "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf",
-    "efficientnet_b0", "vgg11_bn", "vit_tiny", "cifar_resnet20", "cifar_resnet56",
+    "cifar_resnet20", "cifar_resnet56", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large",
+    "efficientnet_b0", "regnet_x_400mf", "vit_tiny", "vgg11_bn", "vgg16_bn", "resnet18", "resnet50",
 )  # fmt: skip
 FORMATS: dict[str, Callable[[], Exporter]] = {
     "onnx": Onnx,
     "executorch": Pte,
     "torch_export": Pt2,
     "state_dict": StateDict,
+    "coreml": lambda: CoreMl(unchecked=True),
     "executorch in pieces": lambda: Pte(one_delegate=False),  # only where asked for
 }
 COLUMNS = (
-    "network", "format", "precision", "MB", "same class, %", "SQNR, dB", "largest difference",
-    "CPU, s",
+    "network", "format", "precision", "MB", "of float32", "same class, %", "SQNR, dB",
+    "largest difference", "CPU, s",
 )  # fmt: skip
 FACTS = {
     "class_names": [f"class{k}" for k in range(NUM_CLASSES)],
@@ -70,32 +72,49 @@ def build(name: str, images: Tensor) -> nn.Module:
 
 
 def rows(networks: list[str], formats: list[str], folder: Path) -> Iterator[list[Any]]:
-    """Yield network, format, precision, MB, agreement, decibels, largest difference, seconds."""
+    """Yield the columns of each row."""
     images = torch.randn(COUNT, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     for name in networks:
         network = build(name, images)
         integers = deploy(quantize_static(network, images.split(32)))
         for form in formats:
+            whole: int | None = None
             for precision, which in (("float32", network), ("int8", integers)):
-                yield [name, form, precision, *measured(FORMATS[form](), which, images, folder)]
+                start = time.process_time()
+                done = written(FORMATS[form](), which, images, folder)
+                seconds = f"{time.process_time() - start:.0f}"
+                if isinstance(done, Exported) and precision == "float32":
+                    whole = done.bytes
+                yield [name, form, precision, *numbers(done, whole), seconds]
 
 
-def measured(exporter: Exporter, network: nn.Module, images: Tensor, folder: Path) -> list[Any]:
-    """Return the numbers of one export, or the error in place of the first."""
-    start = time.process_time()
+def written(
+    exporter: Exporter, network: nn.Module, images: Tensor, folder: Path
+) -> Exported | PotstillError:
+    """Return what one exporter made of a network, or why it refused."""
     try:
-        done = exporter(network, folder / "network", images, FACTS)
+        return exporter(network, folder / "network", images, FACTS)
     except PotstillError as error:
-        return [str(error).replace("|", "/"), "", "", "", f"{time.process_time() - start:.0f}"]
-    numbers = [f"{done.bytes / 1e6:.2f}", f"{100 * done.agreement:.1f}", f"{done.sqnr_db:.1f}"]
-    return [*numbers, f"{done.max_difference:.2g}", f"{time.process_time() - start:.0f}"]
+        return error
+
+
+def numbers(done: Exported | PotstillError, whole: int | None) -> list[str]:
+    """Return the columns of one export; `whole` is the size of the float file, where there is one.
+
+    In place of the first there may be the reason for a refusal.
+    """
+    if isinstance(done, PotstillError):
+        return [str(done).replace("|", "/"), "", "", "", ""]
+    share = f"{done.bytes / whole:.2f}" if whole else "-"
+    agreement, decibels = f"{100 * done.agreement:.1f}", f"{done.sqnr_db:.1f}"
+    return [f"{done.bytes / 1e6:.2f}", share, agreement, decibels, f"{done.max_difference:.2g}"]
 
 
 def main() -> None:
     """Print the table as it is made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS)[:4])
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS)[:5])
     asked = parser.parse_args()
     print("|", " | ".join(COLUMNS), "|")
     print("|", " | ".join("---" for _ in COLUMNS), "|")

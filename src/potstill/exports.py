@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from potstill.check import instantiate
 from potstill.errors import DataError, PotstillError
+from potstill.export.bundle import Bundle
 from potstill.export.contract import Exported, Exporter
 from potstill.files import write_atomically
 from potstill.fit import facts
@@ -33,10 +35,11 @@ NOT_EXPORTED = ("teacher", "baseline")
 
 
 def export(study: Study) -> list[dict[str, Any]]:
-    """Write every network but teacher and baseline in every format asked for.
+    """Write every network but teacher and baseline in every format asked for, bundles last.
 
-    Returns a record for each file: name, format, path, bytes, agreement, max_difference, sqnr_db,
-    runtime, and the accuracy over the whole test set in that runtime (None where it has none).
+    A bundle is made of the other formats' files. Returns a record for each file: name, format,
+    path, bytes, agreement, max_difference, sqnr_db, runtime, and the accuracy over the whole test
+    set in that runtime (None where it has none).
     All of it is in export/exports.json. A network that a format refuses is recorded with its
     `error`, and the others are written all the same.
 
@@ -45,7 +48,7 @@ def export(study: Study) -> list[dict[str, Any]]:
     """
     formats = {str(name): instantiate(node) for name, node in (study.cfg.export or {}).items()}
     names = [name for name in study.stages if name in study.fitted and name not in NOT_EXPORTED]
-    records = [_record(study, name, key, formats[key]) for name in names for key in formats]
+    records = [record for name in names for record in _records(study, name, formats)]
     if records:
         text = json.dumps(records, indent=2, default=str)
         write_atomically(study.folder / "export" / "exports.json", text + "\n")
@@ -59,24 +62,43 @@ def export(study: Study) -> list[dict[str, Any]]:
     return records
 
 
-def _record(study: Study, name: str, key: str, exporter: Exporter) -> dict[str, Any]:
-    study.console.print(f"exporting {name} as {key}")
+def _records(study: Study, name: str, formats: dict[str, Exporter]) -> list[dict[str, Any]]:
+    """Return the record of each file of one network."""
+    written: list[Exported] = []
+    accuracies: dict[str, float | None] = {}
+    records = []
+    for key in sorted(formats, key=lambda key: isinstance(formats[key], Bundle)):
+        study.console.print(f"exporting {name} as {key}")
+        exporter = formats[key]
+        if isinstance(exporter, Bundle):
+            exporter = partial(exporter, files=tuple(written))
+        record: dict[str, Any] = {"name": name, "format": key, "accuracy": None, "error": None}
+        try:
+            done = _write(study, name, exporter)
+        except PotstillError as error:
+            records.append(record | {"error": str(error)})
+            continue
+        model = next(iter(sorted(done.path.glob("model.*"))), done.path)  # a bundle holds some
+        if model.suffix not in accuracies:
+            accuracies[model.suffix] = _accuracy(study, model)
+        record |= asdict(done) | {"path": done.path.name, "accuracy": accuracies[model.suffix]}
+        records.append(record)
+        written.append(done)
+    return records
+
+
+def _write(study: Study, name: str, exporter: Callable[..., Exported]) -> Exported:
     images = next(iter(study.data.val_dataloader()))[0][:CHECKED]
-    network, folder = study.fitted[name].network.cpu(), study.folder / "export"
+    folder = study.folder / "export"
     folder.mkdir(exist_ok=True)
-    record: dict[str, Any] = {"name": name, "format": key, "accuracy": None, "error": None}
-    try:
-        done = exporter(network, folder / name, images, facts(study.data))
-    except PotstillError as error:
-        return record | {"error": str(error)}
-    return record | asdict(done) | {"path": done.path.name, "accuracy": _accuracy(study, done)}
+    return exporter(study.fitted[name].network.cpu(), folder / name, images, facts(study.data))
 
 
-def _accuracy(study: Study, done: Exported) -> float | None:
+def _accuracy(study: Study, file: Path) -> float | None:
     """Return the accuracy of a file in its runtime, over the whole test set."""
-    if (opens := RUNTIMES.get(done.path.suffix)) is None:
+    if (opens := RUNTIMES.get(file.suffix)) is None:
         return None
-    runtime, logits, targets = opens(done.path), [], []
+    runtime, logits, targets = opens(file), [], []
     for image, target, *_ in study.data.test_dataloader():
         logits += [runtime(part) for part in image.split(CHECKED)]
         targets.append(target.cpu())

@@ -12,6 +12,7 @@ from potstill.errors import ConfigError, DataError
 from potstill.export import onnx as exporter
 from potstill.export.onnx import Onnx
 from potstill.export.unsigned import unsigned_weights
+from potstill.quantization.dynamic import quantize_dynamic
 from potstill.runtimes.onnxruntime import OnnxRuntime
 
 onnx = pytest.importorskip("onnx")
@@ -117,6 +118,23 @@ class Branching(torch.nn.Module):
 def test_a_network_that_cannot_be_written(tmp_path):
     with pytest.raises(DataError, match=r"export=onnx: the network cannot be written \(.+\)\. Fix"):
         Onnx()(Branching(), tmp_path / "net", pictures(), FACTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reason_is_the_first_of_all_errors(tmp_path):
+    class Bessel(torch.nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x).mean((2, 3))
+
+    network = Bessel()
+    with pytest.raises(DataError, match=r"\(No ONNX function found for .*bessel_j0.*\)\. Fix"):
+        Onnx()(network, tmp_path / "net", pictures(), FACTS)
+
+
+def test_rows_quantized_by_themselves_are_refused_in_one_line(nets, tmp_path):
+    network, _ = quantize_dynamic(nets["float32"])
+    with pytest.raises(DataError, match=r"^export=onnx: no ONNX operator quantizes.* Fix: .*$"):
+        Onnx()(network, tmp_path / "net", pictures(), FACTS)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,9 +1,11 @@
 """A nudged network is the network, rounded a little differently."""
 
+import pytest
 import torch
 from exported_nets import integers, pictures, small
 
 from potstill.export.sensitivity import nudged
+from potstill.quantization.dynamic import quantize_dynamic
 
 
 def test_biases_move_by_half_an_accumulators_step():
@@ -21,8 +23,17 @@ def test_biases_move_by_half_an_accumulators_step():
         )
 
 
-def test_logits_move_a_little():
-    network, images = integers(small()), pictures()
+@pytest.mark.parametrize("convert", [integers, lambda network: quantize_dynamic(network)[0]])
+def test_logits_move_a_little(convert):
+    network, images = convert(small()), pictures()
     with torch.no_grad():
         before, after = network(images), nudged(network)(images)
     assert 0 < (after - before).abs().max() < 0.2 * before.abs().max()
+
+
+def test_activations_of_linear_layers_are_not_rounded():
+    network = quantize_dynamic(small())[0]
+    layer, x = network.linear, torch.randn(4, network.linear.weight.shape[1])
+    expected = x @ (layer.weight * layer.scale[:, None]).T + layer.bias
+    torch.testing.assert_close(nudged(network).linear(x), expected)
+    assert (layer(x) - expected).abs().max() > 1e-4

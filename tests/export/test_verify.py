@@ -11,6 +11,7 @@ from torch import nn
 from potstill.errors import DataError, StorageError
 from potstill.export.verify import (
     FLOAT_DB,
+    INTEGER_DB,
     check,
     compare,
     in_batches,
@@ -18,6 +19,7 @@ from potstill.export.verify import (
     least_db,
     sqnr_db,
 )
+from potstill.quantization.dynamic import quantize_dynamic
 
 IMAGES = torch.zeros(2, 3, 4, 4)
 REFERENCE = torch.tensor([[3.0, 4.0], [3.0, 4.0]])
@@ -116,5 +118,7 @@ def test_how_close_a_file_must_be():
     reference = in_batches(network, images)
     assert 6 < least_db(network, images, reference) <= 30
     assert least_db(small(), images, reference) == FLOAT_DB
+    dynamic = quantize_dynamic(small())[0]
+    assert least_db(dynamic, images, in_batches(dynamic, images)) == INTEGER_DB
     # Logits under the noise: no file could be told from another one closely.
     assert least_db(network, images, reference * 1e-6) == 6

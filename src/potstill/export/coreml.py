@@ -12,7 +12,7 @@ from potstill.errors import ConfigError, DataError
 from potstill.export.contract import Exported, describe, ready, reason
 from potstill.export.torch_export import capture
 from potstill.quantization.deploy import is_deployed
-from potstill.runtimes.contract import need, quiet_libraries
+from potstill.runtimes.contract import native_stderr, need, quiet_libraries
 
 KEY = "export=coreml"
 
@@ -35,7 +35,7 @@ class CoreMl:
         if not unchecked:
             raise ConfigError(
                 f"{KEY}: no Core ML runs here, so that the package cannot be checked. "
-                "Fix: another export, or export.unchecked=true and a check of your own"
+                "Fix: another export, or export.coreml.unchecked=true and a check of your own"
             )
         self.largest_batch = largest_batch
 
@@ -67,7 +67,7 @@ def convert(network: nn.Module, images: Tensor, largest_batch: int) -> Any:
         ConfigError: if coremltools is not installed.
         DataError: if it cannot be written.
     """
-    with quiet_libraries():
+    with native_stderr(), quiet_libraries():  # it draws bars
         tools = need("coremltools", KEY)
         program = capture(network, images, KEY, largest_batch).run_decompositions({})
         try:

@@ -99,5 +99,6 @@ def check_one_delegate(graph: fx.Graph) -> None:
     if outside or delegates != 1:
         raise DataError(
             f"{KEY}: XNNPACK takes the network in {delegates} pieces, and leaves out "
-            f"{', '.join(outside) or 'nothing'}. Fix: export=onnx, or export.one_delegate=false"
+            f"{', '.join(outside) or 'nothing'}. "
+            "Fix: export=onnx, or export.executorch.one_delegate=false"
         )

@@ -13,6 +13,7 @@ from potstill.export.contract import Exported, describe, ready, reason
 from potstill.export.unsigned import unsigned_weights
 from potstill.export.verify import keep_verified
 from potstill.quantization.deploy import is_deployed, with_activations
+from potstill.quantization.dynamic import is_dynamic
 from potstill.runtimes.contract import need, quiet_libraries
 from potstill.runtimes.onnxruntime import OnnxRuntime
 
@@ -63,6 +64,11 @@ def convert(network: nn.Module, images: Tensor) -> Any:
         DataError: if it holds what ONNX has no words for.
     """
     need("onnxscript", KEY)
+    if is_dynamic(network):
+        raise DataError(
+            f"{KEY}: no ONNX operator quantizes each row by itself, as int8 of linear layers alone "
+            "does. Fix: another stage (ptq or qat), or export=executorch"
+        )
     example = images[:1].expand(EXAMPLES, *images.shape[1:]).contiguous()
     with quiet_libraries():
         try:
@@ -77,11 +83,16 @@ def convert(network: nn.Module, images: Tensor) -> Any:
             )
         except Exception as error:  # the exporter's stages each raise their own
             raise DataError(
-                f"{KEY}: the network cannot be written ({reason(error)}). "
+                f"{KEY}: the network cannot be written ({reason(_first(error))}). "
                 "Fix: another export, or a network without that layer"
             ) from error
     assert program is not None
     return program.model_proto
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error that caused all others: those say how to report a bug."""
+    return _first(error.__cause__) if error.__cause__ else error
 
 
 def strip(model: Any) -> None:

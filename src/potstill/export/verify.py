@@ -15,6 +15,7 @@ from potstill.export.contract import Exported
 from potstill.export.sensitivity import nudged
 from potstill.files import write_atomically
 from potstill.quantization.deploy import is_deployed
+from potstill.quantization.dynamic import is_dynamic
 from potstill.runtimes.contract import Runtime
 
 FLOAT_DB = 60.0  # files in float32 reach 100 dB and more
@@ -122,7 +123,7 @@ def least_db(network: nn.Module, images: Tensor, reference: Tensor) -> float:
 
     In integers it is what the network keeps of them when it is rounded a little differently.
     """
-    if not is_deployed(network):
+    if not (is_deployed(network) or is_dynamic(network)):
         return FLOAT_DB
     own = sqnr_db(reference, in_batches(nudged(network), images))
     return max(LOWEST_DB, min(INTEGER_DB, own))

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from potstill.errors import ConfigError
+from potstill.quantization.bias import round_biases
 from potstill.quantization.deployed import ACTIVATIONS, DeployedQuantizer
 from potstill.quantization.fake import ActivationQuantizer
 from potstill.quantization.fold import calls, replace_layers
@@ -41,6 +42,7 @@ def deploy(model: nn.Module, activations: str = "int8") -> fx.GraphModule:
         if isinstance(module, ActivationQuantizer):
             deployed.set_submodule(path, _fix(module, activations))
     replace_layers(deployed)
+    round_biases(deployed)
     deployed.delete_all_unused_submodules()
     deployed.graph.lint()
     deployed.recompile()

@@ -61,6 +61,11 @@ def _dynamic(linear: nn.Linear) -> DynamicLinear:
     return DynamicLinear(codes, scale, None if bias is None else bias.detach().clone())
 
 
+def is_dynamic(network: nn.Module) -> bool:
+    """Return whether `quantize_dynamic` made this network."""
+    return any(isinstance(module, DynamicLinear) for module in network.modules())
+
+
 class DynamicQuantization:
     """Quantize linear layers to int8 after training, with no pictures."""
 

@@ -1,0 +1,113 @@
+"""A folder to copy: the network, its labels, a script that classifies, and how to use them."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from torch import Tensor, nn
+
+from potstill.export.bundled.classify import RUNTIMES
+from potstill.export.contract import Exported, describe
+from potstill.export.onnx import Onnx
+from potstill.files import write_atomically
+from potstill.quantization.deploy import is_deployed
+from potstill.quantization.prepare import is_prepared
+
+PARTS = Path(__file__).parent / "bundled"
+# The newest of Maven Central, and of the branches of the Swift package.
+EXECUTORCH, EXECUTORCH_SWIFT = "1.5.1", "1.5.0"
+
+
+class Bundle:
+    """Write a folder that runs on a Raspberry Pi, with nothing of this project installed there.
+
+    It holds `model.onnx`, `model.pte` or both, `labels.txt`, `preprocess.json`, `classify.py` and
+    `README.md`, which also has the lines that load a `.pte` on Android and iOS.
+    """
+
+    def __call__(
+        self,
+        network: nn.Module,
+        path_stem: Path,
+        images: Tensor,
+        facts: Mapping[str, Any],
+        files: Sequence[Exported] = (),
+    ) -> Exported:
+        """Write the folder `path_stem`-bundle; see `Exporter`.
+
+        `files` are what was written of this network already; those that the script can run go
+        in, and where there is none an ONNX file is written for it.
+        """
+        path = path_stem.with_name(f"{path_stem.name}-bundle")
+        trial = path.with_name(f".{path.name}.{os.getpid()}")
+        shutil.rmtree(path, ignore_errors=True)
+        try:
+            models = sorted(
+                (file for file in files if file.path.suffix in RUNTIMES),
+                key=lambda file: file.path.suffix,
+            )
+            models = models or [Onnx()(network, trial / "model", images, facts)]
+            for model in models:
+                content = model.path.read_bytes()
+                write_atomically(trial / f"model{model.path.suffix}", content)
+            texts = _texts(path, models, facts, is_prepared(network) or is_deployed(network))
+            for name, text in texts.items():
+                write_atomically(trial / name, text)
+            os.replace(trial, path)
+        finally:
+            shutil.rmtree(trial, ignore_errors=True)
+        size = sum(file.stat().st_size for file in path.iterdir())
+        runtime = " and ".join(model.runtime for model in models)
+        return replace(models[0], path=path, bytes=size, runtime=runtime)
+
+
+def _texts(
+    path: Path, models: Sequence[Exported], facts: Mapping[str, Any], is_integer: bool
+) -> dict[str, str]:
+    """Return the text files of a bundle by name."""
+    about = json.loads(describe(facts, is_integer))
+    labels = about.pop("class_names")
+    return {
+        "labels.txt": "\n".join(labels) + "\n",
+        "preprocess.json": json.dumps(about, indent=2, ensure_ascii=False) + "\n",
+        "classify.py": (PARTS / "classify.py").read_text(encoding="utf-8"),
+        "README.md": _readme(path, models, about, len(labels)),
+    }
+
+
+def _readme(
+    path: Path, models: Sequence[Exported], about: Mapping[str, Any], num_classes: int
+) -> str:
+    page = Environment(
+        loader=FileSystemLoader(PARTS),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    suffixes = [model.path.suffix for model in models]
+    described = [
+        {
+            "name": f"model{model.path.suffix}",
+            "runtime": model.runtime,
+            "size": f"{model.bytes / 1e3:,.0f} kB",
+        }
+        for model in models
+    ]
+    return page.get_template("README.md.j2").render(
+        name=path.name.removesuffix("-bundle"),
+        folder=path.name,
+        models=described,
+        packages=" ".join(["numpy", "Pillow", *RUNTIMES[suffixes[0]]]),
+        onnx=".onnx" in suffixes,
+        pte=".pte" in suffixes,
+        num_classes=num_classes,
+        executorch=EXECUTORCH,
+        swift=EXECUTORCH_SWIFT,
+        **{key: about[key] for key in ("mean", "std", "precision")},
+        **{key: about["preprocess"][key] for key in ("resize", "crop")},
+    )

@@ -1,0 +1,84 @@
+"""What a run exports: each network in each format, bundles of the files beside them."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from exported_nets import CLASSES, FACTS, pictures, small
+from omegaconf import OmegaConf
+
+from potstill import exports
+from potstill.errors import DataError
+from potstill.export import onnx
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+CONF = Path(__file__).parents[1] / "conf" / "export"
+
+
+class Refused(torch.nn.Module):
+    """Nothing that ONNX can express."""
+
+    def forward(self, x):
+        return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+
+class Data:
+    class_names, image_shape, image_size = CLASSES, (3, 16, 16), 16
+    mean, std = FACTS["mean"], FACTS["std"]
+
+    def batches(self):
+        return [(pictures(), torch.arange(24) % 5, torch.arange(24))]
+
+    val_dataloader = test_dataloader = batches
+
+
+@pytest.fixture
+def study(tmp_path):
+    fitted = {name: SimpleNamespace(network=small()) for name in ("teacher", "student")}
+    console = SimpleNamespace(print=lambda *_: None)
+    given = {"stages": dict.fromkeys((*fitted, "later"), ""), "fitted": fitted, "data": Data()}
+    return SimpleNamespace(cfg=None, folder=tmp_path, console=console, **given)
+
+
+def asked(study, *names):
+    nodes = [OmegaConf.load(CONF / f"{name}.yaml") for name in names]
+    study.cfg = OmegaConf.create({"export": OmegaConf.merge(*nodes)})
+    return exports.export(study)
+
+
+def test_the_bundle_is_made_of_the_file_beside_it(study, monkeypatch):
+    converted, convert = [], onnx.convert
+    monkeypatch.setattr(onnx, "convert", lambda *a: converted.append(1) or convert(*a))
+    file, bundle = asked(study, "bundle", "onnx")
+    assert converted == [1]
+    assert [file["path"], bundle["path"]] == ["student.onnx", "student-bundle"]
+    folder = study.folder / "export"
+    assert json.loads((folder / "exports.json").read_text()) == [file, bundle]
+    model = folder / "student-bundle" / "model.onnx"
+    assert model.read_bytes() == (folder / "student.onnx").read_bytes()
+    hits = (small()(pictures()).argmax(1) == torch.arange(24) % 5).float().mean().item()
+    assert file["accuracy"] == bundle["accuracy"] == pytest.approx(hits)
+    assert (folder / "student-bundle" / "labels.txt").read_text("utf-8").split() == list(CLASSES)
+
+
+@pytest.mark.parametrize("others", [(), ("state_dict",)])
+def test_a_bundle_without_a_file_for_it_writes_one(study, others):
+    *_, record = asked(study, "bundle", *others)
+    folder = study.folder / "export"
+    assert (record["format"], record["runtime"]) == ("bundle", "ONNX Runtime")
+    assert record["accuracy"] is not None
+    assert (folder / "student-bundle" / "model.onnx").is_file()
+    assert not (folder / "student.onnx").exists()
+
+
+def test_what_is_refused_is_recorded_and_the_rest_is_written(study):
+    study.fitted["later"] = SimpleNamespace(network=Refused())
+    with pytest.raises(DataError, match=r"export=onnx: 2 of 4 files refused, first later: "):
+        asked(study, "onnx", "bundle")
+    records = json.loads((study.folder / "export" / "exports.json").read_text())
+    assert [bool(record["error"]) for record in records] == [False, False, True, True]
+    names = sorted(path.name for path in (study.folder / "export").iterdir())
+    assert names == ["exports.json", "student-bundle", "student.onnx"]
