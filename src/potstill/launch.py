@@ -179,8 +179,9 @@ def _environment(folder: Path, number: int) -> dict[str, str]:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    # Each would otherwise take all cores, and talk on the network.
-    defaults = {"OMP_NUM_THREADS": str(max(cores // number, 1))}
+    # Each would otherwise take all cores, talk on the network, and warn where that has no names.
+    threads = str(max(cores // number, 1))
+    defaults = {"OMP_NUM_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}
     if sys.platform == "linux":
         defaults["GLOO_SOCKET_IFNAME"] = "lo"
     return {

@@ -97,8 +97,9 @@ def check_one_delegate(graph: fx.Graph) -> None:
     outside = sorted({name for name in called if name not in (DELEGATE, PART)})
     delegates = called.count(DELEGATE)
     if outside or delegates != 1:
+        named = ", ".join(outside[:4]) or "nothing"
+        more = f" and {len(outside) - 4} more" if len(outside) > 4 else ""
         raise DataError(
             f"{KEY}: XNNPACK takes the network in {delegates} pieces, and leaves out "
-            f"{', '.join(outside) or 'nothing'}. "
-            "Fix: export=onnx, or export.executorch.one_delegate=false"
+            f"{named}{more}. Fix: export=onnx, or export.executorch.one_delegate=false"
         )
