@@ -8,7 +8,6 @@ import torch
 
 from potstill.errors import ConfigError, DataError
 from potstill.identity import (
-    check_fresh,
     compare,
     environment,
     held,
@@ -96,15 +95,6 @@ def test_an_identity_is_read_as_it_was_written(tmp_path):
     (tmp_path / "identity.json").write_text("{")
     with pytest.raises(DataError, match=r"identity\.json: damaged"):
         load_identity(tmp_path)
-
-
-@pytest.mark.parametrize("mark", ["config.yaml", "identity.json"])
-def test_a_folder_that_holds_a_run_is_not_touched(tmp_path, mark):
-    check_fresh(tmp_path)
-    (tmp_path / mark).write_text("x")
-    with pytest.raises(ConfigError, match=r"holds a run already\. Fix: resume=true"):
-        check_fresh(tmp_path)
-    assert os.listdir(tmp_path) == [mark]
 
 
 def test_who_holds_a_folder_tidies_it_up(tmp_path):

@@ -9,13 +9,14 @@ SOURCE = Path(__file__).parents[1] / "src" / "potstill"
 LEAVES = {"errors", "files", "__version__"}  # anyone may
 PROCESSES = {"ranks", "launched"}  # any part of a run may ask which process it is in
 RUN = {"callbacks", "cli", "compress", "ddp", "fit", "jobs", "predict", "replay", "results", "run"}
-RUN |= {"study"}
+RUN |= {"same_config", "study"}
 ALLOWED = {
     "errors": set(),
     "files": set(),
     "lr": set(),
     "lean": set(),
     "quiet": set(),
+    "same_config": set(),
     "signal": set(),
     "stages": set(),
     "tap": {"signal", "stages"},

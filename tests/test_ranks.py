@@ -6,10 +6,10 @@ from torch import nn
 
 from forked import forked, grouped
 from potstill import ranks
-from potstill.callbacks.guard import Guard, check_same
 from potstill.data.arrays import ArrayEvalLoader, Normalize, Pictures
 from potstill.errors import ConfigError
 from potstill.predict import predict
+from potstill.same_config import check_same
 
 NUMBER = 101  # odd: the processes' shares differ
 VALUES = [{"a": [1, 2.5, None], "b": "ü"}, True, "x" * 300]
@@ -62,7 +62,6 @@ def found(tmp_path_factory):
                 (folder / "there").touch()
         same = {"temperature": 4.0, "module": {"lr": 0.1, "list": [1, 2]}}
         check_same(same)
-        Guard(same).setup(None, None, "fit")
         drawn = {"temperature": 4.0 + rank, "module": {"lr": 0.1 * (rank + 1)}}
         return {
             "place": (ranks.rank(), ranks.world(), ranks.is_first()),

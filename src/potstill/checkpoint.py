@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,17 +53,24 @@ def write(checkpoint: Mapping[str, Any], path: Path) -> None:
     Raises:
         StorageError: if it cannot be written; what was there before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with _beside(path) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
         facts = _save(checkpoint, temporary)
         os.replace(temporary, path)
+    _finish(path, facts)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` to write to and move from; nothing of it is left."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
-    _finish(path, facts)
 
 
 def _save(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -106,17 +113,11 @@ def _cannot_write(path: Path, error: OSError) -> StorageError:
 
 def link(source: Path, path: Path) -> None:
     """Give a checkpoint a second name: no second copy, and no name ever means half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # Where both are one file already (a resume), moving would do nothing and leave a name.
+    # Where both are one file already (a resume), moving would do nothing and leave a name.
+    with _beside(path) as temporary:
         if not (path.exists() and path.samefile(source)):
             os.link(source, temporary)
             os.replace(temporary, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
     _finish(path, json.loads(_manifest(source).read_text()))
 
 

@@ -131,14 +131,6 @@ def load_identity(folder: Path) -> Identity | None:
         raise DataError(f"{path}: damaged. Fix: begin anew in another folder") from error
 
 
-def check_fresh(folder: Path) -> None:
-    """Raise ConfigError if `folder` holds a run already; nothing is touched."""
-    if any((folder / name).exists() for name in ("config.yaml", FILE)):
-        raise ConfigError(
-            f"hydra.run.dir={folder}: holds a run already. Fix: resume=true or another folder"
-        )
-
-
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep other processes out of a run's folder for as long as this one lives or needs it.

@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from potstill import compress, launched, ranks
-from potstill.callbacks.guard import check_same
 from potstill.check import instantiate
 from potstill.ddp import join
 from potstill.exports import export
@@ -23,6 +22,7 @@ from potstill.quiet import quiet
 from potstill.report.budget import Budget
 from potstill.report.page import write_page
 from potstill.results import report
+from potstill.same_config import check_same
 from potstill.study import Study
 from potstill.summary import describe
 
@@ -59,14 +59,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     console.print(describe(cfg, data, folder))
     try:
-        teacher = study.teacher() if study.distils else None
-        if teacher is not None:
-            study.meet(teacher)
-        study.train("student", teacher)
-        if cfg.baseline and study.distils:
-            study.train("baseline", None)
-        for link in study.links:
-            compress.run_stage(study, link, teacher)
+        _train(study)
         accuracy = study.accuracy_on_validation(study.fitted["student"].network)
         report(study)
         if cfg.export and ranks.is_first():
@@ -78,6 +71,18 @@ def _run(cfg: DictConfig, folder: Path) -> float:
         for fitted in study.fitted.values():
             finish(fitted.loggers)
     return accuracy
+
+
+def _train(study: Study) -> None:
+    """Train or read everything: teacher, student, baseline, and the stages after them."""
+    teacher = study.teacher() if study.distils else None
+    if teacher is not None:
+        study.meet(teacher)
+    study.train("student", teacher)
+    if study.cfg.baseline and study.distils:
+        study.train("baseline", None)
+    for link in study.links:
+        compress.run_stage(study, link, teacher)
 
 
 def _identify(cfg: DictConfig, data: Any, folder: Path) -> dict[str, Any]:

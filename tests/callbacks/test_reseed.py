@@ -1,31 +1,14 @@
 """Dropout draws by counts: a resumed run draws what the other would have drawn."""
 
-from functools import partial
-
 import lightning.pytorch as pl
 import torch
+from small_fits import fit, module
 
 from potstill.callbacks.checkpoint import Checkpoint
 from potstill.callbacks.reseed import Reseed
 from potstill.data.counter import key
-from potstill.data.fake import Fake
-from potstill.module import DistillationModule
 
 STEPS = 4
-
-
-def module(tiny):
-    return DistillationModule(
-        tiny(seed=0, dropout=0.5),
-        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
-        image_shape=(3, 16, 16),
-    )
-
-
-def fit(build, trained, callbacks, **settings):
-    data = Fake(num_classes=5, image_size=16, train_size=50, val_size=18, batch_size=8)
-    trainer = build(callbacks=callbacks, enable_checkpointing=True, **settings)
-    trainer.fit(trained, datamodule=data)
 
 
 class Draw(pl.Callback):

@@ -1,26 +1,22 @@
 """Train a network that was pruned before, and keep its zeros."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import lightning.pytorch as pl
-from torch import nn
 from torch.optim import Optimizer
 
-from potstill.callbacks.change import Change
+from potstill.callbacks.held_masks import HeldMasks
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
 from potstill.pruning.masks import (
     add_masks,
-    apply_masks,
     mask_gradients,
     masked,
-    remove_masks,
     set_masks,
 )
 
 
-class KeepZeros(Change):
+class KeepZeros(HeldMasks):
     """Hold every weight at zero that is zero when the fit starts, as after `PruneWeights`.
 
     For the stages that follow a pruning, quantization-aware training too: zeros stay zeros in
@@ -52,18 +48,9 @@ class KeepZeros(Change):
             raise ConfigError("keep_zeros: no weight is zero. Fix: prune before, or leave it out")
         set_masks(student, masks)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Mask after every optimizer step, before any other callback can see the weights."""
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(lambda *_: apply_masks(pl_module.student))
-
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Mask the gradients before they are clipped."""
         assert isinstance(pl_module, DistillationModule)
         mask_gradients(pl_module.student)
-
-    def finish(self, network: nn.Module) -> nn.Module:
-        """Return the network without masks, the zeros in its weights."""
-        return remove_masks(network)

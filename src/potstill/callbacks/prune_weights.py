@@ -8,17 +8,15 @@ import lightning.pytorch as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from potstill.callbacks.change import Change
+from potstill.callbacks.held_masks import HeldMasks
 from potstill.errors import ConfigError
 from potstill.lr import count_steps
 from potstill.module import DistillationModule
 from potstill.pruning.choose import check_sparsity, choose_masks
 from potstill.pruning.masks import (
     add_masks,
-    apply_masks,
     mask_gradients,
     masked,
-    remove_masks,
     set_masks,
 )
 from potstill.pruning.ramp import Ramp
@@ -28,7 +26,7 @@ from potstill.pruning.sparsity import compressed_bytes
 log = logging.getLogger("potstill")
 
 
-class PruneWeights(Change):
+class PruneWeights(HeldMasks):
     """Bring the student's sparsity to `sparsity`, and keep every pruned weight at exactly zero.
 
     The masks are buffers of the student from before step 0; which weights fall is decided
@@ -103,10 +101,6 @@ class PruneWeights(Change):
             add_masks(pl_module.student, self.layers, self.untouchable)
             self.check(pl_module.student)
 
-    def finish(self, network: nn.Module) -> nn.Module:
-        """Return the network without masks, the zeros in its weights."""
-        return remove_masks(network)
-
     # -- time --------------------------------------------------------------------------------
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,11 +108,6 @@ class PruneWeights(Change):
         total = count_steps(trainer)
         start, end = int(self.start * total), int(self.end * total)
         self.ramp = Ramp(start, end, self.every, self.sparsity, self.initial)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Mask after every optimizer step, before any other callback can see the weights."""
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(lambda *_: apply_masks(pl_module.student))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer

@@ -5,8 +5,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import lightning.pytorch as pl
-
 from potstill import ranks
 from potstill.errors import ConfigError
 
@@ -43,20 +41,3 @@ def _first_difference(configs: list[dict[str, str]]) -> tuple[str, tuple[str, st
         if len(values) > 1:
             return key, (values[0], values[1])
     raise AssertionError("their hashes differ")
-
-
-class Guard(pl.Callback):
-    """Check at the start of a fit that all processes train with the same settings.
-
-    A run does so by itself; this is for processes that something else has started.
-
-    Args:
-        config: the settings, as plain values.
-    """
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = config
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Compare, before any network is changed."""
-        check_same(self.config)
