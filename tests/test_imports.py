@@ -15,6 +15,7 @@ ALLOWED = {
     "files": set(),
     "lr": set(),
     "lean": set(),
+    "lean_loop": set(),
     "quiet": set(),
     "same_config": set(),
     "signal": set(),
@@ -111,7 +112,7 @@ ALLOWED = {
         "ddp",
         "identity",
         "kernels",
-        "lean",
+        "lean_loop",
         "metrics_file",
         "models",
         "module",
@@ -152,7 +153,7 @@ ALLOWED = {
     "results": {"loggers", "measure", "predict", "report", "study", "teacher", "timing"},
 }
 LIGHTNING = {"callbacks", "compress", "data", "ddp", "fit", "jobs", "loggers", "metrics_file"}
-LIGHTNING |= {"lean", "module", "results", "run", "study"}
+LIGHTNING |= {"lean", "lean_loop", "module", "results", "run", "study"}
 
 
 def imported(path):

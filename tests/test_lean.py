@@ -5,7 +5,6 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import nn
 
 from potstill.lean import LeanModule, is_on
@@ -82,15 +81,23 @@ def test_parameters_and_modules_are_still_found():
     assert (net._current_fx_name, net.terms) == ("here", {"loss": 1})
 
 
-def test_lightning_still_sees_that_a_step_takes_the_batchs_number():
-    class One(LeanModule):
-        def training_step(self, batch):
-            return batch
+class Heard(pl.Callback):
+    """Defines one of a step's hooks."""
 
-    step = DistillationModule.training_step
-    assert is_param_in_hook_signature(step, "batch_idx", min_args=2)
-    assert not is_param_in_hook_signature(One.training_step, "batch_idx", min_args=2)
-    assert "__signature__" not in vars(pl.LightningModule.training_step)
+    def __init__(self):
+        self.count = 0
+
+    def on_after_backward(self, trainer, pl_module):
+        self.count += 1
+
+
+def test_only_hooks_that_nobody_defines_are_left_out(tiny, batches, loader, trainer):
+    module, heard = spy(tiny), Heard()
+    trainer(callbacks=[heard]).fit(module, loader(batches))
+    assert heard.count == len(batches)
+    assert heard.on_before_backward is None
+    assert module.on_before_zero_grad is None
+    assert callable(module.on_train_batch_end)  # the module's own
 
 
 @pytest.mark.parametrize("value", [None, 1e-3])

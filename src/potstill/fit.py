@@ -24,7 +24,7 @@ from potstill.ddp import strategy
 from potstill.errors import ConfigError
 from potstill.identity import identity
 from potstill.kernels import AUTO, resolve_precision, use_channels_last, use_compile
-from potstill.lean import Unprofiled
+from potstill.lean_loop import Unprofiled, lean
 from potstill.metrics_file import MetricsFile
 from potstill.models.weights import load_weights
 from potstill.module import DistillationModule
@@ -162,7 +162,7 @@ def make_trainer(
     if cfg.trainer.get("precision") == AUTO:
         device = _bare_trainer(cfg, epochs).strategy.root_device
         given["precision"] = resolve_precision(AUTO, device)
-    return instantiate(
+    trainer = instantiate(
         cfg.trainer,
         max_epochs=epochs,
         callbacks=[*extra, *(instantiate(node) for node in nodes)],
@@ -171,6 +171,7 @@ def make_trainer(
         **strategy(cfg),
         **given,
     )
+    return lean(trainer)
 
 
 def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:

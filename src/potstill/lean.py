@@ -1,17 +1,18 @@
-"""Lightning's loop without what it does at every step for features that are not in use."""
+"""A module without what Lightning does at every step for features that are not in use."""
 
-import inspect
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
 NOTES = frozenset({"_current_fx_name", "terms"})  # neither parameters nor modules, ever
+STEP_HOOKS = (
+    "on_train_batch_start", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end",
+)  # fmt: skip
 BATCH_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
@@ -19,12 +20,6 @@ class LeanModule(pl.LightningModule):
     """A LightningModule whose steps cost about half; it does the same."""
 
     _has_batch_hooks = True
-
-    def __init_subclass__(cls, **settings: Any) -> None:
-        """Give `training_step` a signature to show: Lightning inspects it at every batch."""
-        super().__init_subclass__(**settings)
-        if (step := vars(cls).get("training_step")) is not None:
-            step.__signature__ = inspect.signature(step)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute without nn.Module's search where it changes all the time.
@@ -36,11 +31,18 @@ class LeanModule(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def look_for_batch_hooks(self) -> None:
-        """Find out whether module or data do something around a batch's transfer."""
+    def leave_out_idle_hooks(self) -> None:
+        """Hide a step's hooks that nobody defines, and see whether a batch's transfer has any."""
+        for hook in STEP_HOOKS:
+            for owner, parent in [(self, pl.LightningModule), *self._callbacks()]:
+                if not is_overridden(hook, owner, parent=parent):
+                    owner.__dict__[hook] = None  # Lightning passes over what it cannot call
         owners = (self, getattr(self.trainer, "datamodule", None))
         found = (is_overridden(hook, owner) for hook in BATCH_HOOKS for owner in owners)
         self._has_batch_hooks = any(found)
+
+    def _callbacks(self) -> list[tuple[Any, type]]:
+        return [(callback, pl.Callback) for callback in self.trainer.callbacks]  # type: ignore[attr-defined]
 
     def _call_batch_hook(self, hook_name: str, *args: Any) -> Any:
         # Lightning compares the hooks' code with the original's at every batch.
@@ -61,16 +63,6 @@ class LeanModule(pl.LightningModule):
             super().configure_gradient_clipping(
                 optimizer, gradient_clip_val, gradient_clip_algorithm
             )
-
-
-class Unprofiled(PassThroughProfiler):
-    """Measures nothing, as Lightning's own does, which makes 30 generators a step for it."""
-
-    _nothing = nullcontext()
-
-    def profile(self, action_name: str) -> AbstractContextManager[Any]:  # type: ignore[override]
-        """Return a context that does nothing."""
-        return self._nothing
 
 
 def is_on(batch: Any, device: torch.device) -> bool:

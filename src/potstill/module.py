@@ -195,7 +195,7 @@ class DistillationModule(LeanModule):
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device; forget what it said of another run's pictures."""
-        self.look_for_batch_hooks()
+        self.leave_out_idle_hooks()
         self._place_teacher()
         self.forget_teacher_outputs()
 
@@ -229,7 +229,7 @@ class DistillationModule(LeanModule):
             teacher = self._hear(image, sample_id)
             for name, head in heads.items():
                 check_views(name, head, 1 + len(student.views))
-                head.epoch = epoch  # type: ignore[assignment]
+                head.__dict__["epoch"] = epoch  # past nn.Module's search for parameters
                 raw[name] = head(student, teacher, target)
         self.terms = {name: weights[name] * value for name, value in raw.items()}
         loss = reduce(add, self.terms.values())

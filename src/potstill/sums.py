@@ -23,7 +23,7 @@ class EpochSums:
     @torch.no_grad()
     def add(self, values: Mapping[str, Tensor]) -> Tensor:
         """Add a step's scalars and return them as one vector, in the order of the names."""
-        row = torch.stack([value.float() for value in values.values()])
+        row = torch.stack(tuple(values.values())).float()
         names = tuple(values)
         if self.total is None or names != self.names:
             self.names, self.total, self.count = names, torch.zeros_like(row), 0
@@ -35,8 +35,11 @@ class EpochSums:
 
     def not_finite(self, row: Tensor) -> list[str]:
         """Return the names of a row's values that are NaN or infinite; waits for the device."""
-        found = zip(self.names, row.tolist(), strict=True)
-        return [name for name, value in found if not math.isfinite(value)]
+        found = row.tolist()
+        if math.isfinite(sum(found)):  # nearly always, and soon said
+            return []
+        pairs = zip(self.names, found, strict=True)
+        return [name for name, value in pairs if not math.isfinite(value)]
 
     def means(self) -> dict[str, float]:
         """Return the mean of each value over the steps so far; waits for the device."""

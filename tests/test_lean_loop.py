@@ -1,0 +1,77 @@
+"""The same fit, bit for bit, as with Lightning's own loops."""
+
+from functools import partial
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch.optim.lr_scheduler import StepLR
+
+from potstill.heads.kd import KD
+from potstill.lean_loop import LeanLoop, LeanResult, Unprofiled, lean
+from potstill.module import DistillationModule
+
+
+def distil(tiny):
+    return DistillationModule(
+        tiny(dropout=0.2),
+        tiny(seed=1),
+        {"kd": KD()},
+        alpha=0.5,
+        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        scheduler=lambda optimizer, total, per_epoch: StepLR(optimizer, 1, 0.9),
+        image_shape=(3, 16, 16),
+    )
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_weights_and_losses_are_those_of_lightnings_loops(
+    tiny, batches, loader, trainer, accumulated
+):
+    ends = []
+    for change in (lambda trainer: trainer, lean):
+        torch.manual_seed(0)
+        module = distil(tiny)
+        fit = change(trainer(max_epochs=2, accumulate_grad_batches=accumulated))
+        fit.fit(module, loader(batches))
+        ends.append((module.state_dict(), dict(fit.callback_metrics), fit.global_step))
+    (weights, metrics, steps), (lean_weights, lean_metrics, lean_steps) = ends
+    assert steps == lean_steps
+    assert metrics == lean_metrics
+    assert all(torch.equal(weights[name], lean_weights[name]) for name in weights)
+
+
+def test_a_step_that_takes_no_number_is_given_none(tiny, batches, loader, trainer):
+    class Plain(pl.LightningModule):
+        """Takes a batch alone."""
+
+        def __init__(self):
+            super().__init__()
+            self.network, self.losses = tiny(), []
+
+        def training_step(self, batch):
+            image, target, _ = batch
+            self.losses.append(torch.nn.functional.cross_entropy(self.network(image), target))
+            return {"loss": self.losses[-1], "more": 1}
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module, fit = Plain(), lean(trainer())
+    fit.fit(module, loader(batches))
+    assert isinstance(fit.fit_loop.epoch_loop, LeanLoop)
+    assert len(module.losses) == len(batches)
+
+
+def test_a_loss_is_divided_only_by_several_batches():
+    loss = torch.tensor(3.0, requires_grad=True)
+    assert LeanResult.from_training_step_output(loss).closure_loss is loss
+    assert LeanResult.from_training_step_output(loss, 2).closure_loss.item() == 1.5
+    assert LeanResult.from_training_step_output({"loss": loss, "a": 1}).extra == {"a": 1}
+
+
+def test_unprofiled_measures_nothing():
+    profiler = Unprofiled()
+    with profiler.profile("a"), profiler.profile("b"):
+        pass
+    assert profiler.summary() == ""
