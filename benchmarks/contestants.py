@@ -19,10 +19,11 @@ from turns import Pause
 from potstill.check import instantiate
 from potstill.compose import Command, configs
 from potstill.data.datamodule import ImageData
-from potstill.fit import choose_kernels, make_trainer
+from potstill.fit import choose_kernels
 from potstill.kernels import compiled, lay_out, settle_precision, use_channels_last
 from potstill.study import Study
 from potstill.tap import Tap
+from potstill.trainer import make_trainer
 
 Ask = Callable[[Tensor, Tensor], Tensor]  # (image, sample_id) -> the teacher's logits (N, K)
 

@@ -24,12 +24,12 @@ from potstill.artifact import load_artifact
 from potstill.check import instantiate
 from potstill.data.fake import Fake
 from potstill.errors import ConfigError
-from potstill.fit import make_trainer
 from potstill.heads.kd import KD
 from potstill.module import DistillationModule
 from potstill.predict import predict
 from potstill.quiet import quiet
 from potstill.teacher.frozen import sha256_of
+from potstill.trainer import make_trainer
 from test_run import SMALL, UNCHECKED, composed, metrics_of
 
 NUM_VAL = 101  # odd: the processes' shares differ

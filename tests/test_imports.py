@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "potstill"
 LEAVES = {"errors", "files", "__version__"}  # anyone may
 PROCESSES = {"ranks", "launched"}  # any part of a run may ask which process it is in
 RUN = {"callbacks", "cli", "compress", "ddp", "fit", "jobs", "predict", "replay", "results", "run"}
-RUN |= {"same_config", "study"}
+RUN |= {"same_config", "study", "trainer"}
 ALLOWED = {
     "errors": set(),
     "files": set(),
@@ -103,22 +103,23 @@ ALLOWED = {
     "ranks": {"launched"},
     "cli": {"check", "compose", "jobs", "launch", "report", "storage", "run"},
     "summary": {"chain"},
+    "about": {"data"},
+    "trainer": {"check", "ddp", "kernels", "lean_loop", "metrics_file"},
     "fit": {
+        "about",
         "artifact",
         "callbacks",
-        "check",
         "checkpoint",
         "data",
-        "ddp",
         "identity",
         "kernels",
-        "lean_loop",
-        "metrics_file",
         "models",
         "module",
         "recipe",
+        "trainer",
     },
     "study": {
+        "about",
         "artifact",
         "chain",
         "check",
@@ -133,9 +134,11 @@ ALLOWED = {
         "replay",
         "report",
         "teacher",
+        "trainer",
     },
     "replay": {"data", "kernels", "module", "tap", "teacher"},
     "compress": {
+        "about",
         "artifact",
         "calibration",
         "callbacks",
@@ -148,12 +151,12 @@ ALLOWED = {
         "recipe",
         "study",
     },
-    "exports": {"check", "export", "fit", "report", "runtimes", "study"},
+    "exports": {"about", "check", "export", "report", "runtimes", "study"},
     "timing": {"export", "measure", "quantization", "runtimes"},
     "results": {"loggers", "measure", "predict", "report", "study", "teacher", "timing"},
 }
 LIGHTNING = {"callbacks", "compress", "data", "ddp", "fit", "jobs", "loggers", "metrics_file"}
-LIGHTNING |= {"lean", "lean_loop", "module", "results", "run", "study"}
+LIGHTNING |= {"lean", "lean_loop", "module", "results", "run", "study", "trainer"}
 
 
 def imported(path):

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from potstill import ranks
+from potstill.about import facts, source
 from potstill.artifact import Artifact, load_artifact, save_artifact
 from potstill.calibration import first_batches
 from potstill.callbacks.change import Change
 from potstill.chain import Link
 from potstill.check import instantiate
 from potstill.errors import ConfigError
-from potstill.fit import Fitted, facts, fit, source
+from potstill.fit import Fitted, fit
 from potstill.loggers import finish
 from potstill.module import DistillationModule
 from potstill.recipe import BUILDERS

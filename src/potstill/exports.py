@@ -12,12 +12,12 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
+from potstill.about import facts
 from potstill.check import instantiate
 from potstill.errors import DataError, PotstillError
 from potstill.export.bundle import Bundle
 from potstill.export.contract import Exported, Exporter
 from potstill.files import write_atomically
-from potstill.fit import facts
 from potstill.report import metrics
 from potstill.report.table import percent, scaled
 from potstill.runtimes.eager import TorchExport

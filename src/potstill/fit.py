@@ -13,22 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from potstill import ranks
+from potstill.about import facts, source
 from potstill.artifact import Artifact, load_artifact, read_artifact, save_artifact
 from potstill.callbacks.change import Change
 from potstill.callbacks.checkpoint import Checkpoint
 from potstill.callbacks.ema import EMA
-from potstill.check import instantiate
 from potstill.checkpoint import last_good
 from potstill.data.datamodule import ImageData
-from potstill.ddp import strategy
 from potstill.errors import ConfigError
 from potstill.identity import identity
-from potstill.kernels import AUTO, resolve_precision, use_channels_last, use_compile
-from potstill.lean_loop import Unprofiled, lean
-from potstill.metrics_file import MetricsFile
+from potstill.kernels import resolve_precision, use_channels_last, use_compile
 from potstill.models.weights import load_weights
 from potstill.module import DistillationModule
 from potstill.recipe import Recipe
+from potstill.trainer import make_trainer
 
 
 @dataclass
@@ -144,57 +142,6 @@ def _deployed(
     return network, recipe
 
 
-def make_trainer(
-    cfg: DictConfig, folder: Path | None, epochs: int, extra: Sequence[pl.Callback] = ()
-) -> pl.Trainer:
-    """Return the Trainer of one fit, its loggers and callbacks writing under `folder`.
-
-    With no folder it is a bare Trainer, to see whether the settings make one.
-    """
-    if folder is None:
-        return _bare_trainer(cfg, epochs)
-    if ranks.is_first():
-        _set_aside(folder / "metrics.csv")
-    nodes = [node for node in cfg.callbacks.values() if node is not None]
-    csv = MetricsFile(folder.parent, name="", version=folder.name)
-    others = [_logger(node, folder) for node in (cfg.logger or {}).values()]
-    given: dict[str, Any] = {} if cfg.trainer.get("profiler") else {"profiler": Unprofiled()}
-    if cfg.trainer.get("precision") == AUTO:
-        device = _bare_trainer(cfg, epochs).strategy.root_device
-        given["precision"] = resolve_precision(AUTO, device)
-    trainer = instantiate(
-        cfg.trainer,
-        max_epochs=epochs,
-        callbacks=[*extra, *(instantiate(node) for node in nodes)],
-        logger=[csv, *others],
-        default_root_dir=str(folder),
-        **strategy(cfg),
-        **given,
-    )
-    return lean(trainer)
-
-
-def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
-    quiet: dict[str, Any] = {"logger": False, "callbacks": [], "enable_checkpointing": False}
-    if cfg.trainer.get("precision") == AUTO:  # its device will say what that means
-        quiet["precision"] = "32-true"
-    return instantiate(cfg.trainer, max_epochs=epochs, **strategy(cfg), **quiet)
-
-
-def _set_aside(metrics: Path) -> None:
-    """Rename an earlier attempt's metrics.csv: the logger would delete it."""
-    if metrics.is_file():
-        attempt = len(list(metrics.parent.glob("metrics-*.csv"))) + 1
-        metrics.rename(metrics.with_name(f"metrics-{attempt:04d}.csv"))
-
-
-def _logger(node: DictConfig, folder: Path) -> Any:
-    extra = {"save_dir": str(folder)}
-    if node._target_.endswith("wandb_logger"):
-        extra |= {"name": f"{folder.parent.name}/{folder.name}", "group": folder.parent.name}
-    return instantiate(node, **extra)
-
-
 def _chosen(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.Module:
     """Return the network to keep: that of the last epoch, or the best by validation."""
     if select == "last":
@@ -210,33 +157,3 @@ def _chosen(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.
     path = best.best_model_path  # type: ignore[attr-defined]
     module.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     return module.export_student()
-
-
-def facts(data: ImageData) -> dict[str, Any]:
-    """Return what a user of a network must know: its classes, and what its pictures look like."""
-    crop = getattr(data, "centre_crop", None)
-    side = data.image_size
-    return {
-        "class_names": list(data.class_names),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "image_shape": list(data.image_shape),
-        "preprocess": {
-            "resize": round(side / crop.ratio) if crop else side,  # of the shorter side
-            "crop": side,
-            "interpolation": "bilinear",
-            "channels": "RGB",
-            "layout": "NCHW",
-        },
-    }
-
-
-def source(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
-    """Return where an artifact comes from; without a date, so that equal runs are equal files."""
-    return {
-        "experiment": cfg.name,
-        "stage": folder.name,
-        "seed": cfg.seed,
-        "data": data.fingerprint,
-        "torch": torch.__version__,
-    }

@@ -15,7 +15,9 @@ class LeanResult(ClosureResult):
     """What a step returned, divided by the batches of a step only where there are several."""
 
     @classmethod
-    def from_training_step_output(cls, training_step_output: Any, normalize: int = 1) -> ClosureResult:
+    def from_training_step_output(
+        cls, training_step_output: Any, normalize: int = 1
+    ) -> ClosureResult:
         """Return the step's result; dividing by one costs an operation, and another backward."""
         if normalize == 1 and isinstance(training_step_output, Tensor):
             return cls(training_step_output)

@@ -14,7 +14,6 @@ from potstill.check import instantiate
 from potstill.ddp import join
 from potstill.exports import export
 from potstill.files import write_atomically
-from potstill.fit import make_trainer
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity
 from potstill.kernels import settle_precision
 from potstill.loggers import finish
@@ -25,6 +24,7 @@ from potstill.results import report
 from potstill.same_config import check_same
 from potstill.study import Study
 from potstill.summary import describe
+from potstill.trainer import make_trainer
 
 
 def run(cfg: DictConfig) -> float:

@@ -9,11 +9,12 @@ from rich.console import Console
 from torch import nn
 
 from potstill import ranks
+from potstill.about import facts, source
 from potstill.artifact import Artifact, artifact_bytes, read_artifact
 from potstill.chain import links
 from potstill.check import instantiate
 from potstill.data.datamodule import ImageData
-from potstill.fit import Fitted, choose_kernels, facts, fit, make_trainer, source
+from potstill.fit import Fitted, choose_kernels, fit
 from potstill.loggers import finish
 from potstill.models.weights import is_path
 from potstill.module import DistillationModule
@@ -25,6 +26,7 @@ from potstill.teacher.fast import FastTeacher
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.kept import KeptTeacher, check_classes
 from potstill.teacher.stored import StoredTeacher
+from potstill.trainer import make_trainer
 
 
 class Study:

@@ -1,0 +1,39 @@
+"""What an artifact says of its network: what it was trained on, and where it comes from."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from potstill.data.datamodule import ImageData
+
+
+def facts(data: ImageData) -> dict[str, Any]:
+    """Return what a user of a network must know: its classes, and what its pictures look like."""
+    crop = getattr(data, "centre_crop", None)
+    side = data.image_size
+    return {
+        "class_names": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "image_shape": list(data.image_shape),
+        "preprocess": {
+            "resize": round(side / crop.ratio) if crop else side,  # of the shorter side
+            "crop": side,
+            "interpolation": "bilinear",
+            "channels": "RGB",
+            "layout": "NCHW",
+        },
+    }
+
+
+def source(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
+    """Return where an artifact comes from; without a date, so that equal runs are equal files."""
+    return {
+        "experiment": cfg.name,
+        "stage": folder.name,
+        "seed": cfg.seed,
+        "data": data.fingerprint,
+        "torch": torch.__version__,
+    }

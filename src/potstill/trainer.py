@@ -1,0 +1,66 @@
+"""The Trainer of one fit: its loggers and callbacks, and the loops it runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from potstill import ranks
+from potstill.check import instantiate
+from potstill.ddp import strategy
+from potstill.kernels import AUTO, resolve_precision
+from potstill.lean_loop import Unprofiled, lean
+from potstill.metrics_file import MetricsFile
+
+
+def make_trainer(
+    cfg: DictConfig, folder: Path | None, epochs: int, extra: Sequence[pl.Callback] = ()
+) -> pl.Trainer:
+    """Return the Trainer of one fit, its loggers and callbacks writing under `folder`.
+
+    With no folder it is a bare Trainer, to see whether the settings make one.
+    """
+    if folder is None:
+        return _bare_trainer(cfg, epochs)
+    if ranks.is_first():
+        _set_aside(folder / "metrics.csv")
+    nodes = [node for node in cfg.callbacks.values() if node is not None]
+    csv = MetricsFile(folder.parent, name="", version=folder.name)
+    others = [_logger(node, folder) for node in (cfg.logger or {}).values()]
+    given: dict[str, Any] = {} if cfg.trainer.get("profiler") else {"profiler": Unprofiled()}
+    if cfg.trainer.get("precision") == AUTO:
+        device = _bare_trainer(cfg, epochs).strategy.root_device
+        given["precision"] = resolve_precision(AUTO, device)
+    trainer = instantiate(
+        cfg.trainer,
+        max_epochs=epochs,
+        callbacks=[*extra, *(instantiate(node) for node in nodes)],
+        logger=[csv, *others],
+        default_root_dir=str(folder),
+        **strategy(cfg),
+        **given,
+    )
+    return lean(trainer)
+
+
+def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
+    quiet: dict[str, Any] = {"logger": False, "callbacks": [], "enable_checkpointing": False}
+    if cfg.trainer.get("precision") == AUTO:  # its device will say what that means
+        quiet["precision"] = "32-true"
+    return instantiate(cfg.trainer, max_epochs=epochs, **strategy(cfg), **quiet)
+
+
+def _set_aside(metrics: Path) -> None:
+    """Rename an earlier attempt's metrics.csv: the logger would delete it."""
+    if metrics.is_file():
+        attempt = len(list(metrics.parent.glob("metrics-*.csv"))) + 1
+        metrics.rename(metrics.with_name(f"metrics-{attempt:04d}.csv"))
+
+
+def _logger(node: DictConfig, folder: Path) -> Any:
+    extra = {"save_dir": str(folder)}
+    if node._target_.endswith("wandb_logger"):
+        extra |= {"name": f"{folder.parent.name}/{folder.name}", "group": folder.parent.name}
+    return instantiate(node, **extra)
