@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## install, then distil a student on bundled pictures
 	"$(PYTHON)" train.py
 
-test: $(STAMP) ## install, then run the tests
-	"$(PYTHON)" -m pytest
+test: $(STAMP) ## install, then run the tests, a file to a process
+	"$(PYTHON)" -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP) ## check style and types
 	"$(PYTHON)" -m ruff check .

@@ -42,11 +42,11 @@ def forked(task: Callable[[], None], folder: Path) -> int:
 def _own_temporary_folder(folder: Path) -> None:
     """Make `folder`/tmp the place for temporary files: in memory where there is such a place."""
     folder.mkdir(parents=True, exist_ok=True)
-    tempfile.tempdir = str(folder / "tmp")
-    if not Path(tempfile.tempdir).exists():
+    link = folder / "tmp"
+    if not link.exists():
         memory = Path("/dev/shm")
-        place = tempfile.mkdtemp(dir=memory if memory.is_dir() else folder)
-        Path(tempfile.tempdir).symlink_to(place)
+        link.symlink_to(tempfile.mkdtemp(dir=memory if memory.is_dir() else folder))
+    tempfile.tempdir = str(link.resolve())  # short: worker processes open sockets in it
 
 
 def code_of(pid: int) -> int:

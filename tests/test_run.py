@@ -15,8 +15,9 @@ from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
 from potstill import fit
-from potstill.check import validate
+from potstill.check import instantiate, validate
 from potstill.errors import ConfigError, DataError, Interrupted
+from potstill.models.weights import load_weights
 from potstill.run import run
 from potstill.study import is_trained
 
@@ -127,12 +128,12 @@ def test_the_run_leaves_what_it_promises(finished):
 def test_the_table_is_the_test_accuracy_of_the_saved_weights(finished):
     folder, found, overrides = finished
     cfg = composed(*overrides)
-    data = fit.instantiate(cfg.data)
+    data = instantiate(cfg.data)
     data.setup()
     for row in found["rows"]:
         name = row["name"]
-        network = fit.instantiate(cfg.module[name if name == "teacher" else "student"])
-        fit.load_weights(network, folder / name / f"{name}.safetensors")
+        network = instantiate(cfg.module[name if name == "teacher" else "student"])
+        load_weights(network, folder / name / f"{name}.safetensors")
         network.eval()
         right = [(network(i).argmax(1) == t).sum().item() for i, t, _ in data.test_dataloader()]
         assert row["accuracy"] == pytest.approx(sum(right) / 32, abs=1e-6)

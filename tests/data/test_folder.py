@@ -1,5 +1,8 @@
 """Training from files: the same batches with and without workers, and from any place."""
 
+import multiprocessing
+import tempfile
+
 import pytest
 import torch
 from image_folders import CLASSES, make_folder
@@ -11,7 +14,7 @@ from potstill.data.files import find_files
 from potstill.data.folder import FolderEvalLoader, FolderLoader, Workers
 from potstill.data.order import epoch_order
 from potstill.data.viewing import Viewing
-from potstill.errors import DataError
+from potstill.errors import DataError, StorageError
 
 PLAIN = Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CROP = RandomCrop(seed=4, image_size=12)
@@ -110,3 +113,13 @@ def test_a_damaged_file_is_named_in_one_line_from_a_worker_too(tmp_path, count):
     with pytest.raises(DataError, match=f"file={files.path(7)}: cannot be read") as error:
         list(train(files, count, drop_last=False))
     assert "\n" not in str(error.value)
+
+
+def test_a_long_temporary_folder_is_refused_and_not_waited_for(files, tmp_path, monkeypatch):
+    place = tmp_path / ("long" * 25)
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
+    with pytest.raises(StorageError, match=r"longlong: no place for .* TMPDIR=/tmp, or data\.num"):
+        train(files, 2)
+    train(files, 0)

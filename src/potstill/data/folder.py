@@ -1,7 +1,11 @@
 """Pictures read from files while training, by worker processes."""
 
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.util import get_temp_dir
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import torch
@@ -14,7 +18,7 @@ from potstill.data.files import Files
 from potstill.data.mix import Mixture
 from potstill.data.order import EpochLoader, eval_batches
 from potstill.data.viewing import Viewing
-from potstill.errors import DataError
+from potstill.errors import DataError, StorageError
 
 Key = tuple[int, int]  # (epoch, sample id)
 Bytes = tuple[Tensor, ...]  # each view's pictures (N, 3, H, W) uint8
@@ -33,7 +37,13 @@ class Workers:
     prefetch: int | None = None
 
     def loader(self, dataset: Dataset, keys: Iterable[list[Key]]) -> DataLoader:
-        """Return a loader that asks `dataset` for each list of keys, in order."""
+        """Return a loader that asks `dataset` for each list of keys, in order.
+
+        Raises:
+            StorageError: if worker processes could not hand over what they read.
+        """
+        if self.count:
+            check_sockets()
         return DataLoader(
             dataset,
             batch_sampler=keys,
@@ -180,6 +190,23 @@ def _received(loader: DataLoader) -> Iterator[Bytes]:
             loader._iterator = None  # the workers end now, not seconds later with the traceback
             raise views
         yield views
+
+
+def check_sockets() -> None:
+    """Raise where worker processes could open no socket: they would wait for ever, unheard.
+
+    They pass tensors on through sockets in $TMPDIR, whose paths may have about 100 bytes.
+    """
+    address = str(Path(get_temp_dir()) / "listener-12345678")  # as long as theirs
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+        Path(address).unlink()
+    except OSError as error:
+        raise StorageError(
+            f"TMPDIR={gettempdir()}: no place for the sockets of worker processes ({error}). "
+            "Fix: TMPDIR=/tmp, or data.num_workers=0"
+        ) from error
 
 
 def _as_it_is(batch: Any) -> Any:
