@@ -14,6 +14,7 @@ ALLOWED = {
     "errors": set(),
     "files": set(),
     "lr": set(),
+    "glance": set(),
     "lean": set(),
     "lean_loop": set(),
     "quiet": set(),
@@ -53,6 +54,7 @@ ALLOWED = {
     "validation": set(),
     "module": {
         "batch",
+        "glance",
         "heads",
         "kernels",
         "lean",
@@ -73,6 +75,7 @@ ALLOWED = {
         "calibration",
         "checkpoint",
         "data",  # the counter alone
+        "glance",
         "identity",
         "lr",
         "measure",

@@ -26,7 +26,9 @@ def test_a_new_term_starts_the_means_anew():
 def test_names_of_what_is_not_finite():
     sums = EpochSums()
     row = sums.add({"loss": torch.tensor(math.inf), "task": torch.tensor(1.0)})
-    assert sums.not_finite(row) == ["loss"]
+    assert sums.not_finite(row.tolist()) == ["loss"]
+    assert sums.not_finite([math.inf, -math.inf]) == ["loss", "task"]
+    assert sums.not_finite([3e38, 3e38]) == []
 
 
 def test_saved_sums_go_on_as_if_never_stopped():

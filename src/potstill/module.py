@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.batch import Batch, check_views, unpack
 from potstill.errors import ConfigError, NonFiniteError
+from potstill.glance import Glance
 from potstill.heads.contract import Head
 from potstill.kernels import compiled, lay_out
 from potstill.lean import LeanModule
@@ -56,6 +57,7 @@ class DistillationModule(LeanModule):
     Attributes:
         quick: a copy of the teacher that is asked in its place, where the heads let it.
         stored: what the teacher said before, where it is kept.
+        glance: loss, accuracy and terms of a recent step, as the host knows them.
         teacher_moves: whether something changes the teacher, so that neither of those counts.
 
     Raises:
@@ -95,7 +97,7 @@ class DistillationModule(LeanModule):
         self.stored: StoredTeacher | None = None
         self.teacher_moves = False
         self.terms: dict[str, Tensor] = {}
-        self._sums = EpochSums()
+        self._sums, self.glance = EpochSums(), Glance()
         self._teacher_on_val: list[Tensor] = []
         self._deployed: tuple[nn.Module, ...] = (student,)
 
@@ -275,17 +277,22 @@ class DistillationModule(LeanModule):
         values = {"loss": loss, "accuracy": right}
         values |= raw
         values |= {f"{name}_weighted": term for name, term in self.terms.items()}
-        row, trainer = self._sums.add(values), self.trainer
+        row, trainer, step = self._sums.add(values), self.trainer, self.global_step
         now = batch_idx % (trainer.log_every_n_steps or 1) == 0  # type: ignore[attr-defined]
-        if now or row.device.type == "cpu":  # to look at a row waits for the device
-            self._check_finite(row)
-        if now and trainer.progress_bar_callback is not None:  # what is logged costs every step
-            self.log_dict({"loss": row[0], "acc": row[1]}, prog_bar=True, logger=False)
+        if row.device.type == "cpu":
+            self._check_finite(step, row.tolist())
+        elif now and self.glance.look():
+            self._check_finite(self.glance.step, self.glance.values)
+        if now:
+            self.glance.take(step, row)
+            # What is logged for a bar costs every step, and a GPU is waited for.
+            if (bar := trainer.progress_bar_callback) and not hasattr(bar, "glances"):
+                self.log_dict({"loss": row[0], "acc": row[1]}, prog_bar=True, logger=False)
 
-    def _check_finite(self, row: Tensor) -> None:
-        if bad := self._sums.not_finite(row):
+    def _check_finite(self, step: int, values: list[float]) -> None:
+        if bad := self._sums.not_finite(values):
             raise NonFiniteError(
-                f"step={self.global_step}: {', '.join(bad)} is not finite. "
+                f"step={step}: {', '.join(bad)} is not finite. "
                 "Fix: a lower learning rate, gradient clipping, or look at this step's pictures"
             )
 
@@ -295,8 +302,9 @@ class DistillationModule(LeanModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
-        means = {f"train/{name}": value for name, value in self._sums.means().items()}
-        self.log_dict(means, sync_dist=True)
+        means = self._sums.means()
+        self._check_finite(self.global_step - 1, list(means.values()))
+        self.log_dict({f"train/{name}": value for name, value in means.items()}, sync_dist=True)
         if self.stored is not None:
             self.stored.store.flush()
             if self.trainer.world_size > 1:

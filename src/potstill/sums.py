@@ -33,9 +33,8 @@ class EpochSums:
         self.count += 1
         return row
 
-    def not_finite(self, row: Tensor) -> list[str]:
-        """Return the names of a row's values that are NaN or infinite; waits for the device."""
-        found = row.tolist()
+    def not_finite(self, found: list[float]) -> list[str]:
+        """Return the names of a row's values that are NaN or infinite."""
         if math.isfinite(sum(found)):  # nearly always, and soon said
             return []
         pairs = zip(self.names, found, strict=True)

@@ -185,7 +185,7 @@ def test_every_negative_is_as_likely():
     labels = torch.tensor([0] * 5 + [1] * 15 + [2] * 20)
     head, counts = bound(labels=labels, num_negatives=4), torch.zeros(2, 40)
     for step in range(2000):
-        head.step.fill_(step)
+        head.step = step
         for row, others in enumerate(head.draw_negatives(torch.tensor([0, 7]))):
             counts[row] += torch.bincount(others, minlength=40)
     for row, allowed in enumerate([labels != 0, labels != 1]):

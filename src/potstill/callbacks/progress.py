@@ -7,9 +7,17 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import TimeRemainingColumn
 
+from potstill.glance import Glance
+
 
 class Progress(RichProgressBar):
-    """Lightning's rich bar in one line of 80 columns: epochs from 1, with the network's name."""
+    """Lightning's rich bar in one line of 80 columns: epochs from 1, with the network's name.
+
+    Attributes:
+        glances: says that what the module knows of its last steps is read without being logged.
+    """
+
+    glances = True
 
     def __init__(self) -> None:
         super().__init__(leave=False)
@@ -25,7 +33,9 @@ class Progress(RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return loss and accuracies, without the logger's version."""
-        metrics = super().get_metrics(trainer, pl_module)
+        known = getattr(pl_module, "glance", Glance()).values  # loss and accuracy are the first
+        metrics = dict(zip(("loss", "acc"), known, strict=False))
+        metrics |= super().get_metrics(trainer, pl_module)
         short = {"val_acc": "val"}
         return {short.get(name, name): value for name, value in metrics.items() if name != "v_num"}
 

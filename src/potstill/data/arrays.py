@@ -8,6 +8,7 @@ from torch import Tensor
 
 from potstill.data.augment import Augment
 from potstill.data.order import EpochLoader, eval_batches
+from potstill.data.send import send
 from potstill.data.viewing import Viewing
 
 Views = tuple[tuple[Tensor, ...], Tensor]  # each view (N, 3, H, W), and the targets
@@ -85,7 +86,7 @@ class ArrayLoader(EpochLoader):
         epoch = self.epoch
         for sample_id in batches:
             images, target = self.views(sample_id, epoch, range(self.viewing.count))
-            yield images[0] if len(images) == 1 else images, target, sample_id.to(self.device)
+            yield images[0] if len(images) == 1 else images, target, send(sample_id, self.device)
 
     def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
         """Return the given views of the pictures with ids (N,), on the CPU, and their targets."""
@@ -93,7 +94,7 @@ class ArrayLoader(EpochLoader):
         height, width = self.pictures.images.shape[-2:]
         mixture = self.viewing.mixture(sample_id, epoch, len(self.pictures), (height, width))
         ids = mixture.ids(sample_id) if mixture else sample_id
-        chosen = self.pictures[ids.to(self.device)]
+        chosen = self.pictures[send(ids, self.device)]
         epoch = self.viewing.epoch(epoch)
         images = tuple(
             self.normalize(self.viewing.augment(chosen.images, ids, epoch, view)) for view in views
@@ -104,7 +105,7 @@ class ArrayLoader(EpochLoader):
 
     def render(self, sample_id: Tensor, view_index: Tensor) -> Tensor:
         """Return the views numbered by their crop and flip (N,) of the pictures (N,)."""
-        chosen = self.pictures[sample_id.to(self.device)]
+        chosen = self.pictures[send(sample_id, self.device)]
         return self.normalize(self.viewing.augment.render(chosen.images, view_index))
 
 
@@ -119,6 +120,6 @@ class ArrayEvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for sample_id in eval_batches(len(self.pictures), self.batch_size):
-            sample_id = sample_id.to(self.pictures.targets.device)
+            sample_id = send(sample_id, self.pictures.targets.device)
             chosen = self.pictures[sample_id]
             yield self.normalize(chosen.images), chosen.targets, sample_id

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from potstill.data.counter import uniforms
 from potstill.data.distort import Distort
+from potstill.data.send import send
 from potstill.errors import ConfigError
 
 _AUGMENT = 2  # keeps these numbers apart from other uses of the same seed
@@ -68,7 +69,7 @@ class Augment:
 
     def render(self, images: Tensor, outcome: Tensor) -> Tensor:
         """Return the crops and flips of pictures (N, C, H, W) that `outcome` (N,) says."""
-        outcome = outcome.to(images.device)
+        outcome = send(outcome, images.device)
         place = outcome // 2 if self.flip else outcome
         if self.crop_padding:
             images = crop(images, self.crop_padding, place // self._places, place % self._places)

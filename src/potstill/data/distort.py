@@ -10,6 +10,7 @@ from torch import Tensor
 from potstill.data.counter import uniforms
 from potstill.data.jitter import DRAWS, check_strengths, color_jitter
 from potstill.data.randaugment import check_randaugment, randaugment
+from potstill.data.send import send
 from potstill.errors import ConfigError
 
 # Keep these numbers apart from other uses of the same seed.
@@ -25,7 +26,7 @@ def cutout(images: Tensor, size: int, uniform: Tensor) -> Tensor:
         uniform: (N, 2) in [0, 1): the centre's row and column.
     """
     height, width = images.shape[-2:]
-    centre = (uniform * torch.tensor([height, width], device=images.device)).long()
+    centre = torch.stack([uniform[:, 0] * height, uniform[:, 1] * width], 1).long()
     first = centre - size // 2  # (N, 2)
     row = torch.arange(height, device=images.device) - first[:, :1]  # (N, H)
     column = torch.arange(width, device=images.device) - first[:, 1:]  # (N, W)
@@ -84,5 +85,5 @@ class Distort:
             operations, magnitude = self.randaugment
             images = randaugment(images, magnitude, draw(2 * operations, _RANDAUGMENT))
         if self.cutout:
-            images = cutout(images, self.cutout, draw(2, _CUTOUT).to(images.device))
+            images = cutout(images, self.cutout, send(draw(2, _CUTOUT), images.device))
         return images

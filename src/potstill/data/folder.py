@@ -17,6 +17,7 @@ from potstill.data.crop import CentreCrop, RandomCrop
 from potstill.data.files import Files
 from potstill.data.mix import Mixture
 from potstill.data.order import EpochLoader, eval_batches
+from potstill.data.send import send
 from potstill.data.viewing import Viewing
 from potstill.errors import DataError, StorageError
 
@@ -129,7 +130,7 @@ class FolderLoader(EpochLoader):
         self._keys.batches = (self._ask(sample_id, epoch) for sample_id in batches)
         for sample_id, views in zip(batches, _received(self._loader), strict=True):
             images, target = self._finish(sample_id, epoch, views)
-            yield images[0] if len(images) == 1 else images, target, sample_id.to(self.device)
+            yield images[0] if len(images) == 1 else images, target, send(sample_id, self.device)
 
     def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
         """Return the given views of the pictures with ids (N,), on the CPU, and their targets."""
@@ -146,12 +147,12 @@ class FolderLoader(EpochLoader):
         return [(self.viewing.epoch(epoch), i) for i in ids.tolist()]
 
     def _finish(self, sample_id: Tensor, epoch: int, views: Bytes) -> Views:
-        images = tuple(self.normalize(view.to(self.device, non_blocking=True)) for view in views)
+        images = tuple(self.normalize(send(view, self.device)) for view in views)
         # Planned again rather than kept: workers have been asked for later batches by now.
         mixture = self._mixture(sample_id, epoch)
         if mixture is None:
-            return images, self.files.targets[sample_id].to(self.device)
-        targets = mixture.targets(self.files.targets[mixture.ids(sample_id)].to(self.device))
+            return images, send(self.files.targets[sample_id], self.device)
+        targets = mixture.targets(send(self.files.targets[mixture.ids(sample_id)], self.device))
         return tuple(map(mixture.images, images)), targets
 
 
@@ -179,9 +180,9 @@ class FolderEvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for (image,), sample_id in zip(_received(self._loader), self._batches(), strict=True):
-            image = self.normalize(image.to(self.device, non_blocking=True))
-            target = self.files.targets[sample_id].to(self.device)
-            yield image, target, sample_id.to(self.device)
+            image = self.normalize(send(image, self.device))
+            target = send(self.files.targets[sample_id], self.device)
+            yield image, target, send(sample_id, self.device)
 
 
 def _received(loader: DataLoader) -> Iterator[Bytes]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from potstill.data.send import send
 from potstill.errors import ConfigError
 
 DRAWS = 8  # the order of the four changes, then their factors
@@ -46,8 +47,8 @@ def color_jitter(images: Tensor, strengths: tuple[float, ...], uniform: Tensor) 
         for number, change in enumerate(changes):
             rows = (place == number).nonzero()[:, 0]
             if strengths[number] and len(rows):
-                factor = factors[rows, number].view(-1, 1, 1, 1).to(images.device)
-                rows = rows.to(images.device)
+                factor = send(factors[rows, number].view(-1, 1, 1, 1), images.device)
+                rows = send(rows, images.device)
                 images[rows] = change(images[rows], factor)
     return images
 
@@ -79,7 +80,7 @@ def hue(images: Tensor, turns: Tensor) -> Tensor:
     value, low = image.amax(1, keepdim=True), image.amin(1, keepdim=True)
     chroma = value - low
     sixths = 6 * turns + _sixth(image, value, chroma)
-    n = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(3, 1, 1)
+    n = 5.0 - 2 * torch.arange(3, device=images.device).view(3, 1, 1)
     k = (n + sixths).remainder(6)
     image = value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
     return (image * (256 - 1e-3)).to(torch.uint8)  # torchvision's way back to bytes

@@ -8,6 +8,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from potstill.data.counter import uniforms
+from potstill.data.send import send
 from potstill.errors import ConfigError
 
 _MIX = 9  # keeps these numbers apart from other uses of the same seed
@@ -39,15 +40,15 @@ class Mixture:
     def images(self, images: Tensor) -> Tensor:
         """Return the N mixed pictures of those with `ids`, (2N, 3, H, W) float32."""
         own, other = images.chunk(2)
-        inside = _inside(self.box.to(own.device), *own.shape[-2:])  # (N, H, W)
-        share = self.share.to(own.device)[:, None, None]
-        weight = torch.where(self.cut.to(own.device)[:, None, None], ~inside, share)
+        inside = _inside(send(self.box, own.device), *own.shape[-2:])  # (N, H, W)
+        share = send(self.share, own.device)[:, None, None]
+        weight = torch.where(send(self.cut, own.device)[:, None, None], ~inside, share)
         return torch.lerp(other, own, weight[:, None])
 
     def targets(self, classes: Tensor) -> Tensor:
         """Return the N mixed targets of those with `ids`, (2N,) int64: (N, K) float32."""
         own, other = F.one_hot(classes, self.num_classes).float().chunk(2)  # (N, K) each
-        return torch.lerp(other, own, self.share.to(own.device)[:, None])
+        return torch.lerp(other, own, send(self.share, own.device)[:, None])
 
 
 @dataclass(frozen=True)

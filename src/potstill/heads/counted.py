@@ -4,6 +4,21 @@ import hashlib
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
+
+
+class Counted:
+    """What a head counts its training calls with: on the host, for reading a GPU waits for it."""
+
+    step = 0
+
+    def get_extra_state(self) -> Tensor:
+        """Return the count, for checkpoints."""
+        return torch.tensor(self.step)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on from a count."""
+        self.step = int(state)
 
 
 def counted_generator(device: torch.device, *counts: int) -> torch.Generator:

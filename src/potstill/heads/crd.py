@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from potstill.heads.adapters import each_pair, unit
 from potstill.heads.contract import Head
-from potstill.heads.counted import counted_generator
+from potstill.heads.counted import Counted, counted_generator
 from potstill.heads.gather import gather
 from potstill.heads.schedule import Schedule
 from potstill.heads.shapes import to_pooled
@@ -78,15 +78,17 @@ class ContrastMemory(nn.Module):
         """Move the batch's rows towards its embeddings, over all ranks; the last of a row wins."""
         sample_id = gather(sample_id)
         order = sample_id.argsort(stable=True)
-        ordered = sample_id[order]
-        is_last = torch.cat([ordered[1:] != ordered[:-1], ordered.new_ones(1, dtype=torch.bool)])
-        rows, last = ordered[is_last], order[is_last]
+        rows, place = sample_id[order], torch.arange(len(order), device=order.device)
+        is_last = torch.cat([rows[1:] != rows[:-1], rows.new_ones(1, dtype=torch.bool)])
+        # Each gets what the last of its row gets: to leave the others out waits for a GPU.
+        ends = torch.where(is_last, place, len(rows)).flip(0).cummin(0).values.flip(0)
+        last = order[ends]
         for bank, embedded in ((self.student, student), (self.teacher, teacher)):
             moved = self.momentum * bank[rows] + (1 - self.momentum) * gather(embedded)[last]
             bank.index_copy_(0, rows, F.normalize(moved))
 
 
-class CRD(Head):
+class CRD(Counted, Head):
     """Tell a picture's own teacher embedding among those of pictures of other classes, both ways.
 
     Both pooled features are embedded (linear, L2 norm; the teacher's embedding is trained too)
@@ -123,9 +125,10 @@ class CRD(Head):
         self.temperature, self.momentum, self.seed = temperature, momentum, seed
         self.shapes: tuple[int, ...] = ()
         self.labels: Tensor
-        self.step: Tensor
-        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64), persistent=False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.counts: Tensor
+        for name in ("labels", "counts"):  # each picture's class, each class's pictures
+            self.register_buffer(name, torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.most = 0  # pictures of one class, known without asking the device
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
         """Keep the labels by sample id; ValueError without labels or with one class only."""
@@ -135,7 +138,9 @@ class CRD(Head):
                 "CRD draws negatives of other classes: targets must be one label a training "
                 f"picture, of two classes or more, got {found}. Fix: data that knows its labels"
             )
-        self.labels = targets.to(self.step.device, torch.int64)
+        self.labels = targets.to(self.labels.device, torch.int64)
+        self.counts = self.labels.bincount()
+        self.most = int(self.counts.max())
 
     def bind(self, student: Signal, teacher: Signal) -> None:
         """Build the two embeddings and the memory; equal shapes again change nothing."""
@@ -179,18 +184,26 @@ class CRD(Head):
     def draw_negatives(self, sample_id: Tensor) -> Tensor:
         """Return (N, K) sample ids of other classes than each picture's.
 
-        One shuffle serves the batch; every picture reads it from a place of its own.
+        One shuffle serves the batch; every picture reads it from a place of its own. All shapes
+        are known beforehand, so that a GPU need not be waited for.
         """
-        device, wanted = sample_id.device, self.num_negatives
-        generator = counted_generator(device, self.seed, int(self.step))
+        device, wanted = sample_id.device, (len(sample_id), self.num_negatives)
+        generator = counted_generator(device, self.seed, self.step)
         shuffled = torch.randperm(len(self.labels), generator=generator, device=device)
-        labels, rows = self.labels[shuffled], []
-        for own in self.labels[sample_id]:
-            others = shuffled[labels != own]
-            if wanted > len(others):
-                place = torch.randint(len(others), (wanted,), generator=generator, device=device)
-            else:
-                start = torch.randint(len(others), (1,), generator=generator, device=device)
-                place = (start + torch.arange(wanted, device=device)) % len(others)
-            rows.append(others[place])
-        return torch.stack(rows)
+        own = self.labels[sample_id]
+        others = len(shuffled) - self.counts[own][:, None]  # (N, 1): how many there are
+        start = (torch.rand(wanted[0], 1, generator=generator, device=device) * others).long()
+        place = (start + torch.arange(wanted[1], device=device)) % others
+        if wanted[1] > len(shuffled) - self.most:
+            again = torch.rand(wanted, generator=generator, device=device) * others
+            place = torch.where(wanted[1] > others, again.long() % others, place)
+        return shuffled[self._pass_over(own, shuffled, place)]
+
+    def _pass_over(self, own: Tensor, shuffled: Tensor, place: Tensor) -> Tensor:
+        """Turn places among other classes' pictures (N, K) into places in the whole shuffle."""
+        by_class = self.labels[shuffled].argsort(stable=True)  # a class's places, in order
+        column, count = torch.arange(self.most, device=own.device), self.counts[own][:, None]
+        first = (self.counts.cumsum(0) - self.counts)[own][:, None]
+        taken = by_class[(first + column).clamp(max=len(shuffled) - 1)]  # (N, most)
+        before = torch.where(column < count, taken - column, len(shuffled))  # others before each
+        return place + torch.searchsorted(before, place, right=True)

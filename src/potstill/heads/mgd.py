@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from potstill.heads.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.contract import Head, Layers
-from potstill.heads.counted import counted_generator
+from potstill.heads.counted import Counted, counted_generator
 from potstill.heads.schedule import Schedule
 from potstill.signal import Signal
 
@@ -43,7 +43,7 @@ class Generation(nn.Module):
         return self.generate(self.align(feature) * kept)
 
 
-class MGD(Head):
+class MGD(Counted, Head):
     """Generate the teacher's map from the student's masked one, summed over pairs.
 
     The authors' classification code masks whole channels (ratio .15, weight 7e-5), their code
@@ -71,8 +71,6 @@ class MGD(Head):
             raise ValueError(f"mask must be channel or pixel, got {mask!r}")
         self.mask_ratio, self.mask, self.seed = mask_ratio, mask, seed
         self.generations = Adapters()
-        self.step: Tensor
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def bind(self, student: Signal, teacher: Signal) -> None:
         """Build the generating blocks."""
@@ -80,7 +78,7 @@ class MGD(Head):
 
     def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
         """Return the generation loss summed over pairs, a scalar."""
-        generator = counted_generator(student.logits.device, self.seed, int(self.step))
+        generator = counted_generator(student.logits.device, self.seed, self.step)
         losses = []
         for generation, pair in zip(
             self.generations, map_pairs(self, student, teacher), strict=True

@@ -63,7 +63,7 @@ class OFD(Head):
         need_layers(self)
         self.connectors = Adapters()
         self.from_norm: list[bool] = []
-        self.is_fitted: Tensor
+        self.is_fitted: list[bool] = []  # on the host: to read a buffer waits for a GPU
         self._teacher: tuple[nn.Module, ...] = ()  # in a tuple, so that nothing registers it
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
@@ -89,7 +89,7 @@ class OFD(Head):
                 margin = negative_mean(norm.bias.detach().float(), norm.weight.detach().float())
             self.register_buffer(f"margin{k}", margin[None, :, None, None])
             self.from_norm.append(norm is not None)
-        self.register_buffer("is_fitted", torch.tensor(self.from_norm))
+        self.is_fitted = list(self.from_norm)
         self.to(student.logits.device)
 
     def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
@@ -103,9 +103,17 @@ class OFD(Head):
             total = total + distance / 2 ** (len(maps) - 1 - k)
         return total
 
+    def get_extra_state(self) -> Tensor:
+        """Return which margins are known, for checkpoints."""
+        return torch.tensor(self.is_fitted, dtype=torch.bool)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on with margins that are known."""
+        self.is_fitted = state.tolist()
+
     def _margin(self, k: int, teacher: Tensor) -> Tensor:
         margin = self.get_buffer(f"margin{k}")
-        if self.from_norm[k] or self.is_fitted[k]:
+        if self.is_fitted[k]:
             return margin
         fresh = fit_margin(teacher)
         if self.training:

@@ -1,0 +1,12 @@
+"""Ids and draws on their way from the host to the training device."""
+
+import torch
+from torch import Tensor
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return `tensor` on `device`, without waiting for what a GPU was asked to do before.
+
+    Apple's GPUs are waited for: there such a copy may be read before it is whole.
+    """
+    return tensor.to(device, non_blocking=device.type not in ("cpu", "mps"))
