@@ -1,10 +1,10 @@
 """What is raced: a run's training as the framework sets it up, and the same by hand."""
 
 import io
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor, nn
-from turns import Pause
+from turns import Pause, clock_of
 
 from potstill.check import instantiate
 from potstill.compose import Command, configs
@@ -76,27 +76,36 @@ class Job:
         self.data.setup()
         console = Console(file=io.StringIO())
         self.study = Study(self.cfg, self.data, self.folder, console)
+        self.data.trainer = make_trainer(self.cfg, None, 1)  # says which device the loaders serve
         self.study.seed()
         self.student: nn.Module = instantiate(self.cfg.module.student)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.study.device
 
     def fill(self) -> tuple[Tensor, list[float]]:
         """Ask the teacher for the first epoch and keep it, as `teacher.store` says.
 
-        Returns its logits by sample id (num_train, K) as they are kept, and the CPU seconds of
-        each batch.
+        Returns its logits by sample id (num_train, K) as they are kept, and the seconds of each
+        batch.
         """
         assert self.teacher is not None
         self.study.meet(self.teacher)
         stored = self.study.stored
         assert stored is not None
         table = torch.zeros(self.data.num_train, self.data.num_classes)
-        listen, seconds = Tap(self.study.quick.network if self.study.quick else self.teacher), []
-        for image, _, sample_id in self.data.train_dataloader():
-            start = time.process_time()
-            table[sample_id] = stored(listen, image, sample_id, 0).logits
-            seconds.append(time.process_time() - start)
+        network = self.study.quick.network if self.study.quick else self.teacher
+        listen, clock = Tap(network.to(self.device)), clock_of(self.device)
+
+        def ask(image: Tensor, sample_id: Tensor) -> None:
+            table[sample_id.cpu()] = stored(listen, image, sample_id, 0).logits.cpu()
+
+        batches = self.data.train_dataloader()
+        seconds = [clock(partial(ask, image, sample_id)) for image, _, sample_id in batches]
         stored.store.flush()
-        return table, seconds
+        return table.to(self.device), seconds
 
     def loop(self, pause: Pause) -> None:
         """Train, in turns."""
@@ -109,10 +118,11 @@ class Job:
 
 
 def compose(*overrides: str) -> DictConfig:
-    """Return the config of a run with these overrides, as it is for this CPU."""
+    """Return the config of a run with these overrides, as it is for this machine."""
     cfg = next(configs(Command(CONF, overrides=overrides)))
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return settle_precision(cfg, torch.device("cpu"))
+    on_gpu = cfg.trainer.accelerator == "gpu"
+    return settle_precision(cfg, torch.device("cuda" if on_gpu else "cpu"))
 
 
 def calibrated(network: nn.Module, images: Tensor) -> nn.Module:
@@ -130,18 +140,24 @@ def calibrated(network: nn.Module, images: Tensor) -> nn.Module:
     return network.eval()
 
 
-def by_hand(job: Job, ask: Ask, losses: list[Tensor], pause: Pause) -> None:
-    """Train as `job` does, in one loop; `ask` says what the teacher does of a batch."""
-    cfg, student, loader = job.cfg, job.student, job.data.train_dataloader()
+def by_hand(
+    job: Job, ask: Ask, losses: list[Tensor], pause: Pause, always_same: bool = False
+) -> None:
+    """Train as `job` does, in one loop; `ask` says what the teacher does of a batch.
+
+    With `always_same` on the first batch over and over: what costs no loader anything.
+    """
+    cfg, student, loader = job.cfg, job.student.to(job.device), job.data.train_dataloader()
     temperature, alpha, epochs = float(cfg.temperature), float(cfg.alpha), 1
     optimizer = instantiate(cfg.module.optimizer)(student.parameters())
     schedule = instantiate(cfg.module.scheduler)(optimizer, len(loader) * epochs, len(loader))
-    half = partial(torch.autocast, "cpu", torch.bfloat16, "bf16" in str(cfg.trainer.precision))
+    precision = str(cfg.trainer.precision)
+    half = partial(torch.autocast, job.device.type, torch.bfloat16, "bf16" in precision)
     student.train()
-    if use_channels_last(cfg.channels_last, torch.device("cpu"), str(cfg.trainer.precision)):
+    if use_channels_last(cfg.channels_last, job.device, precision):
         lay_out(student)
     call = compiled(student) if cfg.compile is True else student
-    for image, target, sample_id in loader:
+    for image, target, sample_id in repeat(next(iter(loader))) if always_same else loader:
         pause()
         with half():
             logits = call(image).float()

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from contestants import SETTINGS, Job, by_hand, calibrated, compose
 from torch import Tensor, nn
-from turns import Contestant, Found, Pause, Times, difference, race, ratio
+from turns import Contestant, Found, Pause, Times, clock_of, difference, race, ratio
 from tutorial import tutorial
 
 from potstill.check import instantiate
@@ -21,6 +21,8 @@ SPARE = 4  # steps beyond the rounds: building, warm-up, and the loader's look a
 RUNS = 8  # of a sweep
 EPOCHS = 100  # of a run, as conf/experiment has it
 GOALS = {"c/d": 1.03, "c/e": 1.03}
+ON_GPU = "trainer.accelerator=gpu"
+GPU_STEPS = 20  # a turn there: one alone would show its launches, which others hide
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,13 @@ def settings(pair: Pair, steps: int, more: Sequence[str]) -> list[str]:
 def race_pair(
     pair: Pair, rounds: int, folder: Path, goals: dict[str, float], more: Sequence[str] = ()
 ) -> Raced:
-    """Race (a) to (e) of a pair, and (a), (d) and (e) against themselves."""
-    lines = settings(pair, rounds + SPARE, more)
+    """Race (a) to (e) of a pair, and (a), (d) and (e) against themselves.
+
+    On a GPU also (e) on one batch that stays there, and a check that no step waits for it.
+    """
+    on_gpu = ON_GPU in more
+    steps = GPU_STEPS if on_gpu else 1
+    lines = settings(pair, (rounds + SPARE) * steps, more)
     online = compose(*lines, "teacher.store=off")
     stored = compose(*lines, "teacher.store=auto", f"teacher.store_dir={folder / 'store'}")
     teacher = make_teacher(Job(stored, folder / "teacher"), pair.batch_size)
@@ -96,18 +103,22 @@ def race_pair(
     jobs |= {"c": Job(stored, folder / "c", deepcopy(teacher))}
     table, fill = jobs["c"].fill()
     jobs |= {name: Job(online, folder / name) for name in ("d", "d again")}
-    hands = {name: Job(online, folder / name) for name in ("e", "e again")}
+    fixed = ("fixed", "fixed again") if on_gpu else ()
+    hands = {name: Job(online, folder / name) for name in ("e", "e again", *fixed)}
     losses: dict[str, list[Tensor]] = {name: [] for name in hands}
     loops: dict[str, Callable[[Pause], None]] = {name: job.loop for name, job in jobs.items()}
     for name, job in hands.items():
-        loops[name] = partial(by_hand, job, lambda _, ids: table[ids], losses[name])
+        ask = lambda _, ids: table[ids]  # noqa: E731
+        loops[name] = partial(by_hand, job, ask, losses[name], always_same=name in fixed)
     for name in ("a", "a again"):
         job = Job(online, folder / name)
-        loops[name] = partial(
-            tutorial, _pictures(job), pair.batch_size, partial(deepcopy, job.student), plain
-        )
-    times = race({name: Contestant(loop) for name, loop in loops.items()}, rounds)
+        make = partial(deepcopy, job.student)
+        loops[name] = partial(tutorial, _pictures(job), pair.batch_size, make, plain, job.device)
+    clock = clock_of(jobs["b"].device)
+    times = race({name: Contestant(loop, steps, clock) for name, loop in loops.items()}, rounds)
     ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _asked()}
+    if on_gpu:
+        ratios["e/fixed"] = ratio(times, "e", "fixed", 1.02)
     asked = asked_share(jobs["c"].data)
     ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill, asked)
     facts = {
@@ -115,7 +126,27 @@ def race_pair(
         "logit_difference_b_c": _off(jobs["c"], table),
         f"teacher_passes_a_picture_in_{EPOCHS}_epochs": asked * EPOCHS,
     }
+    if on_gpu:
+        facts["steps_that_never_wait"] = float(never_waits(Job(online, folder / "f", teacher)))
     return Raced(ratios, _medians(times), facts)
+
+
+def never_waits(job: Job, steps: int = 50) -> int:
+    """Return `steps` if so many steps on a GPU never make the host wait for it.
+
+    Raises:
+        RuntimeError: where one does; torch says by what.
+    """
+    contestant = Contestant(job.loop, steps)
+    for _ in range(2):  # the first builds, the second warms up
+        contestant.seconds()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        contestant.seconds()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        contestant.stop()
+    return steps
 
 
 def _asked() -> list[tuple[str, str]]:
@@ -127,7 +158,7 @@ def make_teacher(job: Job, batch_size: int) -> nn.Module:
     torch.manual_seed(1)
     network: nn.Module = instantiate(job.cfg.module.teacher)
     image, *_ = next(iter(job.data.train_dataloader()))
-    return calibrated(network, image[:batch_size])
+    return calibrated(network.to(image.device), image[:batch_size])
 
 
 def _pictures(job: Job) -> Pictures:
@@ -150,7 +181,7 @@ def _off(job: Job, table: Tensor) -> float:
     """Return how far the table is from the teacher on one batch, relative to its largest."""
     assert job.teacher is not None
     image, _, sample_id = next(iter(job.data.train_loader(_pictures(job))))
-    logits = job.teacher(image).float()
+    logits = job.teacher.to(image.device)(image).float()
     return float((table[sample_id] - logits).abs().max() / logits.abs().max())
 
 

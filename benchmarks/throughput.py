@@ -2,7 +2,8 @@
 
 `python benchmarks/throughput.py` prints a Markdown table; `--json FILE` keeps the numbers as
 well, `--quick` tries everything with stand-ins too small to say anything of speed, and
-`--set KEY=VALUE` changes a setting of the framework's runs.
+`--set KEY=VALUE` changes a setting of the framework's runs. `--gpu` races the pairs on a GPU, by
+its events, with all five loops there, and a batch that stays there beside the loader.
 
 Of each pair of networks: (a) the loop that a tutorial would write, (b) this framework asking the
 teacher at every step, (c) with the teacher's outputs stored, (d) without a teacher, (e) what (c)
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 from costs import grow, memory_ratio, race_loaders, race_sweep
-from races import PAIRS, STAND_IN, Pair, Raced, race_overhead, race_pair
+from races import GOALS, ON_GPU, PAIRS, STAND_IN, Pair, Raced, race_overhead, race_pair
 from turns import Found
 
 from potstill.files import write_atomically
@@ -40,6 +41,7 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Raced]:
     """Return everything that was asked for, by what it is of."""
     found: dict[str, Raced] = {}
     matrix_units = has_matrix_units(torch.device("cpu"))
+    more = [*given.set, ON_GPU] if given.gpu else given.set
     steps, batches, sizes = (2, 1, (256, 512)) if given.quick else (50, 4, SIZES)
     if "overhead" in given.only:
         found["overhead"] = race_overhead(given.rounds, steps, folder, given.set)
@@ -48,8 +50,8 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Raced]:
         found["loaders"] = Raced(race_loaders(given.rounds, batches, sizes), {})
         _say("loaders")
     for name, pair in _pairs(given):
-        goals = pair.goals(matrix_units)
-        found[name] = race_pair(pair, given.rounds, folder / name, goals, given.set)
+        goals = GOALS if given.gpu else pair.goals(matrix_units)
+        found[name] = race_pair(pair, given.rounds, folder / name, goals, more)
         _say(name)
     if "sweep" in given.only:
         length = 2 if given.quick else 12
@@ -110,6 +112,7 @@ def facts(found: dict[str, Raced], given: argparse.Namespace) -> dict[str, Any]:
         "rounds": given.rounds,
         "quick": given.quick,
         "settings": given.set,
+        "gpu": given.gpu,
         "all": {
             of: asdict(raced) | {"verdicts": {w: n.verdict for w, n in raced.ratios.items()}}
             for of, raced in found.items()
@@ -122,12 +125,18 @@ def main(arguments: list[str] | None = None) -> None:
     parts = ("overhead", "loaders", *PAIRS, "sweep", "memory")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="turns of each loop, 2 or more")
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")
+    parser.add_argument("--only", nargs="+", choices=parts, metavar="PART")
+    parser.add_argument("--gpu", action="store_true", help="the pairs alone, on a GPU")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--quick", action="store_true", help="see that it runs, not how fast")
     parser.add_argument("--memory", help=argparse.SUPPRESS)  # the child that memory_ratio starts
     given = parser.parse_args(arguments)
+    if given.gpu and not torch.cuda.is_available():
+        parser.error("--gpu: torch finds no CUDA device here")
+    if given.gpu and given.only and not set(given.only) <= set(PAIRS):
+        parser.error(f"--gpu: only {' and '.join(PAIRS)} are raced there")
+    given.only = given.only or (tuple(PAIRS) if given.gpu else parts)
     given.rounds = min(given.rounds, 2) if given.quick else given.rounds
     torch.set_num_threads(1)
     quiet()

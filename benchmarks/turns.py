@@ -1,7 +1,7 @@
 """Loops that take turns, a few steps each, so that what slows one down slows down all of them.
 
 Seconds are of the process's CPU time: other programs on the machine change them far less than
-they change the time on the wall.
+they change the time on the wall. On a GPU they are between two of its events.
 """
 
 import random
@@ -15,6 +15,28 @@ import torch
 
 Pause = Callable[[], None]
 Times = dict[str, list[float]]
+
+
+def processor(turn: Callable[[], None]) -> float:
+    """Return the CPU seconds of a turn."""
+    start = time.process_time()
+    turn()
+    return time.process_time() - start
+
+
+def gpu(turn: Callable[[], None]) -> float:
+    """Return the seconds from before to after what a turn asks a GPU to do."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    turn()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def clock_of(device: torch.device) -> Callable[[Callable[[], None]], float]:
+    """Return how turns are timed on `device`."""
+    return gpu if device.type == "cuda" else processor
 
 
 class Stopped(Exception):
@@ -31,10 +53,16 @@ class Contestant:
     Args:
         loop: calls `pause` at the start of each step.
         steps: how many make a turn.
+        clock: calls what it is given and returns the seconds of it.
     """
 
-    def __init__(self, loop: Callable[[Pause], None], steps: int = 1) -> None:
-        self.steps = steps
+    def __init__(
+        self,
+        loop: Callable[[Pause], None],
+        steps: int = 1,
+        clock: Callable[[Callable[[], None]], float] = processor,
+    ) -> None:
+        self.steps, self._clock = steps, clock
         self._left, self._stopping, self._over = 1, False, False
         self._error: BaseException | None = None
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
@@ -64,19 +92,21 @@ class Contestant:
             raise Stopped
 
     def seconds(self) -> float:
-        """Let the loop take a turn and return the CPU seconds of one of its steps.
+        """Let the loop take a turn and return the seconds of one of its steps.
 
         Raises:
             RuntimeError: if the loop has come to its end.
         """
-        start = time.process_time()
-        self._go.release()
-        self._done.acquire()
+        seconds = self._clock(self._take_turn)
         if self._error is not None:
             raise self._error
         if self._over:
             raise RuntimeError("the loop ended before its turns did")
-        return (time.process_time() - start) / self.steps
+        return seconds / self.steps
+
+    def _take_turn(self) -> None:
+        self._go.release()
+        self._done.acquire()
 
     def stop(self) -> None:
         """End the loop and wait for it."""
@@ -86,7 +116,7 @@ class Contestant:
 
 
 def race(contestants: Mapping[str, Contestant], rounds: int, warm_up: int = 1) -> Times:
-    """Return the CPU seconds of a step of each contestant, by round, in an order drawn anew."""
+    """Return the seconds of a step of each contestant, by round, in an order drawn anew."""
     order, draw = list(contestants), random.Random(0)
     times: Times = {name: [] for name in order}
     try:

@@ -45,18 +45,20 @@ def tutorial(
     batch_size: int,
     make: Callable[[], nn.Module],
     teacher: nn.Module,
+    device: torch.device,
     pause: Pause,
 ) -> None:
     """Distil as a blog would: PIL in a DataLoader, float32, the teacher asked at every step."""
     temperature, alpha = 4.0, 0.9
     loader = DataLoader(PilPictures(pictures), batch_size, shuffle=True, drop_last=True)
-    student = make()
+    student = make().to(device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     running_loss = 0.0
     student.train()
-    teacher.eval()
+    teacher.to(device).eval()
     for images, labels in loader:
         pause()
+        images, labels = images.to(device), labels.to(device)
         optimizer.zero_grad()
         with torch.no_grad():
             teacher_logits = teacher(images)

@@ -163,6 +163,69 @@ def test_a_turn_is_timed_by_the_cpu_it_takes(turns):
     assert min(times["long"]) > 10 * max(times["idle"])  # by hand it is a thousand times
 
 
+def test_on_a_gpu_a_turn_is_timed_by_its_events(turns, monkeypatch):
+    said = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            said.append("record")
+
+        def synchronize(self):
+            said.append("wait")
+
+        def elapsed_time(self, end):
+            return 40.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+
+    def loop(pause):
+        while True:
+            pause()
+            said.append("step")
+
+    clock = turns.clock_of(torch.device("cuda"))
+    times = turns.race({"a": turns.Contestant(loop, 2, clock)}, rounds=2, warm_up=0)
+    assert times == {"a": [0.02, 0.02]}
+    assert said[2:] == ["wait", *["record", "step", "step", "record", "wait"] * 2]
+    assert turns.clock_of(torch.device("cpu")) is turns.processor
+
+
+def test_one_batch_over_and_over_is_trained_on_by_hand(races, tmp_path):
+    lines = races.settings(races.STAND_IN, 6, ("teacher.store=off",))
+    job = races.Job(races.compose(*lines), tmp_path)
+    asked, losses = [], []
+
+    def ask(image, sample_id):
+        asked.append(sample_id.tolist())
+        return torch.zeros(len(image), job.data.num_classes)
+
+    loop = partial(races.by_hand, job, ask, losses, always_same=True)
+    contestants = {"fixed": importlib.import_module("turns").Contestant(loop)}
+    importlib.import_module("turns").race(contestants, rounds=3)
+    assert len(asked) == len(losses) >= 3
+    assert all(ids == asked[0] for ids in asked)
+
+
+@pytest.mark.parametrize(
+    ("there", "arguments", "said"),
+    [
+        (False, ["--gpu"], "torch finds no CUDA device here"),
+        (True, ["--gpu", "--only", "memory"], "only resnet56_resnet20 and resnet50_resnet18"),
+    ],
+)
+def test_no_gpu_and_no_race_for_one_are_said(
+    throughput, monkeypatch, capsys, there, arguments, said
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    with pytest.raises(SystemExit) as caught:
+        throughput.main(arguments)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_what_a_loop_raises_is_raised(turns):
     def fails(pause):
         pause()
