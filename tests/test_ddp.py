@@ -226,7 +226,13 @@ def test_a_head_may_sit_out_an_epoch(monkeypatch, weight, rests):
 def test_the_command_line_starts_them(tmp_path):
     """Once for real: one line of output each, one report, a log for each process."""
     root = Path(__file__).parents[1]
-    small = [*SMALL, *UNCHECKED, "model@module.student=tiny_cnn", "model@module.teacher=tiny_cnn"]
+    small = [
+        *SMALL,
+        *UNCHECKED,
+        "model@module.student=tiny_cnn",
+        "model@module.teacher=cifar_resnet8",
+    ]
+    small += ["data.test_size=33", "data.num_classes=3", "export=[torch_export]"]  # odd: no half
     line = [sys.executable, str(root / "train.py"), *small, "trainer.devices=2", "baseline=false"]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(
@@ -241,7 +247,10 @@ def test_the_command_line_starts_them(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report  ") == 1
     assert done.stderr == ""
-    assert (tmp_path / "run" / "report.json").is_file()
+    found = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert len(found["examples"]) > 1  # networks that have learned nothing disagree
+    (exported,) = json.loads((tmp_path / "run" / "export" / "exports.json").read_text())
+    assert exported["accuracy"] == pytest.approx(found["rows"][-1]["accuracy"])
     assert {path.name for path in (tmp_path / "run").glob("*.log")} == {"train.log", "train-1.log"}
     assert (tmp_path / "run" / ".hydra" / "config.yaml").is_file()
     assert hashlib.sha256((tmp_path / "run" / "student" / "student.safetensors").read_bytes())

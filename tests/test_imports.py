@@ -154,9 +154,9 @@ ALLOWED = {
         "recipe",
         "study",
     },
-    "exports": {"about", "check", "export", "report", "runtimes", "study"},
+    "exports": {"about", "check", "data", "export", "report", "runtimes", "study"},
     "timing": {"export", "measure", "quantization", "runtimes"},
-    "results": {"loggers", "measure", "predict", "report", "study", "teacher", "timing"},
+    "results": {"data", "loggers", "measure", "predict", "report", "study", "teacher", "timing"},
 }
 LIGHTNING = {"callbacks", "compress", "data", "ddp", "fit", "jobs", "loggers", "metrics_file"}
 LIGHTNING |= {"lean", "lean_loop", "module", "results", "run", "study", "trainer"}

@@ -49,7 +49,13 @@ def test_auto_precision_is_bf16_where_there_are_units_for_it(amx, device):
 def test_other_devices_and_given_precisions_stay(amx):
     amx(True)
     assert kernels.resolve_precision("auto", METAL) == "32-true"
-    assert kernels.resolve_precision("16-mixed", CPU) == "16-mixed"
+    assert kernels.resolve_precision("16-mixed", CUDA) == "16-mixed"
+    assert kernels.resolve_precision("bf16-mixed", CPU) == "bf16-mixed"
+
+
+def test_float16_on_a_cpu_is_refused_and_not_made_bfloat16():
+    with pytest.raises(ConfigError, match=r"trainer\.precision=16-mixed: no float16 .*bf16-mixed"):
+        kernels.resolve_precision("16-mixed", CPU)
 
 
 @pytest.mark.parametrize(

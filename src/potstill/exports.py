@@ -14,6 +14,7 @@ from torch import Tensor
 
 from potstill.about import facts
 from potstill.check import instantiate
+from potstill.data.order import alone
 from potstill.errors import DataError, PotstillError
 from potstill.export.bundle import Bundle
 from potstill.export.contract import Exported, Exporter
@@ -88,7 +89,8 @@ def _records(study: Study, name: str, formats: dict[str, Exporter]) -> list[dict
 
 
 def _write(study: Study, name: str, exporter: Callable[..., Exported]) -> Exported:
-    images = next(iter(study.data.val_dataloader()))[0][:CHECKED]
+    with alone():
+        images = next(iter(study.data.val_dataloader()))[0][:CHECKED]
     folder = study.folder / "export"
     folder.mkdir(exist_ok=True)
     return exporter(study.fitted[name].network.cpu(), folder / name, images, facts(study.data))
@@ -99,9 +101,10 @@ def _accuracy(study: Study, file: Path) -> float | None:
     if (opens := RUNTIMES.get(file.suffix)) is None:
         return None
     runtime, logits, targets = opens(file), [], []
-    for image, target, *_ in study.data.test_dataloader():
-        logits += [runtime(part) for part in image.split(CHECKED)]
-        targets.append(target.cpu())
+    with alone():
+        for image, target, *_ in study.data.test_dataloader():
+            logits += [runtime(part) for part in image.split(CHECKED)]
+            targets.append(target.cpu())
     return metrics.accuracy(torch.cat(logits), torch.cat(targets))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from potstill.errors import ConfigError
 
 AUTO = "auto"
+HALF_MIXED = ("16-mixed", "16")
 # Steps after which what a compiled step saves has paid for compiling it, with room to spare;
 # measured with ResNets at 64 and 128 pictures of 32 pixels: 90 to 1,300.
 BREAK_EVEN_STEPS = 2000
@@ -27,7 +28,16 @@ def has_matrix_units(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return the Trainer's `precision`; "auto" is "bf16-mixed" where that is faster."""
+    """Return the Trainer's `precision`; "auto" is "bf16-mixed" where that is faster.
+
+    Raises:
+        ConfigError: for float16 autocast on a CPU, where Lightning would take bfloat16 instead.
+    """
+    if precision in HALF_MIXED and device.type == "cpu":
+        raise ConfigError(
+            f"trainer.precision={precision}: no float16 autocast on a CPU. "
+            "Fix: trainer.precision=auto or bf16-mixed"
+        )
     if precision != AUTO:
         return precision
     return "bf16-mixed" if has_matrix_units(device) else "32-true"
@@ -41,8 +51,9 @@ def settle_precision(cfg: DictConfig, device: torch.device) -> DictConfig:
     settled = cfg.copy()
     stages = (stage.get("trainer") for stage in (settled.get("stages") or {}).values() if stage)
     for trainer in (settled.trainer, *stages):
-        if trainer and trainer.get("precision") == AUTO:
-            trainer.precision = resolve_precision(AUTO, device)
+        given = str(trainer.get("precision")) if trainer else ""
+        if (precision := resolve_precision(given, device)) != given:
+            trainer.precision = precision
     return settled
 
 

@@ -31,7 +31,7 @@ def wandb_logger(
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     if offline is None:
         offline = not can_reach_wandb()
-    return WandbLogger(
+    logger = WandbLogger(
         name=name,
         group=group,
         save_dir=str(save_dir),
@@ -44,8 +44,11 @@ def wandb_logger(
             silent=True,
             console="off",
             x_disable_meta=True,
+            reinit="create_new",  # a student's run stays open while others train
         ),
     )
+    logger._wandb_init.pop("anonymous", None)  # W&B warns of it, though it is not set
+    return logger
 
 
 def can_reach_wandb(timeout: float = 2.0) -> bool:
@@ -80,8 +83,7 @@ def log_summary(loggers: Sequence[Any], rows: list[dict[str, Any]], confusion: A
 
 
 def finish(loggers: Sequence[Any]) -> None:
-    """End W&B's run: the next one in this process would continue it otherwise."""
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
-
-        wandb.finish()
+    """End what W&B records of a fit."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()

@@ -159,9 +159,13 @@ class DistillationModule(LeanModule):
                 f"module.teacher.num_classes={theirs}: the student has {ours} classes. "
                 "Fix: a teacher trained on the same classes"
             )
-        for head in self._heads():
-            head.attach(self.student, teacher.network, targets)
-            head.bind(student, signal)
+        for name, head in self.heads.items():
+            if isinstance(head, Head):
+                try:
+                    head.attach(self.student, teacher.network, targets)
+                    head.bind(student, signal)
+                except ValueError as error:
+                    raise ConfigError(f"module.heads.{name}: {error}") from error
         self._deployed = (self.export_student(),)
 
     def _asked(self, teacher: nn.Module) -> nn.Module:

@@ -35,6 +35,7 @@ def _integer(low: int, high: float = math.inf) -> Callable[[Any], bool]:
 
 
 SWITCH = ("auto", True, False)
+PRECISIONS = ("auto", "32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")
 STORES = ("auto", "off", "read", "refresh")
 
 RULES = (
@@ -50,7 +51,25 @@ RULES = (
     Rule("module.optimizer.lr", _number(0, above=True), "a number above 0", 0.1),
     Rule("module.optimizer.weight_decay", _number(0), "a number, 0 or more", 5e-4),
     Rule("*batch_size", _integer(1), "an integer, 1 or more", 64),
+    Rule(
+        "trainer.precision",
+        lambda value: str(value) in PRECISIONS,
+        "auto, 32-true, bf16-mixed or 16-mixed: a network keeps float32 weights",
+        "auto",
+    ),
     Rule("trainer.max_epochs", _integer(1), "an integer, 1 or more", 10),
+    Rule(
+        "trainer.limit_train_batches",
+        lambda value: _integer(1)(value) or (type(value) is float and 0 < value <= 1),
+        "a number of batches, or a share of them above 0",
+        0.1,
+    ),
+    Rule(
+        "trainer.enable_checkpointing",
+        lambda value: value is True,
+        "true (callbacks.checkpoint=null leaves checkpoints out)",
+        "true",
+    ),
     Rule("teacher.epochs", _integer(0), "an integer, 0 (use it as it is) or more", 20),
     Rule("teacher.store", lambda value: value in STORES, "one of " + ", ".join(STORES), "auto"),
     Rule(

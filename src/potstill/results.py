@@ -11,6 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from potstill import ranks
+from potstill.data.order import alone
 from potstill.loggers import log_summary
 from potstill.measure.costs import (
     count_macs,
@@ -31,17 +33,26 @@ from potstill.timing import in_onnxruntime
 
 
 def report(study: Study) -> None:
-    """Test on the held-out test set, measure, print the table and write the run's report."""
+    """Test on the held-out test set, measure, print the table and write the run's report.
+
+    Where there are several processes all test, and the first does the rest.
+    """
     study.data.setup("test")
     names = [name for name in study.stages if name in study.fitted]
     answers = {name: _test(study, name) for name in names}
     logits = {name: found for name, (found, _) in answers.items()}
     targets = answers["student"][1]
     networks = {name: study.fitted[name].network for name in names}
+    on_validation = {name: _on_validation(study, network) for name, network in networks.items()}
+    if not ranks.is_first():
+        return
     timed: dict[str, dict[str, Any]] = {}
     if any(is_in_integers(network) for network in networks.values()):
         timed = in_onnxruntime(networks, study.data.image_shape)
-    rows = [_row(study, name, logits, targets, timed.get(name)) for name in names]
+    rows = [
+        _row(study, name, logits, targets, timed.get(name, {}) | {"val_accuracy": accuracy})
+        for name, accuracy in on_validation.items()
+    ]
     curves = {name: study.fitted[name].metrics for name in names if study.fitted[name].metrics}
     page = write_report(
         study.folder,
@@ -74,7 +85,7 @@ def _row(
     name: str,
     logits: dict[str, Tensor],
     targets: Tensor,
-    latency: dict[str, Any] | None,
+    more: dict[str, Any],
 ) -> Row:
     fitted, ours = study.fitted[name], logits[name]
     teacher = logits.get("teacher") if name != "teacher" else None
@@ -82,13 +93,12 @@ def _row(
         name=name,
         stage=study.stages[name],
         accuracy=metrics.accuracy(ours, targets),
-        val_accuracy=_on_validation(study, fitted.network),
         ece=metrics.calibration_error(ours, targets),
         agreement=None if teacher is None else metrics.agreement(ours, teacher),
         divergence=None if teacher is None else metrics.divergence(ours, teacher),
         epochs=fitted.epochs,
         seconds=fitted.seconds,
-        **(costs(fitted.network.cpu(), study.data.image_shape) | (latency or {})),
+        **(costs(fitted.network.cpu(), study.data.image_shape) | more),
     )
 
 
@@ -128,8 +138,9 @@ def _pictures(study: Study, positions: Tensor) -> Tensor:
     if not len(positions):
         return torch.empty(0, *data.image_shape)
     # Only these: reading a whole test set again takes minutes where it lies in files.
-    loader = data.eval_loader(data._splits["test"][positions])
-    images = torch.cat([batch[0].cpu() for batch in loader])
+    with alone():
+        loader = data.eval_loader(data._splits["test"][positions])
+        images = torch.cat([batch[0].cpu() for batch in loader])
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
     return images * std + mean
 

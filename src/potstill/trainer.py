@@ -5,14 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from potstill import ranks
 from potstill.check import instantiate
 from potstill.ddp import strategy
-from potstill.kernels import AUTO, resolve_precision
+from potstill.errors import ConfigError
+from potstill.kernels import AUTO, HALF_MIXED, resolve_precision
 from potstill.lean_loop import Unprofiled, lean
 from potstill.metrics_file import MetricsFile
+
+# What is said elsewhere, and where; under trainer it would be passed over.
+ELSEWHERE = {
+    "callbacks": "callbacks=...",
+    "logger": "logger=...",
+    "default_root_dir": "hydra.run.dir=...",
+}
 
 
 def make_trainer(
@@ -21,6 +30,9 @@ def make_trainer(
     """Return the Trainer of one fit, its loggers and callbacks writing under `folder`.
 
     With no folder it is a bare Trainer, to see whether the settings make one.
+
+    Raises:
+        ConfigError: where they do not.
     """
     if folder is None:
         return _bare_trainer(cfg, epochs)
@@ -33,8 +45,8 @@ def make_trainer(
     if cfg.trainer.get("precision") == AUTO:
         device = _bare_trainer(cfg, epochs).strategy.root_device
         given["precision"] = resolve_precision(AUTO, device)
-    trainer = instantiate(
-        cfg.trainer,
+    trainer = _built(
+        cfg,
         max_epochs=epochs,
         callbacks=[*extra, *(instantiate(node) for node in nodes)],
         logger=[csv, *others],
@@ -47,9 +59,21 @@ def make_trainer(
 
 def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
     quiet: dict[str, Any] = {"logger": False, "callbacks": [], "enable_checkpointing": False}
-    if cfg.trainer.get("precision") == AUTO:  # its device will say what that means
+    # Its device will say what these mean; Lightning would make something else of the second.
+    if str(cfg.trainer.get("precision")) in (AUTO, *HALF_MIXED):
         quiet["precision"] = "32-true"
-    return instantiate(cfg.trainer, max_epochs=epochs, **strategy(cfg), **quiet)
+    for key, place in ELSEWHERE.items():
+        if cfg.trainer.get(key) is not None:
+            raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: said elsewhere. Fix: {place}")
+    return _built(cfg, max_epochs=epochs, **strategy(cfg), **quiet)
+
+
+def _built(cfg: DictConfig, **settings: Any) -> pl.Trainer:
+    try:
+        return instantiate(cfg.trainer, **settings)
+    except MisconfigurationException as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"trainer: {said}. Fix: what is under trainer") from error
 
 
 def _set_aside(metrics: Path) -> None:

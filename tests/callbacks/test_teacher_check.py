@@ -99,6 +99,11 @@ def test_permuted_classes_stop_before_the_first_step(tiny, trainer):
             trainer(callbacks=[check, NoStep()]).fit(module, datamodule=Data())
 
 
+def test_a_trial_of_one_batch_is_let_pass(fit):
+    _, trainer = fit(Oracle([1, 2, 3, 4, 0]), TeacherCheck(), fast_dev_run=True)
+    assert trainer.global_step == 1
+
+
 def test_guessing_is_chance_and_three_sigma():
     """Of 40 pictures in 5 classes: 0.2 + 3 * sqrt(0.2 * 0.8 / 40) = 0.3897."""
     check = TeacherCheck()

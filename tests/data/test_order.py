@@ -212,3 +212,13 @@ def test_an_epoch_cut_short_by_lightning_is_followed_by_the_next():
 def test_overfit_batches_is_refused():
     with pytest.raises(ConfigError, match=r"trainer.overfit_batches=2"):
         fit(overfit_batches=2)
+
+
+def test_alone_one_process_reads_what_several_share(monkeypatch):
+    monkeypatch.setattr(order.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(order.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(order.dist, "get_world_size", lambda: 2)
+    assert torch.cat(order.eval_batches(5, 2)).tolist() == [1, 3]
+    with order.alone():
+        assert torch.cat(order.eval_batches(5, 2)).tolist() == [0, 1, 2, 3, 4]
+    assert order.rank_and_world() == (1, 2)

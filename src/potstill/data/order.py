@@ -1,6 +1,7 @@
 """Which samples make up which batch: the order of an epoch, and the place reached in it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
@@ -19,8 +20,26 @@ def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(num_samples, generator=generator(_ORDER, seed, epoch))
 
 
+_alone: list[bool] = []  # not empty inside `alone`
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Have a loader that is gone through in here read all there is, whatever processes there are.
+
+    For what one of several processes does by itself.
+    """
+    _alone.append(True)
+    try:
+        yield
+    finally:
+        _alone.pop()
+
+
 def rank_and_world() -> tuple[int, int]:
     """Return this process's rank and the number of processes: (0, 1) without torch.distributed."""
+    if _alone:
+        return 0, 1
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
