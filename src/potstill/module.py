@@ -281,20 +281,21 @@ class DistillationModule(LeanModule):
         values = {"loss": loss, "accuracy": right}
         values |= raw
         values |= {f"{name}_weighted": term for name, term in self.terms.items()}
-        row, trainer, step = self._sums.add(values), self.trainer, self.global_step
+        row, trainer = self._sums.add(values), self.trainer
         now = batch_idx % (trainer.log_every_n_steps or 1) == 0  # type: ignore[attr-defined]
         if row.device.type == "cpu":
-            self._check_finite(step, row.tolist())
+            self._check_finite(row.tolist())
         elif now and self.glance.look():
-            self._check_finite(self.glance.step, self.glance.values)
+            self._check_finite(self.glance.values, self.glance.step)
         if now:
-            self.glance.take(step, row)
+            self.glance.take(self.global_step, row)
             # What is logged for a bar costs every step, and a GPU is waited for.
             if (bar := trainer.progress_bar_callback) and not hasattr(bar, "glances"):
                 self.log_dict({"loss": row[0], "acc": row[1]}, prog_bar=True, logger=False)
 
-    def _check_finite(self, step: int, values: list[float]) -> None:
+    def _check_finite(self, values: list[float], step: int | None = None) -> None:
         if bad := self._sums.not_finite(values):
+            step = self.global_step if step is None else step
             raise NonFiniteError(
                 f"step={step}: {', '.join(bad)} is not finite. "
                 "Fix: a lower learning rate, gradient clipping, or look at this step's pictures"
@@ -307,7 +308,7 @@ class DistillationModule(LeanModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
         means = self._sums.means()
-        self._check_finite(self.global_step - 1, list(means.values()))
+        self._check_finite(list(means.values()), self.global_step - 1)
         self.log_dict({f"train/{name}": value for name, value in means.items()}, sync_dist=True)
         if self.stored is not None:
             self.stored.store.flush()

@@ -38,6 +38,8 @@ class Signal:
         )
 
     def _is_half(self) -> bool:
+        if not self.features and not self.views:
+            return self.logits.dtype in HALF
         tensors = (self.logits, *self.features.values())
         return any(value.dtype in HALF for value in tensors) or any(
             view._is_half() for view in self.views
