@@ -41,6 +41,30 @@ def test_weights_and_losses_are_those_of_lightnings_loops(
     assert all(torch.equal(weights[name], lean_weights[name]) for name in weights)
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_validation_runs_in_the_epochs_it_was_asked_for(tiny, batches, loader, trainer, every):
+    class Seen(pl.Callback):
+        """The epochs validated in, and what was said of each as it began."""
+
+        def __init__(self):
+            self.validated, self.said = [], []
+
+        def on_train_epoch_start(self, trainer, _):
+            self.said.append(trainer.fit_loop.epoch_loop._should_check_val_epoch())
+
+        def on_validation_end(self, trainer, _):
+            self.validated.append(trainer.current_epoch)
+
+    ends = []
+    for change in (lambda trainer: trainer, lean):
+        seen = Seen()
+        fit = change(trainer(max_epochs=4, check_val_every_n_epoch=every, callbacks=[seen]))
+        fit.fit(distil(tiny), loader(batches), loader(batches))
+        ends.append((seen.validated, seen.said))
+    assert ends[0] == ends[1]
+    assert ends[0][0] == [epoch for epoch in range(4) if (epoch + 1) % every == 0]
+
+
 def test_a_step_that_takes_no_number_is_given_none(tiny, batches, loader, trainer):
     class Plain(pl.LightningModule):
         """Takes a batch alone."""

@@ -31,14 +31,27 @@ class LeanOptimization(_AutomaticOptimization):
 
 
 class LeanLoop(_TrainingEpochLoop):
-    """An epoch that asks once what a training step takes; Lightning asks at every step."""
+    """An epoch that asks once what Lightning asks at every step.
+
+    What a training step takes, whether the epoch ends in validation, and, where each batch is a
+    step of its own, nothing about accumulation.
+    """
 
     _takes: tuple[str, ...] = ()
+    _validates: tuple[int, bool] = (-1, False)
 
     def on_run_start(self, data_fetcher: Any) -> None:
         """Ask anew in each epoch."""
         super().on_run_start(data_fetcher)
         self._takes = ()
+
+    def _should_accumulate(self) -> bool:
+        return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()
+
+    def _should_check_val_epoch(self) -> bool:
+        if self._validates[0] != (epoch := self.trainer.current_epoch):
+            self._validates = epoch, super()._should_check_val_epoch()
+        return self._validates[1]
 
     def _build_kwargs(self, kwargs: Any, batch: Any, batch_idx: int) -> Any:
         self._takes = self._takes or tuple(super()._build_kwargs(OrderedDict(), batch, batch_idx))
