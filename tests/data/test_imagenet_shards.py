@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from shard_folders import SETTINGS, folder_data, make_shards, put_in_place, shard_data
 
+from potstill.data import order
 from potstill.data.imagenet_shards import ImageNetShards
 from potstill.data.write_shards import write_shards
 from potstill.errors import ConfigError, DataError
@@ -122,6 +123,16 @@ def test_a_window_changes_the_order_and_nothing_else(root):
     shared = first.keys() & second.keys()  # each epoch leaves out two of the eighteen
     assert len(shared) >= 14
     assert all(torch.equal(first[i], second[i]) for i in shared)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("window", [None, 2])
+def test_the_samples_announced_are_those_handed_out(root, monkeypatch, window, world):
+    monkeypatch.setattr(order, "rank_and_world", lambda: (world - 1, world))
+    loader = shard_data(root, chunk_window=window, batch_size=4 // world).train_dataloader()
+    for epoch in range(2):
+        announced = loader.sample_ids(epoch)
+        assert torch.equal(announced, torch.cat([ids for *_, ids in loader]))
 
 
 @pytest.fixture

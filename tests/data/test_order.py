@@ -73,6 +73,20 @@ def test_the_state_is_absolute_and_survives_repeated_resumes(done):
     assert seen == whole
 
 
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_the_samples_announced_are_those_handed_out_in_an_order_of_ones_own_too(drop_last):
+    class Backwards(Echo):
+        """Goes from the last sample to the first."""
+
+        def order(self, epoch):
+            return torch.arange(self.num_samples).flip(0)
+
+    for loader in (echo(drop_last=drop_last), Backwards(10, 3, 0, drop_last)):
+        for epoch in range(2):
+            announced = loader.sample_ids(epoch).tolist()
+            assert announced == [i for _, ids in loader for i in ids]
+
+
 def test_too_large_a_batch_is_refused():
     with pytest.raises(ConfigError, match=r"data.batch_size=11: 10 training samples"):
         echo(batch_size=11)

@@ -197,6 +197,20 @@ def test_an_epoch_laid_out_by_sample_is_the_same(tmp_path, tap):
         teacher(None, image, ids, 3)
 
 
+@pytest.mark.parametrize("settings", [{"dim_pooled": 8}, {"dim_pooled": 8, "top_k": 2}])
+def test_a_picture_that_was_not_announced_is_not_taken_for_a_teacher_that_says_zero(
+    tmp_path, tap, settings
+):
+    teacher = StoredTeacher(open_new(tmp_path, **settings), view_index(0))
+    ids = torch.arange(SAMPLES)
+    teacher(tap, shown(ids, teacher.view_index(ids, 0, 0)), ids, 0)
+    assert teacher.start_epoch(ids[1:], 0, [0], torch.device("cpu"))
+    found = teacher(None, torch.empty(2, 3, 8, 8), ids[:2], 0)
+    for part in (found.logits, found.features["pooled"]):
+        assert part[0].isnan().all()
+        assert part[1].isfinite().all()
+
+
 def test_a_large_epoch_is_read_step_by_step(tmp_path, plain, monkeypatch):
     teacher, ids = StoredTeacher(open_new(tmp_path), view_index(0)), torch.arange(SAMPLES)
     teacher(plain, shown(ids, teacher.view_index(ids, 0, 0)), ids, 0)

@@ -109,8 +109,7 @@ class EpochLoader:
 
     def sample_ids(self, epoch: int) -> Tensor:
         """Return the samples this process sees in `epoch`, in their order."""
-        order = epoch_order(self.num_samples, self.seed, epoch)
-        return torch.cat(train_batches(order, self.batch_size, self.drop_last))
+        return torch.cat(self._batches(epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch and how many of its batches were handed out."""
@@ -125,14 +124,16 @@ class EpochLoader:
         """Return the sample ids of `epoch` in their order, (num_samples,) int64."""
         return epoch_order(self.num_samples, self.seed, epoch)
 
+    def _batches(self, epoch: int) -> list[Tensor]:
+        return train_batches(self.order(epoch), self.batch_size, self.drop_last)
+
     def __iter__(self) -> Iterator[Any]:
         # A generator: nothing is fixed before the first `next`, because Lightning makes the
         # iterator before it says which epoch it wants.
         if self.clock:
             self.set_epoch(self.clock())
-        batches = train_batches(self.order(self.epoch), self.batch_size, self.drop_last)
         self.batch, self._start = self._start, 0
-        for batch in self.read(batches[self.batch :]):
+        for batch in self.read(self._batches(self.epoch)[self.batch :]):
             self.batch += 1
             yield batch
         self.set_epoch(self.epoch + 1)

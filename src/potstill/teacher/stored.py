@@ -1,6 +1,7 @@
 """The teacher as training meets it: from the store where it can, from the network where not."""
 
 from collections.abc import Callable, Iterable
+from math import nan
 from typing import Any
 
 import torch
@@ -96,7 +97,8 @@ class StoredTeacher:
     ) -> bool:
         """Lay an epoch's outputs out on the device by sample id, if all of them are there.
 
-        A step then costs one lookup on the device, with no copy and no waiting for it.
+        A step then costs one lookup on the device, with no copy and no waiting for it. Pictures
+        that were not announced are NaN there: a loss of them is seen, not learned from.
 
         Args:
             sample_id: (M,) int64, every picture this process will see in the epoch.
@@ -116,6 +118,8 @@ class StoredTeacher:
         for number, wanted in rows.items():
             table, ids = self.store.encoding.empty(samples), sample_id.cpu()
             for name, part in self.store.columns(wanted).items():
+                if part.is_floating_point():
+                    table[name].fill_(nan)
                 table[name][ids] = part
             self._epoch[epoch, number] = {name: part.to(device) for name, part in table.items()}
         return True
