@@ -7,12 +7,14 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from potstill import lr
 from potstill.errors import ConfigError, NonFiniteError
 from potstill.heads.contract import Head
 from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
+from potstill.metrics_file import MetricsFile
 from potstill.module import DistillationModule
 from potstill.teacher.frozen import sha256_of
 
@@ -188,3 +190,32 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tiny, batches, loader, 
     with pytest.raises(NonFiniteError, match=r"step=2.*task"):
         trainer().fit(module(student), loader(batches))
     assert all(p.isfinite().all() for p in student.parameters())
+
+
+class Dashboard(DummyLogger):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def log_metrics(self, metrics, step):
+        found = {n: v for n, v in metrics.items() if n.endswith("_step")}
+        self.steps += [(step, found)] if found else []
+
+
+def test_every_nth_step_goes_to_dashboards_and_the_file_keeps_epochs(
+    tiny, batches, loader, trainer, tmp_path
+):
+    dashboard, file = Dashboard(), MetricsFile(tmp_path, name="", version="")
+    ours = module(tiny(4), tiny(8), {"kd": KD()}, alpha=0.5)
+    trainer(max_epochs=2, logger=[dashboard, file], log_every_n_steps=3).fit(ours, loader(batches))
+    assert [step for step, _ in dashboard.steps] == [0, 3, 4, 7]
+    named = ("loss", "accuracy", "task", "kd", "task_weighted", "kd_weighted")
+    assert all(set(v) == {f"train/{n}_step" for n in named} for _, v in dashboard.steps)
+    last = dashboard.steps[-1][1]
+    terms = last["train/task_weighted_step"] + last["train/kd_weighted_step"]
+    assert last["train/loss_step"] == pytest.approx(terms)
+    written = (tmp_path / "metrics.csv").read_text()
+    assert "_step" not in written
+    assert "train/loss" in written

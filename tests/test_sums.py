@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 
@@ -21,14 +19,6 @@ def test_a_new_term_starts_the_means_anew():
     sums.add({"loss": torch.tensor(1.0)})
     sums.add({"loss": torch.tensor(3.0), "kd": torch.tensor(2.0)})
     assert sums.means() == {"loss": 3.0, "kd": 2.0}
-
-
-def test_names_of_what_is_not_finite():
-    sums = EpochSums()
-    row = sums.add({"loss": torch.tensor(math.inf), "task": torch.tensor(1.0)})
-    assert sums.not_finite(row.tolist()) == ["loss"]
-    assert sums.not_finite([math.inf, -math.inf]) == ["loss", "task"]
-    assert sums.not_finite([3e38, 3e38]) == []
 
 
 def test_saved_sums_go_on_as_if_never_stopped():

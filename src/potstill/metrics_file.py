@@ -35,7 +35,14 @@ class _WholeFile(ExperimentWriter):
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's CSVLogger with a file that is whole at any moment."""
+    """Lightning's CSVLogger with a file that is whole at any moment.
+
+    Attributes:
+        keeps_epochs_alone: says that single steps are left to dashboards; with them, a file
+            that is written anew each time would grow with every one.
+    """
+
+    keeps_epochs_alone = True
 
     @property
     @rank_zero_experiment

@@ -13,15 +13,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.batch import Batch, check_views, unpack
-from potstill.errors import ConfigError, NonFiniteError
-from potstill.glance import Glance
+from potstill.errors import ConfigError
 from potstill.heads.contract import Head
 from potstill.kernels import compiled, lay_out
 from potstill.lean import LeanModule
 from potstill.lr import count_steps
 from potstill.named_state import name_states
+from potstill.record import Record
 from potstill.signal import Signal
-from potstill.sums import EpochSums
 from potstill.tap import Tap
 from potstill.teacher.fast import FastTeacher
 from potstill.teacher.frozen import FrozenTeacher
@@ -57,7 +56,7 @@ class DistillationModule(LeanModule):
     Attributes:
         quick: a copy of the teacher that is asked in its place, where the heads let it.
         stored: what the teacher said before, where it is kept.
-        glance: loss, accuracy and terms of a recent step, as the host knows them.
+        record: loss, accuracy and terms of the steps, as the host knows them.
         teacher_moves: whether something changes the teacher, so that neither of those counts.
 
     Raises:
@@ -97,7 +96,7 @@ class DistillationModule(LeanModule):
         self.stored: StoredTeacher | None = None
         self.teacher_moves = False
         self.terms: dict[str, Tensor] = {}
-        self._sums, self.glance = EpochSums(), Glance()
+        self.record = Record()
         self._teacher_on_val: list[Tensor] = []
         self._deployed: tuple[nn.Module, ...] = (student,)
 
@@ -216,7 +215,7 @@ class DistillationModule(LeanModule):
     def on_train_epoch_start(self) -> None:
         """Check the teacher and start the epoch's sums."""
         self._place_teacher()
-        self._sums.clear()
+        self.record.sums.clear()
         if self.stored is not None:
             loader: Any = self.trainer.train_dataloader
             epoch = self.current_epoch
@@ -281,25 +280,21 @@ class DistillationModule(LeanModule):
         values = {"loss": loss, "accuracy": right}
         values |= raw
         values |= {f"{name}_weighted": term for name, term in self.terms.items()}
-        row, trainer = self._sums.add(values), self.trainer
-        now = batch_idx % (trainer.log_every_n_steps or 1) == 0  # type: ignore[attr-defined]
-        if row.device.type == "cpu":
-            self._check_finite(row.tolist())
-        elif now and self.glance.look():
-            self._check_finite(self.glance.values, self.glance.step)
-        if now:
-            self.glance.take(self.global_step, row)
-            # What is logged for a bar costs every step, and a GPU is waited for.
-            if (bar := trainer.progress_bar_callback) and not hasattr(bar, "glances"):
-                self.log_dict({"loss": row[0], "acc": row[1]}, prog_bar=True, logger=False)
+        trainer: Any = self.trainer
+        is_due = batch_idx % (trainer.log_every_n_steps or 1) == 0
+        if self.record.add(self.global_step, values, is_due):
+            self._log_glance()
+        # What is logged for a bar costs every step, and a GPU is waited for.
+        if is_due and (bar := trainer.progress_bar_callback) and not hasattr(bar, "glances"):
+            self.log_dict({"loss": loss.detach(), "acc": right}, prog_bar=True, logger=False)
 
-    def _check_finite(self, values: list[float], step: int | None = None) -> None:
-        if bad := self._sums.not_finite(values):
-            step = self.global_step if step is None else step
-            raise NonFiniteError(
-                f"step={step}: {', '.join(bad)} is not finite. "
-                "Fix: a lower learning rate, gradient clipping, or look at this step's pictures"
-            )
+    def _log_glance(self) -> None:
+        """Give the numbers of a recent step to the loggers, but for those that keep epochs."""
+        known = self.record.glance
+        for logger in self.loggers:
+            if not getattr(type(logger), "keeps_epochs_alone", False):
+                values = {f"train/{name}_step": value for name, value in known.values.items()}
+                logger.log_metrics(values, step=known.step)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Let go of the graph."""
@@ -307,8 +302,7 @@ class DistillationModule(LeanModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
-        means = self._sums.means()
-        self._check_finite(list(means.values()), self.global_step - 1)
+        means = self.record.means(self.global_step - 1)
         self.log_dict({f"train/{name}": value for name, value in means.items()}, sync_dist=True)
         if self.stored is not None:
             self.stored.store.flush()
@@ -318,7 +312,7 @@ class DistillationModule(LeanModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the epoch's sums, those of every rank: (world, M)."""
-        state = self._sums.state_dict()
+        state = self.record.sums.state_dict()
         if state["total"] is not None:
             totals = self.trainer.strategy.all_gather(state["total"])
             state["total"] = totals.reshape(self.trainer.world_size, -1)
@@ -331,7 +325,7 @@ class DistillationModule(LeanModule):
         state = dict(checkpoint["epoch_sums"])
         if state["total"] is not None:
             state["total"] = state["total"][self.global_rank]
-        self._sums.load_state_dict(state)
+        self.record.sums.load_state_dict(state)
 
     # -- validation -----------------------------------------------------------------------
 

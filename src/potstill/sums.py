@@ -1,6 +1,5 @@
 """Means over an epoch, kept on the device: nothing is read back before the epoch ends."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,13 +31,6 @@ class EpochSums:
         self.total += row
         self.count += 1
         return row
-
-    def not_finite(self, found: list[float]) -> list[str]:
-        """Return the names of a row's values that are NaN or infinite."""
-        if math.isfinite(sum(found)):  # nearly always, and soon said
-            return []
-        pairs = zip(self.names, found, strict=True)
-        return [name for name, value in pairs if not math.isfinite(value)]
 
     def means(self) -> dict[str, float]:
         """Return the mean of each value over the steps so far; waits for the device."""

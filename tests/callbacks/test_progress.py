@@ -37,7 +37,8 @@ def test_one_line_names_network_epoch_and_numbers(shown, tmp_path):
     assert not any(line.startswith("student 0/3") for line in lines)
     last = next(line for line in reversed(lines) if "loss" in line)
     assert last.startswith("student 3/3 ")
-    loss, accuracy, *_ = trainer.lightning_module.glance.values
+    known = trainer.lightning_module.record.glance.values
+    loss, accuracy = known["loss"], known["accuracy"]
     val = trainer.progress_bar_metrics["val_acc"]
     assert last.endswith(f"loss: {loss:.3f} acc: {accuracy:.3f} val: {val:.3f}")
     assert trainer.progress_bar_metrics.keys() == {"val_acc"}  # what is logged costs every step

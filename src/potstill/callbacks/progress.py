@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import TimeRemainingColumn
 
-from potstill.glance import Glance
+from potstill.record import Record
 
 
 class Progress(RichProgressBar):
@@ -33,10 +33,10 @@ class Progress(RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return loss and accuracies, without the logger's version."""
-        known = getattr(pl_module, "glance", Glance()).values  # loss and accuracy are the first
-        metrics = dict(zip(("loss", "acc"), known, strict=False))
+        known = getattr(pl_module, "record", Record()).glance.values
+        metrics: dict[str, Any] = {n: known[n] for n in ("loss", "accuracy") if n in known}
         metrics |= super().get_metrics(trainer, pl_module)
-        short = {"val_acc": "val"}
+        short = {"accuracy": "acc", "val_acc": "val"}
         return {short.get(name, name): value for name, value in metrics.items() if name != "v_num"}
 
     def _get_train_description(self, current_epoch: int) -> str:

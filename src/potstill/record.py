@@ -1,0 +1,69 @@
+"""What the host learns of a training's steps."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from potstill.errors import NonFiniteError
+from potstill.glance import Glance
+from potstill.sums import EpochSums
+
+
+class Record:
+    """The epoch's sums, the numbers of a recent step, and a check that all of them are finite.
+
+    Attributes:
+        sums: of the epoch so far.
+        glance: a recent step's numbers.
+    """
+
+    def __init__(self) -> None:
+        self.sums, self.glance = EpochSums(), Glance()
+
+    def add(self, step: int, values: Mapping[str, Tensor], is_due: bool) -> bool:
+        """Add a step's scalars; return whether the glance has numbers that nobody has seen.
+
+        Args:
+            step: the optimizer's.
+            values: by name.
+            is_due: whether the host wants to know this step's.
+
+        Raises:
+            NonFiniteError: if a value is NaN or infinite: on a CPU one of this step's, else one
+                that arrived since.
+        """
+        row, names, arrived = self.sums.add(values), self.sums.names, False
+        on_cpu = row.device.type == "cpu"
+        if on_cpu:
+            check_finite(step, names, row.tolist())
+        elif is_due and (arrived := self.glance.look()):
+            check_finite(self.glance.step, *zip(*self.glance.values.items(), strict=True))
+        if is_due:
+            self.glance.take(step, names, row)
+        return arrived or (on_cpu and is_due)
+
+    def means(self, step: int) -> dict[str, float]:
+        """Return the epoch's means; waits for the device.
+
+        Raises:
+            NonFiniteError: if one is NaN or infinite.
+        """
+        means = self.sums.means()
+        check_finite(step, tuple(means), tuple(means.values()))
+        return means
+
+
+def check_finite(step: int, names: Sequence[str], values: Sequence[float]) -> None:
+    """Raise where a number is NaN or infinite.
+
+    Raises:
+        NonFiniteError: with the names of all that are.
+    """
+    if math.isfinite(sum(values)):  # nearly always, and soon said
+        return
+    if bad := [n for n, value in zip(names, values, strict=True) if not math.isfinite(value)]:
+        raise NonFiniteError(
+            f"step={step}: {', '.join(bad)} is not finite. "
+            "Fix: a lower learning rate, gradient clipping, or look at this step's pictures"
+        )

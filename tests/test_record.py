@@ -1,0 +1,56 @@
+import math
+
+import pytest
+import torch
+
+from gpu_stand_in import Row, put_in_place
+from potstill.errors import NonFiniteError
+from potstill.record import Record, check_finite
+
+
+def step(*values):
+    return dict(zip(("loss", "kd"), map(torch.tensor, values), strict=True))
+
+
+def test_a_step_that_is_due_is_seen_and_every_step_counts():
+    record = Record()
+    seen = [record.add(k, step(float(k), 1.0), k % 2 == 0) for k in range(4)]
+    assert seen == [True, False, True, False]
+    assert (record.glance.step, record.glance.values) == (2, {"loss": 2.0, "kd": 1.0})
+    assert record.means(4) == {"loss": 1.5, "kd": 1.0}
+
+
+@pytest.mark.parametrize("is_due", [True, False])
+def test_on_a_cpu_a_number_that_is_not_finite_is_found_at_its_step(is_due):
+    record = Record()
+    record.add(0, step(1.0, 1.0), is_due)
+    with pytest.raises(NonFiniteError, match=r"step=1: kd is not finite. Fix: a lower learning"):
+        record.add(1, step(1.0, math.nan), is_due)
+
+
+def test_on_a_gpu_it_is_found_when_it_has_come(monkeypatch):
+    record, arrivals = Record(), put_in_place(monkeypatch)
+    rows = iter([Row(1.0, 2.0), Row(math.inf, 2.0), Row(1.0, 2.0), Row(3.0, 3.0)])
+    monkeypatch.setattr(record.sums, "add", lambda _: next(rows))
+    record.sums.names = ("loss", "kd")
+    assert not record.add(0, {}, True)
+    arrivals.there = True
+    assert record.add(1, {}, True)
+    assert (record.glance.step, record.glance.values) == (0, {"loss": 1.0, "kd": 2.0})
+    assert not record.add(2, {}, False)
+    with pytest.raises(NonFiniteError, match=r"step=1: loss is not finite"):
+        record.add(3, {}, True)
+
+
+def test_means_that_are_not_finite_are_named():
+    record = Record()
+    record.sums.add(step(1.0, math.inf))
+    with pytest.raises(NonFiniteError, match=r"step=7: kd is not finite"):
+        record.means(7)
+    assert Record().means(0) == {}
+
+
+def test_all_that_is_not_finite_is_named():
+    with pytest.raises(NonFiniteError, match="loss, kd is not finite"):
+        check_finite(3, ("loss", "kd"), (math.inf, -math.inf))
+    check_finite(3, ("loss", "kd"), (1.7e308, 1.7e308))  # their sum alone is infinite
