@@ -1,4 +1,4 @@
-"""The races of `throughput.py`: pairs of networks, and the framework's own cost."""
+"""The races of `throughput.py`: pairs of networks."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from contestants import SETTINGS, Job, by_hand, calibrated, compose
 from torch import Tensor, nn
-from turns import Contestant, Found, Pause, Times, clock_of, difference, race, ratio
+from turns import Contestant, Found, Pause, Times, clock_of, pool, race, ratio
 from tutorial import tutorial
 
 from potstill.check import instantiate
@@ -84,13 +84,51 @@ def settings(pair: Pair, steps: int, more: Sequence[str]) -> list[str]:
     ]
 
 
+@dataclass
+class Built:
+    """What one build of a pair's contestants gave.
+
+    Attributes:
+        times: seconds of a step, by contestant and round.
+        fill: seconds of each batch for which the teacher was asked.
+        facts: see `Raced`.
+    """
+
+    times: Times
+    fill: list[float]
+    facts: dict[str, float]
+
+
 def race_pair(
-    pair: Pair, rounds: int, folder: Path, goals: dict[str, float], more: Sequence[str] = ()
+    pair: Pair,
+    rounds: Sequence[int],
+    folder: Path,
+    goals: dict[str, float],
+    more: Sequence[str] = (),
 ) -> Raced:
     """Race (a) to (e) of a pair, and (a), (d) and (e) against themselves.
 
     On a GPU also (e) on one batch that stays there, and a check that no step waits for it.
+
+    Args:
+        pair: who learns from whom.
+        rounds: of each build of the contestants.
+        folder: for their files.
+        goals: by ratio.
+        more: settings of the framework's runs.
     """
+    parts = [_race_built(pair, count, folder / str(n), more) for n, count in enumerate(rounds)]
+    times, fill = pool([part.times for part in parts]), [s for part in parts for s in part.fill]
+    ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _asked()}
+    if "fixed" in times:
+        ratios["e/fixed"] = ratio(times, "e", "fixed", 1.02)
+    facts = {name: max(part.facts[name] for part in parts) for name in parts[0].facts}
+    asked = facts[f"teacher_passes_a_picture_in_{EPOCHS}_epochs"] / EPOCHS
+    ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill, asked)
+    return Raced(ratios, medians(times), facts)
+
+
+def _race_built(pair: Pair, rounds: int, folder: Path, more: Sequence[str]) -> Built:
     on_gpu = ON_GPU in more
     steps = GPU_STEPS if on_gpu else 1
     lines = settings(pair, (rounds + SPARE) * steps, more)
@@ -116,19 +154,14 @@ def race_pair(
         loops[name] = partial(tutorial, _pictures(job), pair.batch_size, make, plain, job.device)
     clock = clock_of(jobs["b"].device)
     times = race({name: Contestant(loop, steps, clock) for name, loop in loops.items()}, rounds)
-    ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _asked()}
-    if on_gpu:
-        ratios["e/fixed"] = ratio(times, "e", "fixed", 1.02)
-    asked = asked_share(jobs["c"].data)
-    ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill, asked)
     facts = {
         "loss_difference_c_e": apart(jobs["c"].losses, losses["e"]),
         "logit_difference_b_c": _off(jobs["c"], table),
-        f"teacher_passes_a_picture_in_{EPOCHS}_epochs": asked * EPOCHS,
+        f"teacher_passes_a_picture_in_{EPOCHS}_epochs": asked_share(jobs["c"].data) * EPOCHS,
     }
     if on_gpu:
         facts["steps_that_never_wait"] = float(never_waits(Job(online, folder / "f", teacher)))
-    return Raced(ratios, _medians(times), facts)
+    return Built(times, fill, facts)
 
 
 def never_waits(job: Job, steps: int = 50) -> int:
@@ -165,7 +198,8 @@ def _pictures(job: Job) -> Pictures:
     return job.data._splits["train"]
 
 
-def _medians(times: Times) -> dict[str, float]:
+def medians(times: Times) -> dict[str, float]:
+    """Return the milliseconds of a step, by contestant."""
     return {name: 1e3 * statistics.median(values) for name, values in sorted(times.items())}
 
 
@@ -202,32 +236,3 @@ def _sweep(stored: Found, alone: list[float], fill: list[float], share: float) -
     low, high = stored.quartiles
     quartiles = low + asked, high + asked
     return Found(stored.value + asked, quartiles, stored.control, 1.10)
-
-
-# -- what the framework itself costs ------------------------------------------------------------
-
-
-def race_overhead(rounds: int, steps: int, folder: Path, more: Sequence[str] = ()) -> Raced:
-    """Race a tiny network's distillation against the same by hand, `steps` a turn."""
-    pair = Pair(PAIRS["resnet56_resnet20"].overrides, 32, (1, 1), 1)
-    small = ("data.image_size=8", "data.crop_padding=0", "data.flip=false", "teacher.store=off")
-    cfg = compose(*settings(pair, (rounds + SPARE) * steps, (*small, *more)))
-    torch.manual_seed(0)
-    student, teacher = _mlp(32), _mlp(64).eval().requires_grad_(False)
-    job = Job(cfg, folder / "ours", deepcopy(teacher))
-    job.student = deepcopy(student)
-    losses: dict[str, list[Tensor]] = {"raw": [], "raw again": []}
-    contestants = {"ours": Contestant(job.loop, steps)}
-    for name, kept in losses.items():
-        hand = Job(cfg, folder / name)
-        hand.student = deepcopy(student)
-        ask = torch.no_grad()(lambda image, _: teacher(image))
-        contestants[name] = Contestant(partial(by_hand, hand, ask, kept), steps)
-    times = race(contestants, rounds)
-    overhead = difference(times, "ours", "raw", 0.5)
-    facts = {"loss_difference": apart(job.losses, losses["raw"])}
-    return Raced({"overhead_ms": overhead}, _medians(times), facts)
-
-
-def _mlp(width: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(192, width), nn.ReLU(), nn.Linear(width, 10))

@@ -8,9 +8,11 @@ its events, with all five loops there, and a batch that stays there beside the l
 Of each pair of networks: (a) the loop that a tutorial would write, (b) this framework asking the
 teacher at every step, (c) with the teacher's outputs stored, (d) without a teacher, (e) what (c)
 computes in a loop written by hand. One process, one thread, CPU time; all take turns, a step
-each, in an order drawn anew every round; a ratio is the median of the rounds' ratios. The control
-is the denominator against itself in the same rounds: where its noise is half as large as the
-distance to the goal or larger, the goal is "not resolved", whatever the ratio.
+each, in an order drawn anew every round; a ratio is the median of the rounds' ratios. The rounds
+are shared out over `--builds` of all loops: where its tensors lie makes one faster or slower for
+as long as it lasts. The control is the denominator against itself in the same rounds: where its
+noise is half as large as the distance to the goal or larger, the goal is "not resolved", whatever
+the ratio.
 """
 
 import argparse
@@ -25,8 +27,9 @@ from typing import Any
 
 import torch
 from costs import grow, memory_ratio, race_loaders, race_sweep
-from races import GOALS, ON_GPU, PAIRS, STAND_IN, Pair, Raced, race_overhead, race_pair
-from turns import Found
+from overhead import race_overhead
+from races import GOALS, ON_GPU, PAIRS, STAND_IN, Pair, Raced, race_pair
+from turns import Found, shares
 
 from potstill.files import write_atomically
 from potstill.kernels import has_matrix_units
@@ -43,15 +46,16 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Raced]:
     matrix_units = has_matrix_units(torch.device("cpu"))
     more = [*given.set, ON_GPU] if given.gpu else given.set
     steps, batches, sizes = (2, 1, (256, 512)) if given.quick else (50, 4, SIZES)
+    rounds = shares(given.rounds, given.builds)
     if "overhead" in given.only:
-        found["overhead"] = race_overhead(given.rounds, steps, folder, given.set)
+        found["overhead"] = race_overhead(rounds, steps, folder, given.set)
         _say("overhead")
     if "loaders" in given.only:
         found["loaders"] = Raced(race_loaders(given.rounds, batches, sizes), {})
         _say("loaders")
     for name, pair in _pairs(given):
         goals = GOALS if given.gpu else pair.goals(matrix_units)
-        found[name] = race_pair(pair, given.rounds, folder / name, goals, more)
+        found[name] = race_pair(pair, rounds, folder / name, goals, more)
         _say(name)
     if "sweep" in given.only:
         length = 2 if given.quick else 12
@@ -110,6 +114,7 @@ def facts(found: dict[str, Raced], given: argparse.Namespace) -> dict[str, Any]:
         "overhead_ms": None if overhead is None else overhead.value,
         "machine": machine() | {"matrix_units": has_matrix_units(torch.device("cpu"))},
         "rounds": given.rounds,
+        "builds": given.builds,
         "quick": given.quick,
         "settings": given.set,
         "gpu": given.gpu,
@@ -125,6 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     parts = ("overhead", "loaders", *PAIRS, "sweep", "memory")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="turns of each loop, 2 or more")
+    parser.add_argument("--builds", type=int, default=3, help="how often the loops are built anew")
     parser.add_argument("--only", nargs="+", choices=parts, metavar="PART")
     parser.add_argument("--gpu", action="store_true", help="the pairs alone, on a GPU")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -132,6 +138,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="see that it runs, not how fast")
     parser.add_argument("--memory", help=argparse.SUPPRESS)  # the child that memory_ratio starts
     given = parser.parse_args(arguments)
+    if min(given.rounds, given.builds) < 1:
+        parser.error("--rounds, --builds: 1 or more of each")
     if given.gpu and not torch.cuda.is_available():
         parser.error("--gpu: torch finds no CUDA device here")
     if given.gpu and given.only and not set(given.only) <= set(PAIRS):

@@ -8,7 +8,7 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -130,6 +130,20 @@ def race(contestants: Mapping[str, Contestant], rounds: int, warm_up: int = 1) -
         for contestant in contestants.values():
             contestant.stop()
     return times
+
+
+def shares(rounds: int, builds: int) -> list[int]:
+    """Return how many rounds each build of the contestants runs, so many in all.
+
+    Where a build's tensors happen to lie makes its loops a percent or two faster or slower for as
+    long as it lasts: what more rounds do not even out, more builds do.
+    """
+    return [len(range(number, rounds, builds)) for number in range(min(builds, rounds))]
+
+
+def pool(parts: Sequence[Times]) -> Times:
+    """Return the seconds of several builds' rounds as those of one race."""
+    return {name: [s for part in parts for s in part[name]] for name in parts[0]}
 
 
 @dataclass(frozen=True)

@@ -248,6 +248,14 @@ def test_ratios_and_differences_are_of_one_round(turns):
     assert found.control == pytest.approx(100)
 
 
+def test_rounds_are_shared_out_over_builds_and_put_together_again(turns):
+    assert turns.shares(9, 3) == [3, 3, 3]
+    assert turns.shares(11, 4) == [3, 3, 3, 2]
+    assert turns.shares(2, 3) == [1, 1]
+    parts = [{"a": [1.0, 2.0], "b": [3.0, 4.0]}, {"a": [5.0], "b": [6.0]}]
+    assert turns.pool(parts) == {"a": [1.0, 2.0, 5.0], "b": [3.0, 4.0, 6.0]}
+
+
 @pytest.mark.parametrize(
     ("value", "control", "goal", "neutral", "verdict"),
     [
