@@ -129,6 +129,7 @@ ALLOWED = {
         "data",
         "ddp",
         "fit",
+        "identity",
         "loggers",
         "models",
         "module",

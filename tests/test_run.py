@@ -149,11 +149,20 @@ def test_metrics_hold_every_term_of_every_epoch(finished):
 
 def test_a_second_run_reuses_the_teacher(finished, capsys):
     folder, found, overrides = finished
-    again = ran(folder.parent / "again", *overrides)
+    free = ("trainer.log_every_n_steps=3", "+trainer.limit_test_batches=null")  # teach it nothing
+    again = ran(folder.parent / "again", *overrides, *free)
     assert "kept from an earlier run" in capsys.readouterr().out.replace("\n", " ")
     assert not (folder.parent / "again" / "teacher" / "teacher.safetensors").exists()
     first, second = found["rows"], again["rows"]
     assert [row["accuracy"] for row in first] == [row["accuracy"] for row in second]
+
+
+def test_a_store_that_cannot_be_is_refused_before_the_teacher_is_trained(tmp_path, finished):
+    _, _, overrides = finished
+    more = ("data.mixup=0.2", "teacher.store=refresh", f"teacher.store_dir={tmp_path / 'new'}")
+    with pytest.raises(ConfigError, match=r"teacher\.store=refresh: no two epochs show the same"):
+        ran(tmp_path / "run", *overrides, *more)
+    assert not (tmp_path / "new").exists()
 
 
 def test_resuming_a_finished_run_trains_nothing(finished, monkeypatch):

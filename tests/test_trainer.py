@@ -14,6 +14,7 @@ from test_run import SMALL, composed
         ("+trainer.callbacks=[]", r"trainer\.callbacks=\[\]: said elsewhere. Fix: callbacks="),
         ("+trainer.logger=false", "trainer.logger=False: said elsewhere. Fix: logger="),
         ("+trainer.default_root_dir=here", "Fix: hydra.run.dir="),
+        ("+trainer.use_distributed_sampler=false", "Fix: leave it out; the loaders share"),
         ("trainer.devices=0", r"trainer: `Trainer\(devices=0\)` value is not a valid .*Fix"),
         ("trainer.accelerator=mps", "trainer: .*accelerator is not available.*Fix"),
         ("trainer.precision=17", "trainer: Precision 17 is invalid.*Fix"),
@@ -22,6 +23,19 @@ from test_run import SMALL, composed
 def test_what_lightning_would_refuse_or_pass_over(override, said):
     with pytest.raises(ConfigError, match=said):
         make_trainer(composed(*SMALL, override), None, 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+trainer.enable_progress_bar=false", r"trainer: .*Fix: callbacks\.progress=null"),
+        ("+trainer.enable_checkpointing=false", r"trainer: .*Fix: callbacks\.checkpoint=null"),
+    ],
+)
+def test_what_goes_with_another_setting_says_which(tmp_path, override, said):
+    cfg = composed(*(line for line in SMALL if "progress" not in line), override)
+    with pytest.raises(ConfigError, match=said):
+        make_trainer(cfg, tmp_path / "student", 1)
 
 
 def test_a_fit_runs_the_lean_loops(tmp_path):

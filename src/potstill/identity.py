@@ -62,8 +62,12 @@ def environment() -> Identity:
 def identity(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Identity:
     """Return settings (a resolved config) and facts flat, by dotted key, as plain values."""
     flat = _flatten(settings)
-    kept = {key: value for key, value in flat.items() if not _is_under(key, FREE)}
-    return kept | dict(facts)
+    return {key: value for key, value in flat.items() if counts(key)} | dict(facts)
+
+
+def counts(key: str) -> bool:
+    """Return whether a setting, by its dotted key, changes what is learned or measured."""
+    return not _is_under(key, FREE)
 
 
 def _flatten(node: Any, key: str = "") -> Identity:

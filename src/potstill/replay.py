@@ -15,7 +15,7 @@ from potstill.module import DistillationModule
 from potstill.tap import Tap
 from potstill.teacher.fast import FastTeacher, quicken
 from potstill.teacher.manifest import Manifest
-from potstill.teacher.opening import describe, open_store, unservable
+from potstill.teacher.opening import check_mode, describe, open_store, unservable
 from potstill.teacher.stored import StoredTeacher
 from potstill.teacher.verify import verify
 
@@ -41,6 +41,15 @@ def quick_copy(
     teacher.cpu()
     quick.network.cpu()
     return quick
+
+
+def check_replay(cfg: DictConfig, data: ImageData, module: DistillationModule) -> None:
+    """Raise where `teacher.store` asks for a store and there can be none, before any training.
+
+    Raises:
+        ConfigError: saying why not.
+    """
+    check_mode(cfg.teacher.store, _obstacle(cfg, data, module.teacher_layers))
 
 
 def open_replay(

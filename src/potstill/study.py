@@ -1,5 +1,6 @@
 """The networks of one run: built, rehearsed, and trained one after another."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from potstill.chain import links
 from potstill.check import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.fit import Fitted, choose_kernels, fit
+from potstill.identity import counts
 from potstill.loggers import finish
 from potstill.models.weights import is_path
 from potstill.module import DistillationModule
 from potstill.predict import predict
 from potstill.recipe import BUILDERS, Recipe
-from potstill.replay import open_replay, quick_copy
+from potstill.replay import check_replay, open_replay, quick_copy
 from potstill.report import metrics
 from potstill.teacher.fast import FastTeacher
 from potstill.teacher.frozen import sha256_of
@@ -67,6 +69,8 @@ class Study:
             check_classes(weights, self.data.class_names)
         module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
+        if teacher is not None:
+            check_replay(self.cfg, self.data, module)
         choose_kernels(self.cfg, self.device, self.data, module, self.cfg.trainer.max_epochs)
         return module, teacher
 
@@ -130,10 +134,11 @@ class Study:
         training = ("optimizer", "scheduler", "label_smoothing")
         return {
             "model": cfg["module"]["teacher"],
-            "data": {key: value for key, value in cfg["data"].items() if key != "root"},
+            # Whether the same pictures come from a folder or from shards, the fingerprint says.
+            "data": _counting(cfg, "data", without="_target_"),
             "fingerprint": self.data.fingerprint,
             "training": {key: cfg["module"][key] for key in training},
-            "trainer": {key: v for key, v in cfg["trainer"].items() if key != "max_epochs"},
+            "trainer": _counting(cfg, "trainer", without="max_epochs"),
             "kernels": {key: cfg[key] for key in ("channels_last", "compile")},
             "epochs": cfg["teacher"]["epochs"],
             "seed": cfg["seed"],
@@ -174,6 +179,15 @@ class Study:
     def accuracy_on_validation(self, network: nn.Module) -> float:
         """Return a network's accuracy on the validation split."""
         return metrics.accuracy(*predict(network, self.data.val_dataloader(), self.device))
+
+
+def _counting(cfg: Mapping[Any, Any], group: str, without: str) -> dict[str, Any]:
+    """Return a group's settings that change what is learned; null is as good as left out."""
+    return {
+        key: value
+        for key, value in cfg[group].items()
+        if key != without and value is not None and counts(f"{group}.{key}")
+    }
 
 
 def is_trained(teacher: DictConfig) -> bool:

@@ -16,11 +16,17 @@ from potstill.kernels import AUTO, HALF_MIXED, resolve_precision
 from potstill.lean_loop import Unprofiled, lean
 from potstill.metrics_file import MetricsFile
 
-# What is said elsewhere, and where; under trainer it would be passed over.
+# What would be passed over under trainer, and where it is said.
 ELSEWHERE = {
     "callbacks": "callbacks=...",
     "logger": "logger=...",
     "default_root_dir": "hydra.run.dir=...",
+    "use_distributed_sampler": "leave it out; the loaders share an epoch out themselves",
+}
+# What Lightning takes only together with a change elsewhere.
+TOGETHER = {
+    "enable_progress_bar": "callbacks.progress=null as well",
+    "enable_checkpointing": "callbacks.checkpoint=null as well",
 }
 
 
@@ -73,7 +79,8 @@ def _built(cfg: DictConfig, **settings: Any) -> pl.Trainer:
         return instantiate(cfg.trainer, **settings)
     except MisconfigurationException as error:
         said = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"trainer: {said}. Fix: what is under trainer") from error
+        more = (fix for key, fix in TOGETHER.items() if cfg.trainer.get(key) is False)
+        raise ConfigError(f"trainer: {said}. Fix: {next(more, 'what is under trainer')}") from error
 
 
 def _set_aside(metrics: Path) -> None:

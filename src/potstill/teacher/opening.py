@@ -37,10 +37,7 @@ def open_store(
         DataError: with "read", if no store fits, naming the fields; if a file is damaged.
         StorageError: if a new store cannot be written.
     """
-    if mode not in MODES:
-        raise ConfigError(f"teacher.store={mode}: unknown. Fix: one of {', '.join(MODES)}")
-    if mode in ("read", "refresh") and manifest is None:
-        raise ConfigError(f"teacher.store={mode}: {obstacle}. Fix: teacher.store=off")
+    check_mode(mode, "" if manifest else obstacle)
     if mode == "off" or manifest is None:
         return None
     folder = Path(store_dir) / manifest.folder_name
@@ -58,6 +55,18 @@ def open_store(
         for path in folder.glob("*.safetensors"):
             path.unlink(missing_ok=True)
     return TeacherStore(folder, manifest, writable)
+
+
+def check_mode(mode: str, obstacle: str) -> None:
+    """Raise where the mode is unknown, or wants a store and something is in the way.
+
+    Raises:
+        ConfigError: saying what.
+    """
+    if mode not in MODES:
+        raise ConfigError(f"teacher.store={mode}: unknown. Fix: one of {', '.join(MODES)}")
+    if mode in ("read", "refresh") and obstacle:
+        raise ConfigError(f"teacher.store={mode}: {obstacle}. Fix: teacher.store=off")
 
 
 def _existing(folder: Path, manifest: Manifest) -> Path:
