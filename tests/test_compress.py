@@ -119,6 +119,21 @@ def test_what_cannot_be_is_said_before_anything_is_trained(change, message, tmp_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "which"),
+    [
+        (["trainer.max_epochs=3", "teacher.epochs=3"], r"stages\.pruned\.epochs=\d"),
+        (["trainer.max_epochs=3", "teacher.epochs=1"], r"teacher\.epochs=1"),
+        (["trainer.max_epochs=1"], r"trainer\.max_epochs=1"),
+    ],
+)
+def test_a_schedule_must_fit_every_fit_of_the_run(change, which, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.Trainer.fit", lambda *_, **__: pytest.fail("trained"))
+    steps = ("scheduler@module.scheduler=step", "module.scheduler.milestones=[2]")
+    with pytest.raises(ConfigError, match=rf"{which}: module\.scheduler\.milestones=\[2"):
+        ran(tmp_path / "run", *RUN, *STAGES, *steps, *change)
+
+
 def test_a_size_out_of_reach_names_the_smallest(tmp_path):
     size = ["stages.pruned.callbacks.prune.macs=null", "stages.pruned.callbacks.prune.size_mb=1e-4"]
     with pytest.raises(ConfigError, match=r"size_mb=0.0001: the smallest .* is size_mb="):

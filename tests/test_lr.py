@@ -1,10 +1,14 @@
 """Schedules against torch's own, step for step."""
 
+import re
+from functools import partial
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
 from potstill import lr
+from potstill.errors import ConfigError
 
 
 def optimizer():
@@ -39,6 +43,27 @@ def test_warm_up_is_linear_by_step():
     assert found == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4, 0.4, 0.4])
 
 
-def test_milestones_never_reached_are_refused():
-    with pytest.raises(ValueError, match="milestones"):
-        lr.step(optimizer(), 20, 5, milestones=[150, 180])
+def test_milestones_below_one_are_shares_of_a_fit_of_any_length():
+    for epochs in (4, 20):
+        ours, theirs = optimizer(), optimizer()
+        places = [epochs * 5 // 2, epochs * 5 * 3 // 4]
+        expected = rates(MultiStepLR(theirs, places), theirs, epochs * 5)
+        found = rates(lr.step(ours, epochs * 5, 5, milestones=[0.5, 0.75]), ours, epochs * 5)
+        assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("milestones", [[150, 180], [4], [], [0], [-1, 2]])
+def test_milestones_that_cannot_be_are_refused(milestones):
+    said = rf"module\.scheduler\.milestones={re.escape(str(milestones))}: .* the end, 4 epochs. Fix"
+    with pytest.raises(ConfigError, match=said):
+        lr.step(optimizer(), 20, 5, milestones=milestones)
+
+
+def test_a_rehearsal_names_the_fit():
+    lr.rehearse(None, "trainer.max_epochs", 5)
+    lr.rehearse(partial(lr.step, milestones=[4]), "teacher.epochs", 0)  # is not trained
+    lr.rehearse(partial(lr.step, milestones=[4]), "trainer.max_epochs", 5)
+    with pytest.raises(ConfigError, match=r"teacher\.epochs=4: module\.scheduler\.mil"):
+        lr.rehearse(partial(lr.step, milestones=[4]), "teacher.epochs", 4)
+    with pytest.raises(ConfigError, match=r"warmup_epochs=-1: below 0"):
+        lr.rehearse(partial(lr.cosine, warmup_epochs=-1), "trainer.max_epochs", 4)

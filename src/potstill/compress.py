@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from potstill import ranks
+from potstill import lr, ranks
 from potstill.about import facts, source
 from potstill.artifact import Artifact, load_artifact, save_artifact
 from potstill.calibration import first_batches
@@ -68,6 +68,10 @@ def _rehearse_stage(
     distils = link.settings.distil
     module = study.module(copy.deepcopy(network), teacher if distils else None, link.cfg)
     module.prepare(study.data.train_targets)
+    lr.rehearse(module.scheduler, f"stages.{link.name}.epochs", link.settings.epochs)
+    if any(change.steps > 1 for change in changes):
+        between = f"stages.{link.name}.epochs_between", link.settings.epochs_between
+        lr.rehearse(module.scheduler, *between)
     return None if any(change.to_integers for change in changes) else network
 
 

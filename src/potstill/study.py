@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
-from potstill import ranks
+from potstill import lr, ranks
 from potstill.about import facts, source
 from potstill.artifact import Artifact, artifact_bytes, read_artifact
 from potstill.chain import links
@@ -69,8 +69,11 @@ class Study:
             check_classes(weights, self.data.class_names)
         module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
+        lr.rehearse(module.scheduler, "trainer.max_epochs", self.cfg.trainer.max_epochs)
         if teacher is not None:
             check_replay(self.cfg, self.data, module)
+            if not is_trained(self.cfg.module.teacher):
+                lr.rehearse(module.scheduler, "teacher.epochs", self.cfg.teacher.epochs)
         choose_kernels(self.cfg, self.device, self.data, module, self.cfg.trainer.max_epochs)
         return module, teacher
 
