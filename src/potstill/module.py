@@ -1,6 +1,5 @@
 """The one LightningModule: a student, the task loss, and what a teacher adds to it."""
 
-import copy
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from operator import add
@@ -13,24 +12,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.batch import Batch, check_views, unpack
-from potstill.errors import ConfigError
 from potstill.heads.contract import Head
-from potstill.kernels import compiled, lay_out
-from potstill.lean import LeanModule
 from potstill.lr import count_steps
 from potstill.named_state import name_states
+from potstill.networks import Networks
 from potstill.record import Record
 from potstill.signal import Signal
-from potstill.tap import Tap
-from potstill.teacher.fast import FastTeacher
-from potstill.teacher.frozen import FrozenTeacher
-from potstill.teacher.opening import unservable
-from potstill.teacher.stored import StoredTeacher
 from potstill.validation import Validation
 from potstill.weighting import Weighting
 
 
-class DistillationModule(LeanModule):
+class DistillationModule(Networks):
     """Train `student`; with a teacher and heads, distil into it. Without, this is plain training.
 
     The loss is `(1 - alpha) * task + alpha * sum(response heads) + sum(weight * other heads)`;
@@ -54,10 +46,7 @@ class DistillationModule(LeanModule):
         compiled: compile the student's step; its heads may listen to no layer of it.
 
     Attributes:
-        quick: a copy of the teacher that is asked in its place, where the heads let it.
-        stored: what the teacher said before, where it is kept.
         record: loss, accuracy and terms of the steps, as the host knows them.
-        teacher_moves: whether something changes the teacher, so that neither of those counts.
 
     Raises:
         ConfigError: if settings contradict each other or the networks do not fit.
@@ -77,32 +66,17 @@ class DistillationModule(LeanModule):
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        super().__init__()
         heads = dict(heads or {})
-        if bool(heads) != (teacher is not None):
-            raise ConfigError("module.heads: heads and teacher go together. Fix: give both or none")
-        self.student = student
-        self.heads = nn.ModuleDict(heads)
-        self.teacher = None if teacher is None else FrozenTeacher(teacher)
+        super().__init__(student, teacher, heads, image_shape, channels_last, compiled)
         self.weighting = Weighting(heads, alpha if heads else None, task_weight)
         self.task_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.optimizer = optimizer or partial(
             torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True
         )
         self.scheduler = scheduler
-        self.image_shape = tuple(image_shape)
-        self.channels_last, self.compiled = channels_last, compiled
-        self.quick: FastTeacher | None = None
-        self.stored: StoredTeacher | None = None
-        self.teacher_moves = False
         self.terms: dict[str, Tensor] = {}
         self.record = Record()
         self._teacher_on_val: list[Tensor] = []
-        self._deployed: tuple[nn.Module, ...] = (student,)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the logits (N, K) of the network as it would be deployed."""
-        return self._deployed[0](image)
 
     # -- before training ------------------------------------------------------------------
 
@@ -111,76 +85,10 @@ class DistillationModule(LeanModule):
         self.prepare(getattr(getattr(self._trainer, "datamodule", None), "train_targets", None))
 
     def prepare(self, targets: Tensor | None = None) -> None:
-        """Probe both networks and build what the heads need; `targets` by sample id, if known.
-
-        Raises:
-            ConfigError: if a layer does not exist or the networks' classes differ.
-        """
-        if self.teacher_moves or unservable(self.teacher_layers):
-            self.quick = self.stored = None
-        self._read_student = self._tap(self.student, 0)
-        signal = self._read_student.probe()
-        self._deployed = (self.student,)  # a callback may have put another in its place
+        """Listen to the networks, and know how many classes to validate; see `listen`."""
+        signal = self.listen(targets)
         if not hasattr(self, "validation"):
             self.validation = Validation(signal.logits.shape[1], self.teacher is not None)
-        if self.teacher is not None:
-            self._bind(signal, self.teacher, targets)
-        if self.channels_last:  # last: neither heads nor callbacks have to know
-            lay_out(self.student)
-        if self.compiled:
-            self._read_student.call = compiled(self.student)
-
-    def _tap(self, network: nn.Module, side: int) -> Tap:
-        names = [pair[side] for head in self._heads() for pair in head.pairs]
-        return Tap(network, names, self.image_shape)
-
-    @property
-    def student_layers(self) -> tuple[str, ...]:
-        """The student's layers that heads listen to, each once."""
-        return tuple(dict.fromkeys(pair[0] for head in self._heads() for pair in head.pairs))
-
-    @property
-    def teacher_layers(self) -> tuple[str, ...]:
-        """The teacher's layers that heads listen to, each once."""
-        return tuple(dict.fromkeys(pair[1] for head in self._heads() for pair in head.pairs))
-
-    def _heads(self) -> list[Head]:
-        return [head for head in self.heads.values() if isinstance(head, Head)]
-
-    def _bind(self, student: Signal, teacher: FrozenTeacher, targets: Tensor | None) -> None:
-        self._read_teacher = self._tap(self._asked(teacher.network), 1)
-        signal = self._read_teacher.probe()
-        if self.quick is not None:  # a traced network's own call looks for errors to explain
-            self._read_teacher.call = self._read_teacher.network.forward
-        ours, theirs = student.logits.shape[1], signal.logits.shape[1]
-        if ours != theirs:
-            raise ConfigError(
-                f"module.teacher.num_classes={theirs}: the student has {ours} classes. "
-                "Fix: a teacher trained on the same classes"
-            )
-        for name, head in self.heads.items():
-            if isinstance(head, Head):
-                try:
-                    head.attach(self.student, teacher.network, targets)
-                    head.bind(student, signal)
-                except ValueError as error:
-                    raise ConfigError(f"module.heads.{name}: {error}") from error
-        self._deployed = (self.export_student(),)
-
-    def _asked(self, teacher: nn.Module) -> nn.Module:
-        """Return the network that answers for the teacher."""
-        if self.quick is not None:
-            return self.quick.network
-        if not self.channels_last:
-            return teacher
-        return lay_out(teacher if self.teacher_moves else copy.deepcopy(teacher))
-
-    def export_student(self) -> nn.Module:
-        """Return what is deployed: the student, with the layers a head adds to it (SimKD)."""
-        network = self.student
-        for head in self._heads():
-            network = head.export(network)
-        return network
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over student and adapters, with its schedule by step."""
@@ -192,12 +100,6 @@ class DistillationModule(LeanModule):
         schedule = self.scheduler(optimizer, total, max(total // epochs, 1))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
-    def _place_teacher(self) -> None:
-        if self.teacher is not None:
-            self.teacher.to(self.device)
-            self.teacher.check_eval()
-            self._read_teacher.network.to(self.device)
-
     def on_fit_start(self) -> None:
         """Bring the teacher to the device; forget what it said of another run's pictures."""
         self.leave_out_idle_hooks()
@@ -208,7 +110,7 @@ class DistillationModule(LeanModule):
         """Ask the teacher anew at the next validation: it has changed, or the pictures have."""
         self._teacher_on_val.clear()
 
-    on_validation_start = on_test_start = _place_teacher
+    on_validation_start = on_test_start = Networks._place_teacher
 
     # -- training -------------------------------------------------------------------------
 
@@ -240,26 +142,6 @@ class DistillationModule(LeanModule):
         loss = reduce(add, self.terms.values())
         self._record(loss, raw, student.logits, target, batch_idx)
         return loss
-
-    @torch.no_grad()
-    def _hear(self, image: Any, sample_id: Tensor | None) -> Signal:
-        """Return what the teacher says of a batch: as stored, where there is a store."""
-        has_own_arithmetic = self.quick is not None or self.stored is not None
-        if not has_own_arithmetic or not torch.is_autocast_enabled(self.device.type):
-            return self._ask(image, sample_id)
-        with torch.autocast(self.device.type, enabled=False):
-            return self._ask(image, sample_id)
-
-    def _ask(self, image: Any, sample_id: Tensor | None) -> Signal:
-        if self.stored is None:
-            return self._read(self._read_teacher, image, sample_id)
-        return self.stored(self._read_teacher, image, sample_id, self.current_epoch)
-
-    def _read(self, tap: Tap, image: Any, sample_id: Tensor | None) -> Signal:
-        if isinstance(image, Tensor):
-            return tap(image, sample_id)
-        first, *others = (tap(view, sample_id) for view in image)
-        return Signal(first.logits, first.features, sample_id, tuple(others))
 
     def _task(self, student: Signal, target: Tensor) -> Tensor:
         if not student.views:

@@ -1,0 +1,166 @@
+"""Student, teacher and heads as they hang together: who listens to which layer of whom."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potstill.errors import ConfigError
+from potstill.heads.contract import Head
+from potstill.kernels import compiled, lay_out
+from potstill.lean import LeanModule
+from potstill.signal import Signal
+from potstill.tap import Tap
+from potstill.teacher.fast import FastTeacher
+from potstill.teacher.frozen import FrozenTeacher
+from potstill.teacher.opening import unservable
+from potstill.teacher.stored import StoredTeacher
+
+
+class Networks(LeanModule):
+    """A student that is heard, a teacher that is asked, and the heads that compare them.
+
+    Args:
+        student: images (N, C, H, W) in, logits (N, K) out.
+        teacher: what it learns from; frozen here, never saved.
+        heads: distillation losses by name.
+        image_shape: (C, H, W), for probing layer shapes.
+        channels_last: lay the weights out so while training.
+        compiled: compile the student's step; its heads may listen to no layer of it.
+
+    Attributes:
+        quick: a copy of the teacher that is asked in its place, where the heads let it.
+        stored: what the teacher said before, where it is kept.
+        teacher_moves: whether something changes the teacher, so that neither of those counts.
+
+    Raises:
+        ConfigError: if there are heads and no teacher, or the other way round.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        heads: Mapping[str, Head],
+        image_shape: tuple[int, ...],
+        channels_last: bool,
+        compiled: bool,
+    ) -> None:
+        super().__init__()
+        if bool(heads) != (teacher is not None):
+            raise ConfigError("module.heads: heads and teacher go together. Fix: give both or none")
+        self.student = student
+        self.heads = nn.ModuleDict(dict(heads))
+        self.teacher = None if teacher is None else FrozenTeacher(teacher)
+        self.image_shape = tuple(image_shape)
+        self.channels_last, self.compiled = channels_last, compiled
+        self.quick: FastTeacher | None = None
+        self.stored: StoredTeacher | None = None
+        self.teacher_moves = False
+        self._deployed: tuple[nn.Module, ...] = (student,)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits (N, K) of the network as it would be deployed."""
+        return self._deployed[0](image)
+
+    def listen(self, targets: Tensor | None = None) -> Signal:
+        """Probe both networks and build what the heads need; return the student's probe.
+
+        Args:
+            targets: labels by sample id, if known.
+
+        Raises:
+            ConfigError: if a layer does not exist or the networks' classes differ.
+        """
+        if self.teacher_moves or unservable(self.teacher_layers):
+            self.quick = self.stored = None
+        self._read_student = self._tap(self.student, 0)
+        signal = self._read_student.probe()
+        self._deployed = (self.student,)  # a callback may have put another in its place
+        if self.teacher is not None:
+            self._bind(signal, self.teacher, targets)
+        if self.channels_last:  # last: neither heads nor callbacks have to know
+            lay_out(self.student)
+        if self.compiled:
+            self._read_student.call = compiled(self.student)
+        return signal
+
+    def _tap(self, network: nn.Module, side: int) -> Tap:
+        names = [pair[side] for head in self._heads() for pair in head.pairs]
+        return Tap(network, names, self.image_shape)
+
+    @property
+    def student_layers(self) -> tuple[str, ...]:
+        """The student's layers that heads listen to, each once."""
+        return tuple(dict.fromkeys(pair[0] for head in self._heads() for pair in head.pairs))
+
+    @property
+    def teacher_layers(self) -> tuple[str, ...]:
+        """The teacher's layers that heads listen to, each once."""
+        return tuple(dict.fromkeys(pair[1] for head in self._heads() for pair in head.pairs))
+
+    def _heads(self) -> list[Head]:
+        return [head for head in self.heads.values() if isinstance(head, Head)]
+
+    def _bind(self, student: Signal, teacher: FrozenTeacher, targets: Tensor | None) -> None:
+        self._read_teacher = self._tap(self._asked(teacher.network), 1)
+        signal = self._read_teacher.probe()
+        if self.quick is not None:  # a traced network's own call looks for errors to explain
+            self._read_teacher.call = self._read_teacher.network.forward
+        ours, theirs = student.logits.shape[1], signal.logits.shape[1]
+        if ours != theirs:
+            raise ConfigError(
+                f"module.teacher.num_classes={theirs}: the student has {ours} classes. "
+                "Fix: a teacher trained on the same classes"
+            )
+        for name, head in self.heads.items():
+            if isinstance(head, Head):
+                try:
+                    head.attach(self.student, teacher.network, targets)
+                    head.bind(student, signal)
+                except ValueError as error:
+                    raise ConfigError(f"module.heads.{name}: {error}") from error
+        self._deployed = (self.export_student(),)
+
+    def _asked(self, teacher: nn.Module) -> nn.Module:
+        """Return the network that answers for the teacher."""
+        if self.quick is not None:
+            return self.quick.network
+        if not self.channels_last:
+            return teacher
+        return lay_out(teacher if self.teacher_moves else copy.deepcopy(teacher))
+
+    def export_student(self) -> nn.Module:
+        """Return what is deployed: the student, with the layers a head adds to it (SimKD)."""
+        network = self.student
+        for head in self._heads():
+            network = head.export(network)
+        return network
+
+    def _place_teacher(self) -> None:
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+            self.teacher.check_eval()
+            self._read_teacher.network.to(self.device)
+
+    @torch.no_grad()
+    def _hear(self, image: Any, sample_id: Tensor | None) -> Signal:
+        """Return what the teacher says of a batch: as stored, where there is a store."""
+        has_own_arithmetic = self.quick is not None or self.stored is not None
+        if not has_own_arithmetic or not torch.is_autocast_enabled(self.device.type):
+            return self._ask(image, sample_id)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._ask(image, sample_id)
+
+    def _ask(self, image: Any, sample_id: Tensor | None) -> Signal:
+        if self.stored is None:
+            return self._read(self._read_teacher, image, sample_id)
+        return self.stored(self._read_teacher, image, sample_id, self.current_epoch)
+
+    def _read(self, tap: Tap, image: Any, sample_id: Tensor | None) -> Signal:
+        if isinstance(image, Tensor):
+            return tap(image, sample_id)
+        first, *others = (tap(view, sample_id) for view in image)
+        return Signal(first.logits, first.features, sample_id, tuple(others))
