@@ -129,15 +129,15 @@ class DistillationModule(Networks):
         image, target, sample_id = unpack(batch)
         epoch = self.current_epoch + batch_idx / max(float(self.trainer.num_training_batches), 1.0)
         weights = self.weighting.at(epoch)
+        heads = {name: head for name, head in self.heads.items() if weights[name] != 0}
+        # The teacher first: what it takes for a moment is free again when the student needs most.
+        teacher = self._hear(image, sample_id) if heads else None
         student = self._read(self._read_student, image, sample_id)
         raw = {"task": self._task(student, target)}
-        heads = {name: head for name, head in self.heads.items() if weights[name] != 0}
-        if heads:
-            teacher = self._hear(image, sample_id)
-            for name, head in heads.items():
-                check_views(name, head, 1 + len(student.views))
-                head.__dict__["epoch"] = epoch  # past nn.Module's search for parameters
-                raw[name] = head(student, teacher, target)
+        for name, head in heads.items():
+            check_views(name, head, 1 + len(student.views))
+            head.__dict__["epoch"] = epoch  # past nn.Module's search for parameters
+            raw[name] = head(student, teacher, target)
         self.terms = {name: weights[name] * value for name, value in raw.items()}
         loss = reduce(add, self.terms.values())
         self._record(loss, raw, student.logits, target, batch_idx)
