@@ -219,3 +219,13 @@ def test_every_nth_step_goes_to_dashboards_and_the_file_keeps_epochs(
     written = (tmp_path / "metrics.csv").read_text()
     assert "_step" not in written
     assert "train/loss" in written
+
+
+def test_the_teacher_is_asked_before_the_student_takes_its_memory(tiny, batches, loader, trainer):
+    order, student, teacher = [], tiny(4), tiny(8)
+    ours = module(student, teacher, {"kd": KD()}, alpha=0.5)
+    student.register_forward_hook(lambda *_: order.append("student"))
+    ours.teacher.network.register_forward_hook(lambda *_: order.append("teacher"))
+    fit = trainer(limit_train_batches=2)
+    fit.fit(ours, loader(batches))
+    assert order[-4:] == ["teacher", "student"] * 2

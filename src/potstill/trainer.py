@@ -23,11 +23,6 @@ ELSEWHERE = {
     "default_root_dir": "hydra.run.dir=...",
     "use_distributed_sampler": "leave it out; the loaders share an epoch out themselves",
 }
-# What Lightning takes only together with a change elsewhere.
-TOGETHER = {
-    "enable_progress_bar": "callbacks.progress=null as well",
-    "enable_checkpointing": "callbacks.checkpoint=null as well",
-}
 
 
 def make_trainer(
@@ -79,8 +74,9 @@ def _built(cfg: DictConfig, **settings: Any) -> pl.Trainer:
         return instantiate(cfg.trainer, **settings)
     except MisconfigurationException as error:
         said = " ".join(str(error).split()).rstrip(".")
-        more = (fix for key, fix in TOGETHER.items() if cfg.trainer.get(key) is False)
-        raise ConfigError(f"trainer: {said}. Fix: {next(more, 'what is under trainer')}") from error
+        barless = cfg.trainer.get("enable_progress_bar") is False
+        fix = "callbacks.progress=null as well" if barless else "what is under trainer"
+        raise ConfigError(f"trainer: {said}. Fix: {fix}") from error
 
 
 def _set_aside(metrics: Path) -> None:
