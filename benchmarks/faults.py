@@ -28,7 +28,7 @@ from fault_kinds import (
 from fault_runs import EPOCHS, STEPS, Run
 from PIL import Image
 
-from potstill.files import write_atomically
+from potstill.atomic import write_atomically
 
 
 def photographs(root: Path) -> Path:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from training_step import NUM_CLASSES, Step
 
-from potstill.files import write_atomically
+from potstill.atomic import write_atomically
 from potstill.heads.catalog import catalog
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.teacher.frozen import FrozenTeacher

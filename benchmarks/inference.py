@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from potstill.atomic import write_atomically
 from potstill.export.contract import Exporter
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
-from potstill.files import write_atomically
 from potstill.machine import cpu_features, machine
 from potstill.measure.clock import Timing, interleaved, one_thread
 from potstill.measure.costs import count_macs, size_bytes

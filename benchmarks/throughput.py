@@ -31,10 +31,10 @@ from overhead import race_overhead
 from races import GOALS, ON_GPU, PAIRS, STAND_IN, Pair, Raced, race_pair
 from turns import Found, shares
 
-from potstill.files import write_atomically
+from potstill.atomic import write_atomically
 from potstill.kernels import has_matrix_units
+from potstill.libraries import quiet
 from potstill.machine import machine
-from potstill.quiet import quiet
 
 COLUMNS = ("of", "what", "found", "quartiles", "control", "goal", "verdict")
 SIZES = (5_000, 50_000, 500_000)

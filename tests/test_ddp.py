@@ -25,9 +25,9 @@ from potstill.check import instantiate
 from potstill.data.fake import Fake
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
+from potstill.libraries import quiet
 from potstill.module import DistillationModule
 from potstill.predict import predict
-from potstill.quiet import quiet
 from potstill.teacher.frozen import sha256_of
 from potstill.trainer import make_trainer
 from test_run import SMALL, UNCHECKED, composed, metrics_of

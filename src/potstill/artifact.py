@@ -9,9 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from potstill.atomic import write_atomically
 from potstill.check import instantiate
 from potstill.errors import ConfigError, DataError
-from potstill.files import write_atomically
 from potstill.models.weights import fit_state, read_state
 from potstill.pruning.plan import ChannelPlan, apply_plan
 from potstill.quantization.rebuild import quantized_shape

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from potstill.atomic import write_atomically
 from potstill.errors import DataError, StorageError
-from potstill.files import write_atomically
 
 log = logging.getLogger("potstill")
 BEST = "best.ckpt"

@@ -13,12 +13,12 @@ from rich.table import Table
 from torch import Tensor
 
 from potstill.about import facts
+from potstill.atomic import write_atomically
 from potstill.check import instantiate
 from potstill.data.order import alone
 from potstill.errors import DataError, PotstillError
 from potstill.export.bundle import Bundle
 from potstill.export.contract import Exported, Exporter
-from potstill.files import write_atomically
 from potstill.report import metrics
 from potstill.report.table import percent, scaled
 from potstill.runtimes.eager import TorchExport

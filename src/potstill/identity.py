@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from potstill.atomic import write_atomically
 from potstill.errors import ConfigError, DataError, nearest
-from potstill.files import write_atomically
 
 log = logging.getLogger("potstill")
 FILE = "identity.json"
-_HALF_WRITTEN = re.compile(r"\..+\.\d+")  # as potstill.files names it
+_HALF_WRITTEN = re.compile(r"\..+\.\d+")  # as potstill.atomic names it
 ENVIRONMENT = "environment"
 Identity = dict[str, Any]
 

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from potstill.files import write_atomically
+from potstill.atomic import write_atomically
 
 
 class _WholeFile(ExperimentWriter):

@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from potstill import compress, launched, ranks
+from potstill.atomic import write_atomically
 from potstill.check import instantiate
 from potstill.ddp import join
 from potstill.exports import export
-from potstill.files import write_atomically
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity
 from potstill.kernels import settle_precision
+from potstill.libraries import quiet
 from potstill.loggers import finish
-from potstill.quiet import quiet
 from potstill.report.budget import Budget
 from potstill.report.page import write_page
 from potstill.results import report

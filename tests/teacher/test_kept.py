@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from potstill.atomic import write_atomically
 from potstill.errors import DataError
-from potstill.files import write_atomically
 from potstill.teacher import kept
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.kept import KeptTeacher

@@ -10,10 +10,10 @@ import lightning.pytorch as pl
 from rich import print as say
 from torch import nn
 
+from potstill.atomic import write_atomically
 from potstill.calibration import first_batches
 from potstill.callbacks.change import Change
 from potstill.errors import ConfigError, DataError
-from potstill.files import write_atomically
 from potstill.measure import latency_ms as measure_latency
 from potstill.module import DistillationModule
 from potstill.pruning.channels import prune_channels

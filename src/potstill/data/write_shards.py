@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from potstill.atomic import write_atomically
 from potstill.data.counter import generator
 from potstill.data.files import Files, check_classes, class_folders, find_files
 from potstill.data.shard_index import MANIFEST, PARTS, Chunk, Index, Manifest, Part, digest
 from potstill.data.shard_store import check_litdata
 from potstill.errors import ConfigError, DataError, PotstillError, StorageError
-from potstill.files import write_atomically
 
 _PLACE = 11  # keeps these numbers apart from other uses of the same seed
 _LEAVES = 3  # of an item, as litdata calls them: picture, target, name

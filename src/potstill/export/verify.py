@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from potstill.atomic import write_atomically
 from potstill.errors import DataError
 from potstill.export.contract import Exported
 from potstill.export.sensitivity import nudged
-from potstill.files import write_atomically
 from potstill.quantization.deploy import is_deployed
 from potstill.quantization.dynamic import is_dynamic
 from potstill.runtimes.contract import Runtime

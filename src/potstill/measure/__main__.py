@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.atomic import write_atomically
 from potstill.errors import PotstillError
-from potstill.files import write_atomically
 from potstill.measure.arguments import SEVERITY, parse
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(given: argparse.Namespace) -> None:
+    from potstill.libraries import quiet
     from potstill.machine import machine
     from potstill.measure.rows import Settings, measure_files
-    from potstill.quiet import quiet
 
     quiet()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from potstill.files import write_atomically
+from potstill.atomic import write_atomically
 
 Curve = dict[str, dict[int, float]]
 """Metric name -> epoch (from 1) -> mean over the epoch."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from potstill.files import write_atomically
+from potstill.atomic import write_atomically
 from potstill.machine import machine
 from potstill.report import metrics
 from potstill.report.curves import Curve, read_curve

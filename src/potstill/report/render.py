@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from potstill import __version__
-from potstill.files import write_atomically
+from potstill.atomic import write_atomically
 from potstill.report.table import MISSING, duration, milliseconds, percent, scaled
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"

@@ -9,8 +9,8 @@ from typing import Any
 from safetensors import safe_open
 from torch import nn
 
+from potstill.atomic import write_atomically
 from potstill.errors import DataError
-from potstill.files import write_atomically
 from potstill.models.weights import load_weights
 
 

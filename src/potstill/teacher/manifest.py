@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from potstill.atomic import write_atomically
 from potstill.errors import ConfigError, DataError
-from potstill.files import write_atomically
 from potstill.teacher.encoding import PRECISIONS, Encoding
 
 FILE = "manifest.json"

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from potstill.atomic import write_atomically
 from potstill.errors import DataError, StorageError
-from potstill.files import write_atomically
 from potstill.teacher.encoding import Columns, Encoding
 
 MERGE_ABOVE = 16  # files in a folder
