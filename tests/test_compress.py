@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from potstill import compress
-from potstill.artifact import load_artifact, read_artifact
+from potstill.artifact.file import load_artifact, read_artifact
 from potstill.errors import ConfigError
 from potstill.measure import count_macs
 from test_run import SMALL, UNCHECKED, ran

@@ -20,7 +20,7 @@ import potstill.callbacks.qat  # noqa: F401  (or each of the processes would imp
 from forked import forked
 from potstill import ddp, ranks
 from potstill import run as whole
-from potstill.artifact import load_artifact
+from potstill.artifact.file import load_artifact
 from potstill.check import instantiate
 from potstill.data.fake import Fake
 from potstill.errors import ConfigError

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from potstill import lr, ranks
-from potstill.about import facts, source
-from potstill.artifact import Artifact, load_artifact, save_artifact
+from potstill.artifact.file import Artifact, load_artifact, save_artifact
+from potstill.artifact.metadata import facts, source
+from potstill.artifact.spec import BUILDERS
 from potstill.calibration import first_batches
 from potstill.callbacks.change import Change
 from potstill.chain import Link
@@ -18,7 +19,6 @@ from potstill.errors import ConfigError
 from potstill.fit import Fitted, fit
 from potstill.loggers import finish
 from potstill.module import DistillationModule
-from potstill.recipe import BUILDERS
 from potstill.study import Study, recipe_of
 
 

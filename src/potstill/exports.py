@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from potstill.about import facts
+from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
 from potstill.check import instantiate
 from potstill.data.order import alone

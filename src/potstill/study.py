@@ -10,8 +10,9 @@ from rich.console import Console
 from torch import nn
 
 from potstill import lr, ranks
-from potstill.about import facts, source
-from potstill.artifact import Artifact, artifact_bytes, read_artifact
+from potstill.artifact.file import Artifact, artifact_bytes, read_artifact
+from potstill.artifact.metadata import facts, source
+from potstill.artifact.spec import BUILDERS, Recipe
 from potstill.chain import links
 from potstill.check import instantiate
 from potstill.data.datamodule import ImageData
@@ -21,7 +22,6 @@ from potstill.loggers import finish
 from potstill.models.weights import is_path
 from potstill.module import DistillationModule
 from potstill.predict import predict
-from potstill.recipe import BUILDERS, Recipe
 from potstill.replay import check_replay, open_replay, quick_copy
 from potstill.report import metrics
 from potstill.teacher.fast import FastTeacher
@@ -205,6 +205,6 @@ def is_trained(teacher: DictConfig) -> bool:
 def recipe_of(node: DictConfig) -> Recipe | None:
     """Return how a network of the config is built anew; None where only its config can."""
     plain: Any = OmegaConf.to_container(node, resolve=True)
-    if plain["_target_"] == "potstill.artifact.load_network":
+    if plain["_target_"] == "potstill.artifact.file.load_network":
         return read_artifact(plain["path"]).recipe
     return Recipe.of(plain) if plain["_target_"].startswith(BUILDERS) else None

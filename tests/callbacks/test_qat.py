@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from potstill.artifact.spec import Recipe
 from potstill.callbacks.qat import QuantizationAwareTraining
 from potstill.data.digits import Digits
 from potstill.errors import ConfigError
@@ -20,7 +21,6 @@ from potstill.module import DistillationModule
 from potstill.predict import predict
 from potstill.quantization.observe import activation_quantizers
 from potstill.quantization.prepare import is_prepared
-from potstill.recipe import Recipe
 
 STEPS = 9
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from potstill.artifact import Artifact, save_artifact
+from potstill.artifact.file import Artifact, save_artifact
+from potstill.artifact.spec import Recipe
 from potstill.check import instantiate
 from potstill.data.fake import Fake
 from potstill.export.executorch import Pte
@@ -15,7 +16,6 @@ from potstill.export.torch_export import Pt2
 from potstill.quantization.deploy import deploy
 from potstill.quantization.post_training import quantize_static
 from potstill.quantization.scheme import Scheme
-from potstill.recipe import Recipe
 
 CONF = Path(__file__).parents[2] / "conf"
 BUILDER = {"_target_": "potstill.models.tiny_cnn.tiny_cnn", "num_classes": 5, "width": 4}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from measured_files import SHAPE
 
-from potstill.artifact import Artifact, save_artifact
+from potstill.artifact.file import Artifact, save_artifact
+from potstill.artifact.spec import Recipe
 from potstill.measure import memory
 from potstill.measure.memory import peak_bytes
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.recipe import Recipe
 
 WIDE = {"_target_": "potstill.models.tiny_cnn.tiny_cnn", "num_classes": 5, "width": 600}
 

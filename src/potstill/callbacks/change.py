@@ -7,7 +7,7 @@ from typing import ClassVar
 import lightning.pytorch as pl
 from torch import nn
 
-from potstill.recipe import Recipe
+from potstill.artifact.spec import Recipe
 
 
 class Change(pl.Callback):

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from rich import print as say
 from torch import nn
 
+from potstill.artifact.spec import Recipe
 from potstill.atomic import write_atomically
 from potstill.calibration import first_batches
 from potstill.callbacks.change import Change
@@ -22,7 +23,6 @@ from potstill.pruning.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.plan import ChannelPlan, apply_plan
 from potstill.pruning.pruned import Pruned
 from potstill.pruning.targets import SHARES, Target, steps
-from potstill.recipe import Recipe
 
 RECORD = "pruned.json"
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 from torch import nn
 
+from potstill.artifact.spec import Recipe
 from potstill.callbacks.change import Change
 from potstill.errors import ConfigError
 from potstill.lr import count_steps
@@ -15,7 +16,6 @@ from potstill.quantization import freeze
 from potstill.quantization.deploy import deploy
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
-from potstill.recipe import Recipe
 
 
 class QuantizationAwareTraining(Change):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from potstill.artifact import load_artifact
+from potstill.artifact.file import load_artifact
 from potstill.errors import ConfigError, DataError
 from potstill.runtimes.contract import as_images
 from potstill.runtimes.eager import Eager, TorchExport

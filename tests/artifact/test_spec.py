@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from potstill.artifact.spec import Recipe
 from potstill.errors import DataError
-from potstill.recipe import Recipe
 
 BUILDER = {"_target_": "potstill.models.tiny_cnn.tiny_cnn", "num_classes": 5, "weights": "x.pt"}
 

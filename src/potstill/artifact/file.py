@@ -9,13 +9,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from potstill.artifact.spec import Recipe
 from potstill.atomic import write_atomically
 from potstill.check import instantiate
 from potstill.errors import ConfigError, DataError
 from potstill.models.weights import fit_state, read_state
 from potstill.pruning.plan import ChannelPlan, apply_plan
 from potstill.quantization.rebuild import quantized_shape
-from potstill.recipe import Recipe
 
 KEY = "potstill"  # one key in the header: the order of several is not fixed
 

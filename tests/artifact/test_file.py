@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from potstill.artifact import (
+from potstill.artifact.file import (
     Artifact,
     artifact_bytes,
     build,
@@ -16,13 +16,13 @@ from potstill.artifact import (
     read_artifact,
     save_artifact,
 )
+from potstill.artifact.spec import Recipe
 from potstill.check import instantiate
 from potstill.errors import ConfigError, DataError
 from potstill.pruning.plan import ChannelPlan, Kept, apply_plan
 from potstill.quantization.post_training import quantize_static
 from potstill.quantization.rebuild import quantized_shape
 from potstill.quantization.scheme import Scheme
-from potstill.recipe import Recipe
 
 BUILDER = {
     "_target_": "potstill.models.tiny_cnn.tiny_cnn",

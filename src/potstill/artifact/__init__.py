@@ -1,0 +1,1 @@
+"""Artifacts: one safetensors file a network, from which it is built again."""
