@@ -24,14 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
+from potstill.benchmark.open_file import open_file
+from potstill.benchmark.tables import described
 from potstill.export.contract import Exporter
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
 from potstill.machine import cpu_features, machine
 from potstill.measure.clock import Timing, interleaved, one_thread
 from potstill.measure.costs import count_macs, size_bytes
-from potstill.measure.opened import open_file
-from potstill.measure.row import described
 from potstill.models.torchvision import torchvision_model
 from potstill.pruning.channels import prune_channels
 from potstill.pruning.criteria.l2_magnitude import L2Magnitude

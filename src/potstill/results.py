@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from potstill import ranks
+from potstill.benchmark.onnx_latency import in_onnxruntime
 from potstill.data.order import alone
 from potstill.loggers import log_summary
 from potstill.measure.costs import (
@@ -29,7 +30,6 @@ from potstill.report.record import Answers, Row, write_report
 from potstill.report.table import rich_table
 from potstill.study import Study
 from potstill.teacher.frozen import sha256_of
-from potstill.timing import in_onnxruntime
 
 
 def report(study: Study) -> None:

@@ -18,7 +18,7 @@ def peak_bytes(path: Path, image_shape: Sequence[int], batch: int = 1) -> int | 
     where the system has no such count (it is Linux's) or the file cannot be run so.
     """
     sizes = [str(size) for size in (batch, *image_shape)]
-    command = [sys.executable, "-m", "potstill.measure.memory", str(path), *sizes]
+    command = [sys.executable, "-m", "potstill.benchmark.memory", str(path), *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else None
 
@@ -27,7 +27,7 @@ def grown(path: Path, shape: Sequence[int]) -> int:
     """Return the same of this process; see `peak_bytes`."""
     import torch
 
-    from potstill.measure.opened import open_file
+    from potstill.benchmark.open_file import open_file
 
     torch.set_num_threads(1)
     _import_engine(path)

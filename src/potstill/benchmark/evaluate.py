@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from potstill.benchmark.corruptions import corrupt
+from potstill.benchmark.open_file import Opened
 from potstill.check import instantiate, validate
 from potstill.compose import Command, configs
 from potstill.errors import ConfigError, PotstillError
-from potstill.measure.corrupt import corrupt
-from potstill.measure.opened import Opened
 
 Batch = tuple[Tensor, Tensor, Tensor]  # image (N, C, H, W), target (N,), sample_id (N,)
 PREFIX = "data."

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from measured_files import SHAPE
 
 from potstill.artifact.file import Artifact, save_artifact
 from potstill.artifact.spec import Recipe
-from potstill.measure import memory
-from potstill.measure.memory import peak_bytes
+from potstill.benchmark import memory
+from potstill.benchmark.memory import peak_bytes
 from potstill.models.tiny_cnn import tiny_cnn
+from tests.support.measured_files import SHAPE
 
 WIDE = {"_target_": "potstill.models.tiny_cnn.tiny_cnn", "num_classes": 5, "width": 600}
 
@@ -37,7 +37,7 @@ def test_growth_is_the_peak_less_what_was_resident(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "STATUS", status)
     monkeypatch.setattr(memory, "CLEAR_REFS", clear)
     opened = type("Opened", (), {"bind": lambda self, images: lambda: None})
-    monkeypatch.setattr("potstill.measure.opened.open_file", lambda path: opened())
+    monkeypatch.setattr("potstill.benchmark.open_file.open_file", lambda path: opened())
     threads = torch.get_num_threads()
     assert memory.grown(tmp_path / "net.safetensors", (1, 3, 8, 8)) == 250 * 1024
     torch.set_num_threads(threads)

@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from measured_files import CONF, OVERRIDES
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from potstill.measure import rows, tested
-from potstill.measure.__main__ import main
+from potstill.benchmark import measure_files, tested
+from potstill.benchmark.__main__ import main
+from tests.support.measured_files import CONF, OVERRIDES
 
 SETS = [part for line in OVERRIDES for part in ("--set", line)]
 DATA = ["--config-dir", str(CONF), "--data", "fake", *SETS]
@@ -20,7 +20,7 @@ DATA = ["--config-dir", str(CONF), "--data", "fake", *SETS]
 
 @pytest.fixture
 def measured(files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(rows, "peak_bytes", lambda *_: None)  # a process for each file
+    monkeypatch.setattr(measure_files, "peak_bytes", lambda *_: None)  # a process for each file
 
     def run(*arguments):
         out = tmp_path / "found.json"
@@ -100,7 +100,7 @@ def test_corrupted_pictures_are_those_of_the_test_set(files, measured, monkeypat
     """With corruptions that a test can do itself: one keeps pictures, one turns them black."""
     monkeypatch.setattr(tested, "TYPES", ("none", "black"))
     monkeypatch.setattr(
-        "potstill.measure.answers.corrupt",
+        "potstill.benchmark.evaluate.corrupt",
         lambda pictures, name, ids, severity: pictures * (name == "none"),
     )
     found, printed = measured(files.paths["onnx"], *DATA, "--robust")
@@ -148,7 +148,7 @@ def test_a_mistake_is_one_line(files, arguments, code, message, capsys):
 
 
 def test_help_comes_without_torch():
-    code = "import sys; from potstill.measure.__main__ import main\n"
+    code = "import sys; from potstill.benchmark.__main__ import main\n"
     code += "try: main(['--help'])\nexcept SystemExit: sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.measure.answers import check_fits, corrupted, predict
-from potstill.measure.corrupt import TYPES
-from potstill.measure.opened import Opened, open_file
-from potstill.measure.row import Measured
+from potstill.benchmark.corruptions import TYPES
+from potstill.benchmark.evaluate import check_fits, corrupted, predict
+from potstill.benchmark.open_file import Opened, open_file
+from potstill.benchmark.tables import Measured
 from potstill.report import metrics
 
 TEACHER = -1  # the others count from 0

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from potstill.measure.arguments import ARTIFACT
+from potstill.benchmark.arguments import ARTIFACT
 from potstill.measure.clock import Timing
 from potstill.report.table import MISSING, milliseconds, percent, scaled
 

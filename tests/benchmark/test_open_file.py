@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from potstill.benchmark.open_file import open_file
 from potstill.errors import ConfigError, DataError
-from potstill.measure.opened import open_file
 
 KINDS = {
     "student": "eager",

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from potstill.benchmark.corruptions import TYPES, corrupt
 from potstill.errors import ConfigError
-from potstill.measure.corrupt import TYPES, corrupt
 
 IDS = np.array([7, 3, 11])
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from measured_files import CONF, OVERRIDES
 from torch import nn
 
+from potstill.benchmark.evaluate import check_fits, corrupted, load_data, predict
+from potstill.benchmark.open_file import open_file
 from potstill.errors import ConfigError, DataError
-from potstill.measure.answers import check_fits, corrupted, load_data, predict
-from potstill.measure.opened import open_file
+from tests.support.measured_files import CONF, OVERRIDES
 
 
 def test_data_is_that_of_the_config(files):
@@ -38,7 +38,7 @@ def test_pictures_are_corrupted_as_bytes_and_normalised_again(files, monkeypatch
         seen.append((pictures, name, ids, severity))
         return 255 - pictures
 
-    monkeypatch.setattr("potstill.measure.answers.corrupt", note)
+    monkeypatch.setattr("potstill.benchmark.evaluate.corrupt", note)
     [(image, target, _)] = corrupted(files.data, "fog", 2)
     pictures = files.data._splits["test"]
     [(given, name, ids, severity)] = seen

@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 
+from potstill.benchmark.evaluate import check_fits, load_data
+from potstill.benchmark.memory import peak_bytes
+from potstill.benchmark.open_file import Opened, open_file
+from potstill.benchmark.tables import Measured
+from potstill.benchmark.tested import fill_in
 from potstill.errors import DataError
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
-from potstill.measure.answers import check_fits, load_data
 from potstill.measure.clock import Timing, interleaved, on_threads
 from potstill.measure.costs import (
     count_macs,
@@ -20,10 +24,6 @@ from potstill.measure.costs import (
     gzip_bytes,
     is_in_integers,
 )
-from potstill.measure.memory import peak_bytes
-from potstill.measure.opened import Opened, open_file
-from potstill.measure.row import Measured
-from potstill.measure.tested import fill_in
 
 log = logging.getLogger("potstill")
 CHECKED = 64  # pictures on which a file written for another engine is checked

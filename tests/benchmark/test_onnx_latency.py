@@ -5,7 +5,7 @@ import logging
 import torch
 from torch import nn
 
-from potstill import timing
+from potstill.benchmark import onnx_latency
 from potstill.measure.clock import Timing
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.quantization.deploy import deploy
@@ -29,8 +29,8 @@ def calls_of(networks, monkeypatch):
         seen.update({name: call() for name, call in calls.items()})
         return {name: Timing(2.0, 1.0, 3.0, rounds) for name in calls}
 
-    monkeypatch.setattr(timing, "interleaved", clock)
-    return seen, timing.in_onnxruntime(networks, SHAPE)
+    monkeypatch.setattr(onnx_latency, "interleaved", clock)
+    return seen, onnx_latency.in_onnxruntime(networks, SHAPE)
 
 
 def test_the_files_that_are_timed_answer_as_the_networks(monkeypatch):
@@ -54,5 +54,5 @@ def test_a_network_that_cannot_be_written_has_no_latency(monkeypatch, caplog):
 
 
 def test_the_clock_runs():
-    (found,) = timing.in_onnxruntime({"net": tiny_cnn(3, width=4).eval()}, SHAPE).values()
+    (found,) = onnx_latency.in_onnxruntime({"net": tiny_cnn(3, width=4).eval()}, SHAPE).values()
     assert 0 < found["latency_ms"] <= found["latency_p95_ms"]

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.atomic import write_atomically
+from potstill.benchmark.arguments import SEVERITY, parse
 from potstill.errors import PotstillError
-from potstill.measure.arguments import SEVERITY, parse
 
 if TYPE_CHECKING:
-    from potstill.measure.row import Measured
-    from potstill.measure.rows import Settings
+    from potstill.benchmark.measure_files import Settings
+    from potstill.benchmark.tables import Measured
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(given: argparse.Namespace) -> None:
+    from potstill.benchmark.measure_files import Settings, measure_files
     from potstill.libraries import quiet
     from potstill.machine import machine
-    from potstill.measure.rows import Settings, measure_files
 
     quiet()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -62,22 +62,22 @@ def _measure(given: argparse.Namespace) -> None:
 def _show(rows: "Sequence[Measured]", settings: "Settings", host: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from potstill.measure import row
+    from potstill.benchmark import tables
 
-    tables = [row.cost_table(rows)]
-    tables += [row.answer_table(rows)] if settings.data else []
-    tables += [row.corruption_table(rows)] if settings.severity else []
-    tables += row.latency_tables(rows)
+    tables = [tables.cost_table(rows)]
+    tables += [tables.answer_table(rows)] if settings.data else []
+    tables += [tables.corruption_table(rows)] if settings.severity else []
+    tables += tables.latency_tables(rows)
     console = Console()
     for table in tables:
         console.print(table)
-    console.print(row.described(host), soft_wrap=True, highlight=False, markup=False)
+    console.print(tables.described(host), soft_wrap=True, highlight=False, markup=False)
 
 
 def _record(
     rows: "Sequence[Measured]", settings: "Settings", host: dict[str, Any]
 ) -> dict[str, Any]:
-    from potstill.measure.corrupt import library_version
+    from potstill.benchmark.corruptions import library_version
 
     return {
         "machine": host,
@@ -86,7 +86,7 @@ def _record(
         "teacher": str(settings.teacher) if settings.teacher else None,
         "severity": settings.severity,
         "corruptions": library_version() if settings.severity else None,
-        "rows": [row.to_json() for row in rows],
+        "rows": [tables.to_json() for row in rows],
     }
 
 

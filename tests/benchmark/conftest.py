@@ -8,6 +8,6 @@ def files(tmp_path_factory):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("executorch")
-    from measured_files import write
+    from tests.support.measured_files import write
 
     return write(tmp_path_factory.mktemp("measured"))

@@ -1,0 +1,1 @@
+"""Measurement of files of any format side by side: `potstill measure`."""
