@@ -16,8 +16,8 @@ from rich.console import Console
 from torch import Tensor, nn
 from turns import Pause, clock_of
 
-from potstill.check import instantiate
-from potstill.compose import Command, configs
+from potstill.config.compose import Command, configs
+from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.fit import choose_kernels
 from potstill.kernels import compiled, lay_out, settle_precision, use_channels_last

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.data.fake import Fake
 from potstill.heads.catalog import catalog
 from potstill.models.tiny_cnn import tiny_cnn

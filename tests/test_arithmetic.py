@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from potstill import fit, kernels
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
 from potstill.kernels import half_of, settle_precision, use_channels_last
 from potstill.module import DistillationModule

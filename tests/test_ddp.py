@@ -21,7 +21,7 @@ from forked import forked
 from potstill import ddp, ranks
 from potstill import run as whole
 from potstill.artifact.file import load_artifact
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.data.fake import Fake
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD

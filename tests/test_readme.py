@@ -11,9 +11,9 @@ import torch
 from sklearn.metrics import accuracy_score
 
 import potstill.heads
-from potstill import source
-from potstill.check import instantiate, validate
-from potstill.compose import Command, configs
+from potstill.config import introspect
+from potstill.config.compose import Command, configs
+from potstill.config.validate import instantiate, validate
 from potstill.data.digits import Digits
 from potstill.errors import PotstillError
 from potstill.heads.catalog import catalog
@@ -98,10 +98,10 @@ def new_head(tmp_path, monkeypatch):
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    extra, file_of = folders["src"] / "potstill" / "heads", source._file
+    extra, file_of = folders["src"] / "potstill" / "heads", introspect._file
     monkeypatch.setattr(potstill.heads, "__path__", [*potstill.heads.__path__, str(extra)])
     found = {"potstill.heads.reverse_kl": extra / "reverse_kl.py"}
-    monkeypatch.setattr(source, "_file", lambda module: found.get(module) or file_of(module))
+    monkeypatch.setattr(introspect, "_file", lambda module: found.get(module) or file_of(module))
     yield folders
     sys.modules.pop("potstill.heads.reverse_kl", None)
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
 from potstill import fit
-from potstill.check import instantiate, validate
+from potstill.config.validate import instantiate, validate
 from potstill.errors import ConfigError, DataError, Interrupted
 from potstill.models.weights import load_weights
 from potstill.run import run

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from potstill.compose import Command, configs
+from potstill.config.compose import Command, configs
 from potstill.data.fake import Fake
 from potstill.summary import called, describe, loss
 

@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from potstill import launched
-from potstill.check import validate
-from potstill.compose import VERSION_BASE, Command, configs
+from potstill.config.compose import VERSION_BASE, Command, configs
+from potstill.config.validate import validate
 from potstill.errors import ConfigError, PotstillError
 from potstill.jobs import in_processes
 from potstill.storage import check_folder

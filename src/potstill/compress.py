@@ -13,8 +13,8 @@ from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS
 from potstill.calibration import first_batches
 from potstill.callbacks.change import Change
-from potstill.chain import Link
-from potstill.check import instantiate
+from potstill.config.stage_settings import Link
+from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
 from potstill.fit import Fitted, fit
 from potstill.loggers import finish

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.data.order import alone
 from potstill.errors import DataError, PotstillError
 from potstill.export.bundle import Bundle

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from potstill import launch, launched
-from potstill.compose import Command
+from potstill.config.compose import Command
 
 
 def in_processes(run: Callable[[DictConfig], Any], command: Command) -> Callable[[Any], Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from potstill import compress, launched, ranks
 from potstill.atomic import write_atomically
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.ddp import join
 from potstill.exports import export
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity

@@ -13,8 +13,8 @@ from potstill import lr, ranks
 from potstill.artifact.file import Artifact, artifact_bytes, read_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS, Recipe
-from potstill.chain import links
-from potstill.check import instantiate
+from potstill.config.stage_settings import links
+from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.fit import Fitted, choose_kernels, fit
 from potstill.identity import counts

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from rich.table import Table
 
-from potstill.chain import Link, links
+from potstill.config.stage_settings import Link, links
 
 
 def describe(cfg: DictConfig, data: Any, folder: Path) -> Table:

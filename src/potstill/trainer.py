@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from potstill import ranks
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.ddp import strategy
 from potstill.errors import ConfigError
 from potstill.kernels import AUTO, HALF_MIXED, resolve_precision

@@ -8,7 +8,7 @@ import pytest
 from exported_nets import FACTS
 from omegaconf import OmegaConf
 
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.export.contract import describe, reason
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from tiny_nets import cnn, pictures, vit
 
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
 from potstill.heads.at import AT
 from potstill.heads.crd import CRD

@@ -11,7 +11,7 @@ from torch import nn
 
 from potstill.artifact.spec import Recipe
 from potstill.atomic import write_atomically
-from potstill.check import instantiate
+from potstill.config.validate import instantiate
 from potstill.errors import ConfigError, DataError
 from potstill.models.weights import fit_state, read_state
 from potstill.pruning.plan import ChannelPlan, apply_plan

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from potstill.benchmark.corruptions import corrupt
 from potstill.benchmark.open_file import Opened
-from potstill.check import instantiate, validate
-from potstill.compose import Command, configs
+from potstill.config.compose import Command, configs
+from potstill.config.validate import instantiate, validate
 from potstill.errors import ConfigError, PotstillError
 
 Batch = tuple[Tensor, Tensor, Tensor]  # image (N, C, H, W), target (N,), sample_id (N,)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from potstill.config.allow_list import permit
 from potstill.errors import ConfigError
-from potstill.targets import permit
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_what_runs_need_is_permitted(target):
         "torch.nn.modules.module.torch.load",  # through a module's own import
         "potstill.cli.os.system",
         "potstill.cli.argparse.Namespace",
-        "potstill.catalog.Path",
-        "potstill.check.DictConfig",  # a class, but of another package
+        "potstill.config.options.Path",
+        "potstill.config.validate.DictConfig",  # a class, but of another package
         "potstill.module.DistillationModule.load_from_checkpoint",  # unpickles
         "torchvision.io.write_file",
         "torchvision.datasets.utils.download_url",

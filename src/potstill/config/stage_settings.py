@@ -7,8 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from potstill.config.schema import StageSettings
 from potstill.errors import ConfigError, nearest
-from potstill.schema import StageSettings
 
 TAKEN = ("teacher", "student", "baseline")  # rows of every run
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # a name is a folder

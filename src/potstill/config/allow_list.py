@@ -2,8 +2,8 @@
 
 import ast
 
+from potstill.config.introspect import Definition, find, names_beside
 from potstill.errors import ConfigError, nearest
-from potstill.source import Definition, find, names_beside
 
 ALLOWED = (
     "potstill.",

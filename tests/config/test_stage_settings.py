@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from potstill.chain import links
+from potstill.config.stage_settings import links
 from potstill.errors import ConfigError
 
 RUN = {

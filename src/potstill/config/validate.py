@@ -10,12 +10,12 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from potstill.chain import links
+from potstill.config.allow_list import permit
+from potstill.config.introspect import class_constant, signature
+from potstill.config.schema import Config, TeacherSettings
+from potstill.config.stage_settings import links
+from potstill.config.value_rules import check_value, shorten
 from potstill.errors import ConfigError, PotstillError, nearest
-from potstill.ranges import check_value, shorten
-from potstill.schema import Config, TeacherSettings
-from potstill.source import class_constant, signature
-from potstill.targets import permit
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 

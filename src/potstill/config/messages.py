@@ -14,9 +14,9 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from potstill.catalog import groups, options
+from potstill.config.introspect import find, signature
+from potstill.config.options import groups, options
 from potstill.errors import ConfigError, nearest
-from potstill.source import find, signature
 
 Compose = Callable[[list[str]], DictConfig]
 _FIXES = {

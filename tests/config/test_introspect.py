@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from potstill.source import class_constant, find, names_beside, signature
+from potstill.config.introspect import class_constant, find, names_beside, signature
 
 
 def imported(dotted):

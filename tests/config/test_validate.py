@@ -6,8 +6,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from potstill.check import instantiate, validate
-from potstill.compose import Command, configs
+from potstill.config.compose import Command, configs
+from potstill.config.validate import instantiate, validate
 from potstill.errors import ConfigError, DataError
 
 HERE = Path(__file__).parent

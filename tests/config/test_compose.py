@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from potstill.compose import Command, configs
+from potstill.config.compose import Command, configs
 from potstill.errors import ConfigError
 
 SAMPLE = Path(__file__).parent / "conf_sample"

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from potstill.catalog import describe
+from potstill.config.options import describe
 
 
 @dataclass

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from potstill.config.value_rules import check_value
 from potstill.errors import ConfigError
-from potstill.ranges import check_value
 
 
 @pytest.mark.parametrize(

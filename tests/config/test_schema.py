@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
-from potstill import catalog
-from potstill.schema import Config
+from potstill.config import options
+from potstill.config.schema import Config
 
 REAL = Path(__file__).parents[1] / "conf"
 SAMPLE = Path(__file__).parent / "conf_sample"
@@ -44,7 +44,7 @@ def test_the_folder_of_a_sweep_survives_the_copy_that_its_jobs_get():
 
 
 def test_help_lists_every_option_with_its_first_sentence():
-    lines = catalog.describe([SAMPLE]).splitlines()
+    lines = options.describe([SAMPLE]).splitlines()
     assert "data: what to learn from" in lines
     assert "  fake                     Made-up pictures." in lines
     assert "  alone                    The student alone." in lines  # not its @package line
@@ -58,13 +58,13 @@ def test_a_dollar_in_a_comment_does_not_break_the_help_template():
 
 
 def test_every_real_group_has_a_sentence_and_every_real_option_too():
-    assert set(catalog.groups([REAL])) <= set(catalog.SENTENCES)
-    silent = [file for file in REAL.glob("*/*.yaml") if not catalog.sentence(file)]
+    assert set(options.groups([REAL])) <= set(options.SENTENCES)
+    silent = [file for file in REAL.glob("*/*.yaml") if not options.sentence(file)]
     assert silent == []
 
 
 def test_options_come_from_all_folders_and_hydra_is_no_group(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.yaml").write_text("a: 1")
-    assert catalog.options([SAMPLE, tmp_path], "data") == ["fake", "mine"]
-    assert "hydra" not in catalog.groups([SAMPLE])
+    assert options.options([SAMPLE, tmp_path], "data") == ["fake", "mine"]
+    assert "hydra" not in options.groups([SAMPLE])

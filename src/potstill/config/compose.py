@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
-from potstill.explain import explain
-from potstill.schema import register
+from potstill.config.messages import explain
+from potstill.config.schema import register
 
 VERSION_BASE = "1.3"
 
