@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from rich.progress import track
 from torch import Tensor, nn
 
-from potstill.calibration import first_batches
 from potstill.data.digits import Digits
+from potstill.data.loaders.calibration import first_batches
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.predict import predict
 from potstill.pruning.channels import prune_channels

@@ -14,8 +14,8 @@ from turns import Contestant, Found, Pause, Times, clock_of, pool, race, ratio
 from tutorial import tutorial
 
 from potstill.config.validate import instantiate
-from potstill.data.arrays import Pictures
 from potstill.data.datamodule import ImageData
+from potstill.data.loaders.in_memory import Pictures
 
 SPARE = 4  # steps beyond the rounds: building, warm-up, and the loader's look ahead
 RUNS = 8  # of a sweep

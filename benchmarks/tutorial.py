@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from turns import Pause
 
-from potstill.data.arrays import Pictures
+from potstill.data.loaders.in_memory import Pictures
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 

@@ -5,11 +5,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from head_pairs import BATCH, CLASSES, HEADS, PAIRS, PIXELS, fit, make_head, make_module
-from potstill.data.arrays import ArrayLoader, Normalize, Pictures
 from potstill.data.augment import Augment
 from potstill.data.distort import Distort
+from potstill.data.loaders.in_memory import ArrayLoader, Normalize, Pictures
+from potstill.data.loaders.views import Viewing
 from potstill.data.mix import Mix
-from potstill.data.viewing import Viewing
 from potstill.heads import crd, mgd
 from potstill.sums import EpochSums
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from forked import forked, grouped
 from potstill import ranks
-from potstill.data.arrays import ArrayEvalLoader, Normalize, Pictures
+from potstill.data.loaders.in_memory import ArrayEvalLoader, Normalize, Pictures
 from potstill.errors import ConfigError
 from potstill.predict import predict
 from potstill.same_config import check_same

@@ -11,10 +11,10 @@ from potstill import lr, ranks
 from potstill.artifact.file import Artifact, load_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS
-from potstill.calibration import first_batches
 from potstill.callbacks.change import Change
 from potstill.config.stage_settings import Link
 from potstill.config.validate import instantiate
+from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError
 from potstill.fit import Fitted, fit
 from potstill.loggers import finish

@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
 from potstill.config.validate import instantiate
-from potstill.data.order import alone
+from potstill.data.loaders.epoch_order import alone
 from potstill.errors import DataError, PotstillError
 from potstill.export.bundle import Bundle
 from potstill.export.contract import Exported, Exporter

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from potstill.batch import Batch, check_views, unpack
+from potstill.data.loaders.batch import Batch, check_views, unpack
 from potstill.heads.contract import Head
 from potstill.lr import count_steps
 from potstill.named_state import name_states

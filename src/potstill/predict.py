@@ -8,7 +8,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from potstill import ranks
-from potstill.batch import unpack
+from potstill.data.loaders.batch import unpack
 from potstill.stages import in_eval_mode
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from potstill import ranks
 from potstill.benchmark.onnx_latency import in_onnxruntime
-from potstill.data.order import alone
+from potstill.data.loaders.epoch_order import alone
 from potstill.loggers import log_summary
 from potstill.measure.costs import (
     count_macs,

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import LightningModule
 from shard_folders import SETTINGS, folder_data, make_shards, put_in_place, shard_data
 
-from potstill.data import order
 from potstill.data.imagenet_shards import ImageNetShards
+from potstill.data.loaders import epoch_order
 from potstill.data.write_shards import write_shards
 from potstill.errors import ConfigError, DataError
 
@@ -128,7 +128,7 @@ def test_a_window_changes_the_order_and_nothing_else(root):
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("window", [None, 2])
 def test_the_samples_announced_are_those_handed_out(root, monkeypatch, window, world):
-    monkeypatch.setattr(order, "rank_and_world", lambda: (world - 1, world))
+    monkeypatch.setattr(epoch_order, "rank_and_world", lambda: (world - 1, world))
     loader = shard_data(root, chunk_window=window, batch_size=4 // world).train_dataloader()
     for epoch in range(2):
         announced = loader.sample_ids(epoch)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
-from potstill.batch import unpack
+from potstill.data.loaders.batch import unpack
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
 from potstill.pruning.masks import apply_masks

@@ -12,8 +12,8 @@ from torch import nn
 
 from potstill.artifact.spec import Recipe
 from potstill.atomic import write_atomically
-from potstill.calibration import first_batches
 from potstill.callbacks.change import Change
+from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError, DataError
 from potstill.measure import latency_ms as measure_latency
 from potstill.module import DistillationModule

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.data.counter import uniforms
 from potstill.data.distort import Distort
-from potstill.data.send import send
+from potstill.data.loaders.transfer import send
 from potstill.errors import ConfigError
 
 _AUGMENT = 2  # keeps these numbers apart from other uses of the same seed

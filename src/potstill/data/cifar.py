@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from potstill.data.array_data import ArrayData
-from potstill.data.arrays import Pictures
+from potstill.data.loaders.in_memory import Pictures
 from potstill.errors import ConfigError, DataError
 
 CIFAR10_NAMES = (

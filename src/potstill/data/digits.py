@@ -8,8 +8,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from potstill.data.array_data import ArrayData
-from potstill.data.arrays import Pictures
-from potstill.data.split import split_ids
+from potstill.data.loaders.in_memory import Pictures
+from potstill.data.loaders.split import split_ids
 from potstill.errors import ConfigError
 
 TEST_SIZE = 360  # 20 % of the 1,797, the same whatever the seeds

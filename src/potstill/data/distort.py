@@ -9,8 +9,8 @@ from torch import Tensor
 
 from potstill.data.counter import uniforms
 from potstill.data.jitter import DRAWS, check_strengths, color_jitter
+from potstill.data.loaders.transfer import send
 from potstill.data.randaugment import check_randaugment, randaugment
-from potstill.data.send import send
 from potstill.errors import ConfigError
 
 # Keep these numbers apart from other uses of the same seed.

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from potstill.data.files import Files
-from potstill.data.folder import FolderEvalLoader
 from potstill.data.imagenet import ImageNet
+from potstill.data.loaders.workers import FolderEvalLoader
 from potstill.data.shard_index import Manifest, Part, read_index
 from potstill.data.shard_store import SCHEMES, Store, check_litdata, open_store
 from potstill.data.shards import ShardLoader, Shards

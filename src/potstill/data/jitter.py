@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.send import send
+from potstill.data.loaders.transfer import send
 from potstill.errors import ConfigError
 
 DRAWS = 8  # the order of the four changes, then their factors

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.send import send
+from potstill.data.loaders.transfer import send
 from potstill.errors import ConfigError
 
 BINS = 30  # the paper's largest magnitude

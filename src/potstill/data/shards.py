@@ -10,7 +10,7 @@ from torch import Tensor
 from potstill.data.counter import generator
 from potstill.data.decode import read_image
 from potstill.data.files import Files
-from potstill.data.folder import FolderLoader
+from potstill.data.loaders.workers import FolderLoader
 from potstill.data.shard_index import Chunk, digest
 from potstill.data.shard_store import Store
 from potstill.errors import DataError

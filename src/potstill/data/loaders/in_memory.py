@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from potstill.data.augment import Augment
-from potstill.data.order import EpochLoader, eval_batches
-from potstill.data.send import send
-from potstill.data.viewing import Viewing
+from potstill.data.loaders.epoch_order import EpochLoader, eval_batches
+from potstill.data.loaders.transfer import send
+from potstill.data.loaders.views import Viewing
 
 Views = tuple[tuple[Tensor, ...], Tensor]  # each view (N, 3, H, W), and the targets
 Batch = tuple[Tensor | tuple[Tensor, ...], Tensor, Tensor]

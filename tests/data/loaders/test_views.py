@@ -4,9 +4,9 @@ import pytest
 import torch
 from image_folders import make_folder
 
-from potstill.data import order
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
+from potstill.data.loaders import epoch_order
 from potstill.errors import ConfigError
 
 KINDS = {
@@ -54,7 +54,7 @@ def test_pictures_and_targets_do_not_depend_on_the_batch_size_or_the_processes(m
     assert_same(by_id(fake(**KINDS[kind], batch_size=5, drop_last=False), epochs=2), whole)
     shares = {}
     for rank in range(2):
-        monkeypatch.setattr(order, "rank_and_world", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(epoch_order, "rank_and_world", lambda rank=rank: (rank, 2))
         share = by_id(fake(**KINDS[kind], batch_size=4), epochs=2)
         assert not share.keys() & shares.keys()
         shares |= share
@@ -81,7 +81,7 @@ def test_views_come_round_and_the_order_does_not(kind):
             assert all(torch.equal(one, other) for one, other in pairs)
     loader = data.train_dataloader()
     orders = [torch.cat([ids for _, _, ids in loader]).tolist() for _ in range(4)]
-    assert orders == [order.epoch_order(32, 5, epoch).tolist() for epoch in range(4)]
+    assert orders == [epoch_order.epoch_order(32, 5, epoch).tolist() for epoch in range(4)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -183,7 +183,7 @@ def test_folders_show_the_same_with_workers_other_batches_and_more_processes(mon
         assert_same(by_id(folder(root, **settings, **FOLDER), epochs=2), whole)
     shares = {}
     for rank in range(2):
-        monkeypatch.setattr(order, "rank_and_world", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(epoch_order, "rank_and_world", lambda rank=rank: (rank, 2))
         shares |= by_id(folder(root, batch_size=3, **FOLDER), epochs=2)
     assert_same(shares, whole)
 

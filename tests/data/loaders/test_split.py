@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from potstill.data.split import fingerprint, split_ids
+from potstill.data.loaders.split import fingerprint, split_ids
 from potstill.errors import ConfigError
 
 TARGETS = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)[

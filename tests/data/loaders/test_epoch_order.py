@@ -7,9 +7,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from potstill.data import order
 from potstill.data.fake import Fake
-from potstill.data.order import EpochLoader, epoch_order, eval_batches, train_batches
+from potstill.data.loaders import epoch_order
+from potstill.data.loaders.epoch_order import EpochLoader, epoch_order, eval_batches, train_batches
 from potstill.errors import ConfigError
 
 STEPS = 4  # of an epoch
@@ -95,7 +95,9 @@ def test_too_large_a_batch_is_refused():
 @pytest.fixture
 def as_rank(monkeypatch):
     """Return a function that pretends to be one of several processes."""
-    return lambda rank, world: monkeypatch.setattr(order, "rank_and_world", lambda: (rank, world))
+    return lambda rank, world: monkeypatch.setattr(
+        epoch_order, "rank_and_world", lambda: (rank, world)
+    )
 
 
 @pytest.mark.parametrize(("world", "batch_size"), [(1, 12), (2, 6), (3, 4), (4, 3)])
@@ -229,10 +231,10 @@ def test_overfit_batches_is_refused():
 
 
 def test_alone_one_process_reads_what_several_share(monkeypatch):
-    monkeypatch.setattr(order.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(order.dist, "get_rank", lambda: 1)
-    monkeypatch.setattr(order.dist, "get_world_size", lambda: 2)
-    assert torch.cat(order.eval_batches(5, 2)).tolist() == [1, 3]
-    with order.alone():
-        assert torch.cat(order.eval_batches(5, 2)).tolist() == [0, 1, 2, 3, 4]
-    assert order.rank_and_world() == (1, 2)
+    monkeypatch.setattr(epoch_order.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(epoch_order.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(epoch_order.dist, "get_world_size", lambda: 2)
+    assert torch.cat(epoch_order.eval_batches(5, 2)).tolist() == [1, 3]
+    with epoch_order.alone():
+        assert torch.cat(epoch_order.eval_batches(5, 2)).tolist() == [0, 1, 2, 3, 4]
+    assert epoch_order.rank_and_world() == (1, 2)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from image_folders import CLASSES, make_folder
 
-from potstill.data.arrays import Normalize
 from potstill.data.crop import CentreCrop, RandomCrop
 from potstill.data.decode import read_image
 from potstill.data.files import find_files
-from potstill.data.folder import FolderEvalLoader, FolderLoader, Workers
-from potstill.data.order import epoch_order
-from potstill.data.viewing import Viewing
+from potstill.data.loaders.epoch_order import epoch_order
+from potstill.data.loaders.in_memory import Normalize
+from potstill.data.loaders.views import Viewing
+from potstill.data.loaders.workers import FolderEvalLoader, FolderLoader, Workers
 from potstill.errors import DataError, StorageError
 
 PLAIN = Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

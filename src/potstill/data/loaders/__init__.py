@@ -1,0 +1,1 @@
+"""Counted, resumable batches from arrays and from worker processes."""
