@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from image_folders import photograph
 from torchvision.transforms import v2
 
 from potstill.data.crop import CentreCrop, RandomCrop, crop_box
 from potstill.data.distort import Distort
 from potstill.errors import ConfigError
+from tests.support.image_folders import photograph
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_folders import CLASSES, make_folder
 from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from potstill.data.imagenet import ImageNet
 from potstill.errors import ConfigError, DataError
+from tests.support.image_folders import CLASSES, make_folder
 
 SHARED = Path(os.environ.get("POTSTILL_SHARED", Path(__file__).parents[3] / "shared"))
 

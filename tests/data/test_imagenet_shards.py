@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import LightningModule
-from shard_folders import SETTINGS, folder_data, make_shards, put_in_place, shard_data
 
 from potstill.data.imagenet_shards import ImageNetShards
 from potstill.data.loaders import epoch_order
-from potstill.data.write_shards import write_shards
+from potstill.data.storage.write_shards import write_shards
 from potstill.errors import ConfigError, DataError
+from tests.support.shard_folders import SETTINGS, folder_data, make_shards, put_in_place, shard_data
 
 SHARED = Path(os.environ.get("POTSTILL_SHARED", Path(__file__).parents[3] / "shared"))
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from potstill.data.files import Files
 from potstill.data.imagenet import ImageNet
 from potstill.data.loaders.workers import FolderEvalLoader
-from potstill.data.shard_index import Manifest, Part, read_index
-from potstill.data.shard_store import SCHEMES, Store, check_litdata, open_store
-from potstill.data.shards import ShardLoader, Shards
+from potstill.data.storage.image_folder import Files
+from potstill.data.storage.shard_index import Manifest, Part, read_index
+from potstill.data.storage.shard_store import SCHEMES, Store, check_litdata, open_store
+from potstill.data.storage.shards import ShardLoader, Shards
 from potstill.errors import ConfigError, DataError
 
 
@@ -23,7 +23,7 @@ class ImageNetShards(ImageNet):
     a random order, so a chunk holds some of every class.
 
     Args:
-        root: a folder that `python -m potstill.data.write_shards` wrote, or the address of a copy
+        root: a folder that `python -m potstill.data.storage.write_shards` wrote, or the address of a copy
             of it, s3://... or gs://.... An address needs litdata, and credentials in the
             environment, as Amazon's and Google's own tools do.
         cache: folder for what is downloaded from an address; needed for one.

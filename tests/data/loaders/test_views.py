@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from image_folders import make_folder
 
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.data.loaders import epoch_order
 from potstill.errors import ConfigError
+from tests.support.image_folders import make_folder
 
 KINDS = {
     "crop": {"crop_padding": 2, "flip": True},

@@ -1,4 +1,4 @@
-"""Write a folder of pictures as shards: `python -m potstill.data.write_shards ROOT OUT`."""
+"""Write a folder of pictures as shards: `python -m potstill.data.storage.write_shards ROOT OUT`."""
 
 import argparse
 import hashlib
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from potstill.atomic import write_atomically
 from potstill.data.counter import generator
-from potstill.data.files import Files, check_classes, class_folders, find_files
-from potstill.data.shard_index import MANIFEST, PARTS, Chunk, Index, Manifest, Part, digest
-from potstill.data.shard_store import check_litdata
+from potstill.data.storage.image_folder import Files, check_classes, class_folders, find_files
+from potstill.data.storage.shard_index import MANIFEST, PARTS, Chunk, Index, Manifest, Part, digest
+from potstill.data.storage.shard_store import check_litdata
 from potstill.errors import ConfigError, DataError, PotstillError, StorageError
 
 _PLACE = 11  # keeps these numbers apart from other uses of the same seed
@@ -137,7 +137,7 @@ def _progress(ids: list[int], what: str) -> Iterator[int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m potstill.data.write_shards",
+        prog="python -m potstill.data.storage.write_shards",
         description="Write a folder of pictures, train/CLASS/* and val/CLASS/*, as shards.",
     )
     parser.add_argument("root", metavar="ROOT", type=Path, help="the folder")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.data.shard_index import Chunk, Index, Manifest, Part, digest, read_index
+from potstill.data.storage.shard_index import Chunk, Index, Manifest, Part, digest, read_index
 from potstill.errors import DataError
 
 MANIFEST = Manifest(("cat", "dog"), {"train": Part((Chunk("train/a.bin", 40),), "t.st", "ab")})

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.data.decode import read_image
+from potstill.data.storage.decode import read_image
 from potstill.errors import DataError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")

@@ -1,10 +1,10 @@
 """Class folders: labels by name, and everything that should not be there."""
 
 import pytest
-from image_folders import CLASSES, make_folder
 
-from potstill.data.files import check_classes, class_folders, find_files
+from potstill.data.storage.image_folder import check_classes, class_folders, find_files
 from potstill.errors import DataError
+from tests.support.image_folders import CLASSES, make_folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from potstill.data.shard_index import MANIFEST, Chunk
+from potstill.data.storage.shard_index import MANIFEST, Chunk
 from potstill.errors import ConfigError, DataError
 
 SCHEMES = ("s3://", "gs://")  # of litdata's, those whose credentials come from the environment
@@ -134,7 +134,7 @@ def open_store(root: str, cache_folder: Path | None, limit: int | None) -> tuple
         if not path.is_file():
             raise DataError(
                 f"data.root={root}: there is no {MANIFEST}, so these are no shards or writing them "
-                "was not finished. Fix: python -m potstill.data.write_shards FOLDER OUT"
+                "was not finished. Fix: python -m potstill.data.storage.write_shards FOLDER OUT"
             )
         return Store(Path(root)), path.read_bytes()
     root = root.rstrip("/")

@@ -4,13 +4,13 @@ import json
 import sys
 
 import pytest
-from image_folders import CLASSES, make_folder
 from litdata import StreamingDataset
-from shard_folders import make_shards
 
-from potstill.data import write_shards as module
-from potstill.data.write_shards import main, write_shards
+from potstill.data.storage import write_shards as module
+from potstill.data.storage.write_shards import main, write_shards
 from potstill.errors import ConfigError, DataError
+from tests.support.image_folders import CLASSES, make_folder
+from tests.support.shard_folders import make_shards
 
 
 @pytest.fixture(scope="module")

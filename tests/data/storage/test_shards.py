@@ -4,13 +4,13 @@ from itertools import chain
 
 import pytest
 import torch
-from image_folders import CLASSES
-from shard_folders import make_shards, shard_data
 
-from potstill.data.decode import read_image
-from potstill.data.files import find_files
-from potstill.data.shards import chunk_order
+from potstill.data.storage.decode import read_image
+from potstill.data.storage.image_folder import find_files
+from potstill.data.storage.shards import chunk_order
 from potstill.errors import DataError
+from tests.support.image_folders import CLASSES
+from tests.support.shard_folders import make_shards, shard_data
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from image_folders import make_folder
-
 from potstill.data.imagenet import ImageNet
 from potstill.data.imagenet_shards import ImageNetShards
-from potstill.data.write_shards import write_shards
+from potstill.data.storage.write_shards import write_shards
+from tests.support.image_folders import make_folder
 
 SETTINGS = {"num_classes": 3, "image_size": 12, "val_size": 6, "batch_size": 4, "num_workers": 0}
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from potstill.data.counter import generator
-from potstill.data.decode import read_image
-from potstill.data.files import Files
 from potstill.data.loaders.workers import FolderLoader
-from potstill.data.shard_index import Chunk, digest
-from potstill.data.shard_store import Store
+from potstill.data.storage.decode import read_image
+from potstill.data.storage.image_folder import Files
+from potstill.data.storage.shard_index import Chunk, digest
+from potstill.data.storage.shard_store import Store
 from potstill.errors import DataError
 
 _CHUNKS = 10  # keeps these numbers apart from other uses of the same seed

@@ -4,11 +4,11 @@ import os
 import shutil
 
 import pytest
-from shard_folders import put_in_place
 
-from potstill.data.shard_index import Chunk
-from potstill.data.shard_store import CachedStore, Store, open_store
+from potstill.data.storage.shard_index import Chunk
+from potstill.data.storage.shard_store import CachedStore, Store, open_store
 from potstill.errors import DataError
+from tests.support.shard_folders import put_in_place
 
 CHUNKS = [Chunk(f"train/chunk-0-{number}.bin", 100) for number in range(4)]
 

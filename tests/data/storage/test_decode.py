@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from image_folders import photograph
 from PIL import Image
 
-from potstill.data.decode import read_image
+from potstill.data.storage.decode import read_image
 from potstill.errors import DataError
+from tests.support.image_folders import photograph
 
 PICTURE = photograph(30, 40, seed=0)
 GREY = np.repeat(PICTURE[..., :1], 3, axis=2)

@@ -1,0 +1,1 @@
+"""Image files, class folders and shards on disk."""
