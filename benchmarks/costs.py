@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from turns import Contestant, Found, Pause, race, ratio
 from tutorial import PilPictures
 
-from potstill.data.augment import Augment
 from potstill.data.loaders.in_memory import ArrayLoader, Normalize, Pictures
 from potstill.data.loaders.views import Viewing
+from potstill.data.transforms.crop_flip import Augment
 
 
 def race_loaders(rounds: int, batches: int, sizes: Sequence[int]) -> dict[str, Found]:

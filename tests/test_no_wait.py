@@ -5,11 +5,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from head_pairs import BATCH, CLASSES, HEADS, PAIRS, PIXELS, fit, make_head, make_module
-from potstill.data.augment import Augment
-from potstill.data.distort import Distort
 from potstill.data.loaders.in_memory import ArrayLoader, Normalize, Pictures
 from potstill.data.loaders.views import Viewing
-from potstill.data.mix import Mix
+from potstill.data.transforms.crop_flip import Augment
+from potstill.data.transforms.mixup import Mix
+from potstill.data.transforms.pipeline import Distort
 from potstill.heads import crd, mgd
 from potstill.sums import EpochSums
 

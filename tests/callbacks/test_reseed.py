@@ -6,7 +6,7 @@ from small_fits import fit, module
 
 from potstill.callbacks.checkpoint import Checkpoint
 from potstill.callbacks.reseed import Reseed
-from potstill.data.counter import key
+from potstill.data.transforms.counted_rng import key
 
 STEPS = 4
 

@@ -8,10 +8,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from potstill.data.datamodule import ImageData
-from potstill.data.distort import Distort
 from potstill.data.fake import Fake
 from potstill.data.loaders.views import Viewing
-from potstill.data.mix import Mix
+from potstill.data.transforms.mixup import Mix
+from potstill.data.transforms.pipeline import Distort
 from potstill.errors import ConfigError
 
 # Shards are the folder's settings and more; they have tests of their own.

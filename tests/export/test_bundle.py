@@ -21,10 +21,10 @@ from packaging.requirements import Requirement
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from potstill.data.crop import CentreCrop
 from potstill.data.digits import Digits
 from potstill.data.loaders.in_memory import Normalize
 from potstill.data.storage.decode import read_image
+from potstill.data.transforms.random_crop import CentreCrop
 from potstill.errors import DataError
 from potstill.export import bundle, onnx
 from potstill.export.bundle import Bundle

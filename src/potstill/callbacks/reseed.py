@@ -5,7 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from potstill.data.counter import key
+from potstill.data.transforms.counted_rng import key
 
 
 class Reseed(pl.Callback):

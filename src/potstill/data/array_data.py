@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from potstill.data.augment import Augment
 from potstill.data.datamodule import ImageData
 from potstill.data.loaders.in_memory import ArrayEvalLoader, ArrayLoader, Pictures
+from potstill.data.transforms.crop_flip import Augment
 
 
 class ArrayData(ImageData):

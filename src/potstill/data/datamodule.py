@@ -7,13 +7,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from potstill.data.augment import Augment
-from potstill.data.crop import RandomCrop
-from potstill.data.distort import Distort, numbers
 from potstill.data.loaders.in_memory import Normalize
 from potstill.data.loaders.split import fingerprint, split_ids
 from potstill.data.loaders.views import Augmentation, Viewing, render
-from potstill.data.mix import Mix
+from potstill.data.transforms.crop_flip import Augment
+from potstill.data.transforms.mixup import Mix
+from potstill.data.transforms.pipeline import Distort, numbers
+from potstill.data.transforms.random_crop import RandomCrop
 from potstill.errors import ConfigError
 
 Channels = tuple[float, float, float]

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from potstill.data.array_data import ArrayData
-from potstill.data.counter import generator
 from potstill.data.loaders.in_memory import Pictures
+from potstill.data.transforms.counted_rng import generator
 from potstill.errors import ConfigError
 
 _FAKE = 4  # keeps the pictures apart from other uses of the same seed

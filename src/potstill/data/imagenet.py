@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.data.crop import CentreCrop, RandomCrop
 from potstill.data.datamodule import ImageData
 from potstill.data.loaders.workers import FolderEvalLoader, FolderLoader, Workers
 from potstill.data.storage.image_folder import Files, check_classes, class_folders, find_files
+from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
 from potstill.errors import ConfigError, DataError
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.augment import Augment
 from potstill.data.loaders.epoch_order import epoch_order
 from potstill.data.loaders.in_memory import ArrayEvalLoader, ArrayLoader, Normalize, Pictures
 from potstill.data.loaders.views import Viewing
-from potstill.data.mix import Mix
+from potstill.data.transforms.crop_flip import Augment
+from potstill.data.transforms.mixup import Mix
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

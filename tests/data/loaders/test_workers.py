@@ -6,13 +6,13 @@ import tempfile
 import pytest
 import torch
 
-from potstill.data.crop import CentreCrop, RandomCrop
 from potstill.data.loaders.epoch_order import epoch_order
 from potstill.data.loaders.in_memory import Normalize
 from potstill.data.loaders.views import Viewing
 from potstill.data.loaders.workers import FolderEvalLoader, FolderLoader, Workers
 from potstill.data.storage.decode import read_image
 from potstill.data.storage.image_folder import find_files
+from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
 from potstill.errors import DataError, StorageError
 from tests.support.image_folders import CLASSES, make_folder
 

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from potstill.data.counter import generator
+from potstill.data.transforms.counted_rng import generator
 from potstill.errors import ConfigError
 
 _ORDER = 1  # keeps the stream of orders apart from other uses of the same seed

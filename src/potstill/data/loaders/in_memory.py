@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from potstill.data.augment import Augment
 from potstill.data.loaders.epoch_order import EpochLoader, eval_batches
 from potstill.data.loaders.transfer import send
 from potstill.data.loaders.views import Viewing
+from potstill.data.transforms.crop_flip import Augment
 
 Views = tuple[tuple[Tensor, ...], Tensor]  # each view (N, 3, H, W), and the targets
 Batch = tuple[Tensor | tuple[Tensor, ...], Tensor, Tensor]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.data.counter import generator
+from potstill.data.transforms.counted_rng import generator
 from potstill.errors import ConfigError
 
 _SPLIT = 3  # keeps the split apart from other uses of the same seed

@@ -6,9 +6,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from potstill.data.augment import Augment
-from potstill.data.crop import RandomCrop
-from potstill.data.mix import Mix, Mixture
+from potstill.data.transforms.crop_flip import Augment
+from potstill.data.transforms.mixup import Mix, Mixture
+from potstill.data.transforms.random_crop import RandomCrop
 from potstill.errors import ConfigError
 
 Augmentation = TypeVar("Augmentation", Augment, RandomCrop)

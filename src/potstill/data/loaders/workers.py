@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from potstill.data.crop import CentreCrop, RandomCrop
 from potstill.data.loaders.epoch_order import EpochLoader, eval_batches
 from potstill.data.loaders.in_memory import Batch, Normalize, Views
 from potstill.data.loaders.transfer import send
 from potstill.data.loaders.views import Viewing
-from potstill.data.mix import Mixture
 from potstill.data.storage.image_folder import Files
+from potstill.data.transforms.mixup import Mixture
+from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
 from potstill.errors import DataError, StorageError
 
 Key = tuple[int, int]  # (epoch, sample id)

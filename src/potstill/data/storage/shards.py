@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.data.counter import generator
 from potstill.data.loaders.workers import FolderLoader
 from potstill.data.storage.decode import read_image
 from potstill.data.storage.image_folder import Files
 from potstill.data.storage.shard_index import Chunk, digest
 from potstill.data.storage.shard_store import Store
+from potstill.data.transforms.counted_rng import generator
 from potstill.errors import DataError
 
 _CHUNKS = 10  # keeps these numbers apart from other uses of the same seed

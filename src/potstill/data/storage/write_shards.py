@@ -15,10 +15,10 @@ from rich.progress import track
 from torch import Tensor
 
 from potstill.atomic import write_atomically
-from potstill.data.counter import generator
 from potstill.data.storage.image_folder import Files, check_classes, class_folders, find_files
 from potstill.data.storage.shard_index import MANIFEST, PARTS, Chunk, Index, Manifest, Part, digest
 from potstill.data.storage.shard_store import check_litdata
+from potstill.data.transforms.counted_rng import generator
 from potstill.errors import ConfigError, DataError, PotstillError, StorageError
 
 _PLACE = 11  # keeps these numbers apart from other uses of the same seed

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from potstill.data.randaugment import OPERATIONS, check_randaugment, randaugment
+from potstill.data.transforms.randaugment import OPERATIONS, check_randaugment, randaugment
 from potstill.errors import ConfigError
 
 # torchvision's operations in our order.

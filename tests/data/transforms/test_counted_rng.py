@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.data.counter import generator, key, mix, uniforms
+from potstill.data.transforms.counted_rng import generator, key, mix, uniforms
 
 GOLDEN = 0x9E3779B97F4A7C15
 # The first outputs of splitmix64 from seed 1234567, as published with the algorithm's reference C.

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.counter import uniforms
-from potstill.data.distort import Distort
+from potstill.data.transforms.counted_rng import uniforms
+from potstill.data.transforms.pipeline import Distort
 from potstill.errors import ConfigError
 
 _CROP = 5  # keeps these numbers apart from other uses of the same seed

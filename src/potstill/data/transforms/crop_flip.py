@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.data.counter import uniforms
-from potstill.data.distort import Distort
 from potstill.data.loaders.transfer import send
+from potstill.data.transforms.counted_rng import uniforms
+from potstill.data.transforms.pipeline import Distort
 from potstill.errors import ConfigError
 
 _AUGMENT = 2  # keeps these numbers apart from other uses of the same seed

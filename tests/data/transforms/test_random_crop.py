@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from potstill.data.crop import CentreCrop, RandomCrop, crop_box
-from potstill.data.distort import Distort
+from potstill.data.transforms.pipeline import Distort
+from potstill.data.transforms.random_crop import CentreCrop, RandomCrop, crop_box
 from potstill.errors import ConfigError
 from tests.support.image_folders import photograph
 

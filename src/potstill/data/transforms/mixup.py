@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from scipy.special import betaincinv
 from torch import Tensor
 
-from potstill.data.counter import uniforms
 from potstill.data.loaders.transfer import send
+from potstill.data.transforms.counted_rng import uniforms
 from potstill.errors import ConfigError
 
 _MIX = 9  # keeps these numbers apart from other uses of the same seed

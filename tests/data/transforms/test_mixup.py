@@ -8,8 +8,8 @@ import scipy.stats
 import torch
 from torchvision.transforms import v2
 
-from potstill.data.counter import uniforms
-from potstill.data.mix import _DRAWS, _MIX, Mix, _beta, cut_box
+from potstill.data.transforms.counted_rng import uniforms
+from potstill.data.transforms.mixup import _DRAWS, _MIX, Mix, _beta, cut_box
 from potstill.errors import ConfigError
 
 K, NUM_SAMPLES, SIZE = 5, 50, (10, 14)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.augment import Augment, crop
-from potstill.data.distort import Distort
+from potstill.data.transforms.crop_flip import Augment, crop
+from potstill.data.transforms.pipeline import Distort
 from potstill.errors import ConfigError
 
 IDS = torch.arange(64)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.data.counter import uniforms
-from potstill.data.jitter import DRAWS, check_strengths, color_jitter
 from potstill.data.loaders.transfer import send
-from potstill.data.randaugment import check_randaugment, randaugment
+from potstill.data.transforms.color_jitter import DRAWS, check_strengths, color_jitter
+from potstill.data.transforms.counted_rng import uniforms
+from potstill.data.transforms.randaugment import check_randaugment, randaugment
 from potstill.errors import ConfigError
 
 # Keep these numbers apart from other uses of the same seed.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.distort import Distort, cutout, numbers
+from potstill.data.transforms.pipeline import Distort, cutout, numbers
 from potstill.errors import ConfigError
 
 KINDS = {
