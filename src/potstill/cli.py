@@ -17,11 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from potstill import launched
 from potstill.config.compose import VERSION_BASE, Command, configs
 from potstill.config.validate import validate
+from potstill.distributed import environment
+from potstill.distributed.jobs import in_processes
 from potstill.errors import ConfigError, PotstillError
-from potstill.jobs import in_processes
 from potstill.storage import check_folder
 
 CONFIG_NAME = "train"
@@ -63,7 +63,7 @@ def check(command: Command) -> None:
     """
     for number, cfg in enumerate(configs(command)):
         validate(cfg)
-        if number == 0 and launched.rank() == 0 and not launched.is_started():
+        if number == 0 and environment.rank() == 0 and not environment.is_started():
             check_folder(cfg, command.is_sweep)
 
 
@@ -98,12 +98,12 @@ def guarded(
 
 def _join_others(command: Command) -> None:
     """Where this is one process of several, take its own place in the run's folder."""
-    extra = launched.overrides(command.overrides, command.is_sweep)
+    extra = environment.overrides(command.overrides, command.is_sweep)
     argv, given = sys.argv, command.overrides
     # Beside the other overrides: argparse takes them from one place only.
     place = len(argv) - argv[::-1].index(given[-1]) if given else len(argv)
     argv[place:place] = extra
-    launched.end_with_parent()
+    environment.end_with_parent()
 
 
 _sweep_folders: list[Path] = []  # of the jobs that ran in this process
@@ -146,7 +146,7 @@ def _report(error: Exception) -> int:
 def _print(error: object, code: int) -> int:
     """Print one line, or have the process that started this one print it; return the code."""
     line = " ".join(str(error).split())
-    if not launched.leave_error(line, code):
+    if not environment.leave_error(line, code):
         print("error:", line, file=sys.stderr, flush=True)
     return code
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from potstill import lr, ranks
+from potstill import lr
 from potstill.artifact.file import Artifact, load_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS
@@ -15,6 +15,7 @@ from potstill.callbacks.change import Change
 from potstill.config.stage_settings import Link
 from potstill.config.validate import instantiate
 from potstill.data.loaders.calibration import first_batches
+from potstill.distributed import collectives
 from potstill.errors import ConfigError
 from potstill.fit import Fitted, fit
 from potstill.loggers import finish
@@ -113,14 +114,16 @@ def _quantize(study: Study, link: Link) -> Fitted:
     """Quantize a trained network with no further training."""
     start, folder = study.fitted[link.start], study.folder / link.name
     fitted = Fitted(start.network, folder, 0, recipe=start.recipe)
-    if study.cfg.resume and ranks.broadcast(fitted.file.is_file()):
+    if study.cfg.resume and collectives.broadcast(fitted.file.is_file()):
         network, artifact = load_artifact(fitted.file)
         return Fitted(network, folder, 0, recipe=artifact.recipe)
     assert start.recipe is not None
     began, quantizer = time.perf_counter(), instantiate(link.settings.quantize)
     fitted.recipe = quantizer.amend(start.recipe)
     about = Artifact(fitted.recipe, facts(study.data), source(study.cfg, study.data, folder))
-    with ranks.first_goes_ahead() as first:  # each would have calibrated on pictures of its own
+    with (
+        collectives.first_goes_ahead() as first
+    ):  # each would have calibrated on pictures of its own
         if first:
             batches = first_batches(study.data, quantizer.n_batches)
             fitted.network = quantizer(_fresh(start), batches)

@@ -12,7 +12,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from potstill import ranks
 from potstill.artifact.file import Artifact, load_artifact, read_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import Recipe
@@ -21,6 +20,7 @@ from potstill.callbacks.checkpoint import Checkpoint
 from potstill.callbacks.ema import EMA
 from potstill.checkpoint import last_good
 from potstill.data.datamodule import ImageData
+from potstill.distributed import collectives
 from potstill.errors import ConfigError
 from potstill.identity import identity
 from potstill.kernels import resolve_precision, use_channels_last, use_compile
@@ -70,7 +70,7 @@ def fit(
     """
     weights = folder / f"{folder.name}.safetensors"
     epochs = cfg.trainer.max_epochs if max_epochs is None else max_epochs
-    if cfg.resume and ranks.broadcast(weights.is_file()):
+    if cfg.resume and collectives.broadcast(weights.is_file()):
         return _finished(module, data, folder, epochs)
     trainer, start = make_trainer(cfg, folder, epochs, extra), time.perf_counter()
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -79,11 +79,11 @@ def fit(
     _identify(trainer, settings | facts_of_fit)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
-    last = last_good(folder / "checkpoints") if cfg.resume and ranks.is_first() else None
-    resumed = ranks.broadcast(str(last) if last else None)
+    last = last_good(folder / "checkpoints") if cfg.resume and collectives.is_first() else None
+    resumed = collectives.broadcast(str(last) if last else None)
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     seconds = None if resumed else time.perf_counter() - start
-    ranks.barrier()  # what the first has written is there for all
+    collectives.barrier()  # what the first has written is there for all
     network, recipe = _deployed(trainer, module, recipe, cfg.select)
     if trainer.is_global_zero:
         save_artifact(weights, network, Artifact(recipe, facts(data), source(cfg, data, folder)))
@@ -99,7 +99,7 @@ def choose_kernels(
         ConfigError: if a setting cannot take effect.
     """
     precision = resolve_precision(str(cfg.trainer.get("precision")), device)
-    steps = epochs * math.ceil(data.num_train / (data.batch_size * ranks.world()))
+    steps = epochs * math.ceil(data.num_train / (data.batch_size * collectives.world()))
     module.channels_last = use_channels_last(cfg.channels_last, device, precision, module.student)
     module.compiled = use_compile(cfg.compile, device, steps, precision, module.student_layers)
     return {
@@ -133,7 +133,7 @@ def _deployed(
     """Return what is kept of a trained module, and how it is built anew."""
     network = _chosen(select, trainer, module)
     network.to(memory_format=torch.contiguous_format)  # as it comes back from its file
-    ranks.share(network)
+    collectives.share(network)
     if network is not module.student:  # a head has added layers that no recipe knows
         recipe = None
     for change in (c for c in trainer.callbacks if isinstance(c, Change)):  # type: ignore[attr-defined]

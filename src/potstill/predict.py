@@ -7,8 +7,8 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from potstill import ranks
 from potstill.data.loaders.batch import unpack
+from potstill.distributed import collectives
 from potstill.stages import in_eval_mode
 
 
@@ -26,7 +26,7 @@ def predict(
     logits, targets = [], []
     ids: list[Any] = []
     with in_eval_mode(network), torch.autocast(device.type, enabled=False):
-        shown = bool(title) and ranks.is_first()
+        shown = bool(title) and collectives.is_first()
         for batch in track(loader, title, transient=True, disable=not shown):
             image, target, sample_id = unpack(batch)
             image = image if isinstance(image, Tensor) else image[0]
@@ -35,6 +35,6 @@ def predict(
             ids.append(sample_id)
     network.to(home)
     found, labels = torch.cat(logits), torch.cat(targets)
-    if ranks.world() > 1:
-        found, labels = ranks.in_order(torch.cat(ids), found, labels)
+    if collectives.world() > 1:
+        found, labels = collectives.in_order(torch.cat(ids), found, labels)
     return found, labels

@@ -8,8 +8,8 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from potstill import ranks
 from potstill.data.datamodule import ImageData
+from potstill.distributed import collectives
 from potstill.kernels import half_of, resolve_precision
 from potstill.module import DistillationModule
 from potstill.tap import Tap
@@ -77,7 +77,7 @@ def open_replay(
     manifest = None if obstacle else _manifest(cfg, data, module, listen)
     # What an attempt of this run has kept already is what it goes on with.
     mode = "auto" if settings.store == "refresh" and cfg.resume else settings.store
-    with ranks.first_goes_ahead():
+    with collectives.first_goes_ahead():
         store = open_store(mode, settings.store_dir, manifest, obstacle)
     if store is None:
         return None

@@ -11,9 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from potstill import ranks
 from potstill.benchmark.onnx_latency import in_onnxruntime
 from potstill.data.loaders.epoch_order import alone
+from potstill.distributed import collectives
 from potstill.loggers import log_summary
 from potstill.measure.costs import (
     count_macs,
@@ -44,7 +44,7 @@ def report(study: Study) -> None:
     targets = answers["student"][1]
     networks = {name: study.fitted[name].network for name in names}
     on_validation = {name: _on_validation(study, network) for name, network in networks.items()}
-    if not ranks.is_first():
+    if not collectives.is_first():
         return
     timed: dict[str, dict[str, Any]] = {}
     if any(is_in_integers(network) for network in networks.values()):

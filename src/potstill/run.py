@@ -9,10 +9,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from potstill import compress, launched, ranks
+from potstill import compress
 from potstill.atomic import write_atomically
 from potstill.config.validate import instantiate
-from potstill.ddp import join
+from potstill.distributed import collectives, environment
+from potstill.distributed.consistency import check_same
+from potstill.distributed.strategy import join
 from potstill.exports import export
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity
 from potstill.kernels import settle_precision
@@ -21,7 +23,6 @@ from potstill.loggers import finish
 from potstill.report.budget import Budget
 from potstill.report.page import write_page
 from potstill.results import report
-from potstill.same_config import check_same
 from potstill.study import Study
 from potstill.summary import describe
 from potstill.trainer import make_trainer
@@ -32,7 +33,7 @@ def run(cfg: DictConfig) -> float:
     quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     # By one process: the others are of the same run.
-    with held(folder) if launched.rank() == 0 else nullcontext():
+    with held(folder) if environment.rank() == 0 else nullcontext():
         return _run(cfg, folder)
 
 
@@ -41,11 +42,11 @@ def _run(cfg: DictConfig, folder: Path) -> float:
     join(trainer)
     cfg = settle_precision(cfg, trainer.strategy.root_device)
     check_same(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    console = Console(quiet=not ranks.is_first())
+    console = Console(quiet=not collectives.is_first())
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = instantiate(cfg.data)
-    with ranks.first_goes_ahead():
+    with collectives.first_goes_ahead():
         data.prepare_data()
     data.setup("fit")
     known = _identify(cfg, data, folder)
@@ -54,7 +55,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
     Budget.of(cfg.budget)  # or its mistakes would show after training
     study = Study(cfg, data, folder, console)
     compress.rehearse(study, *study.rehearse())
-    if ranks.is_first():
+    if collectives.is_first():
         save_identity(folder, known)
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     console.print(describe(cfg, data, folder))
@@ -62,7 +63,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
         _train(study)
         accuracy = study.accuracy_on_validation(study.fitted["student"].network)
         report(study)
-        if cfg.export and ranks.is_first():
+        if cfg.export and collectives.is_first():
             try:
                 export(study)
             finally:  # those that were written are on the page

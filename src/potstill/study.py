@@ -9,13 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
-from potstill import lr, ranks
+from potstill import lr
 from potstill.artifact.file import Artifact, artifact_bytes, read_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS, Recipe
 from potstill.config.stage_settings import links
 from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
+from potstill.distributed import collectives
 from potstill.fit import Fitted, choose_kernels, fit
 from potstill.identity import counts
 from potstill.loggers import finish
@@ -84,7 +85,7 @@ class Study:
             self.fitted["teacher"] = Fitted(network, self.folder / "teacher", 0)
             return network
         kept = KeptTeacher(self.cfg.teacher.store_dir, self._recipe())
-        if not ranks.broadcast(kept.exists):
+        if not collectives.broadcast(kept.exists):
             return self._new_teacher(network, kept)
         record = kept.load(network, self.data.class_names)
         self.console.print(f"teacher   kept from an earlier run in {kept.folder}", soft_wrap=True)
@@ -126,7 +127,7 @@ class Study:
             "val_accuracy": self.accuracy_on_validation(fitted.network),
         }
         artifact = Artifact(recipe, facts(self.data), source(self.cfg, self.data, folder))
-        if ranks.is_first():
+        if collectives.is_first():
             kept.keep(artifact_bytes(fitted.network, artifact), record)
         return fitted.network
 

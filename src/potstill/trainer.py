@@ -8,9 +8,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from potstill import ranks
 from potstill.config.validate import instantiate
-from potstill.ddp import strategy
+from potstill.distributed import collectives
+from potstill.distributed.strategy import strategy
 from potstill.errors import ConfigError
 from potstill.kernels import AUTO, HALF_MIXED, resolve_precision
 from potstill.lean_loop import Unprofiled, lean
@@ -37,7 +37,7 @@ def make_trainer(
     """
     if folder is None:
         return _bare_trainer(cfg, epochs)
-    if ranks.is_first():
+    if collectives.is_first():
         _set_aside(folder / "metrics.csv")
     nodes = [node for node in cfg.callbacks.values() if node is not None]
     csv = MetricsFile(folder.parent, name="", version=folder.name)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from potstill import ranks
+from potstill.distributed import collectives
 from potstill.errors import ConfigError
 
 
@@ -17,9 +17,9 @@ def check_same(config: Mapping[str, Any]) -> None:
     """
     flat = dict(_leaves(config, ""))
     digest = hashlib.sha256(json.dumps(flat, sort_keys=True, default=str).encode()).hexdigest()
-    if len(set(ranks.gather(digest))) == 1:
+    if len(set(collectives.gather(digest))) == 1:
         return
-    key, (one, other) = _first_difference(ranks.gather({k: str(v) for k, v in flat.items()}))
+    key, (one, other) = _first_difference(collectives.gather({k: str(v) for k, v in flat.items()}))
     raise ConfigError(
         f"{key}: {one} in one process, {other} in another. Fix: start the sweep without "
         "torchrun or srun, or with a launcher that hands every process the values"

@@ -17,12 +17,11 @@ from torch import nn
 
 import potstill.callbacks.prune
 import potstill.callbacks.qat  # noqa: F401  (or each of the processes would import them)
-from forked import forked
-from potstill import ddp, ranks
 from potstill import run as whole
 from potstill.artifact.file import load_artifact
 from potstill.config.validate import instantiate
 from potstill.data.fake import Fake
+from potstill.distributed import collectives, strategy
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.libraries import quiet
@@ -31,6 +30,7 @@ from potstill.predict import predict
 from potstill.teacher.frozen import sha256_of
 from potstill.trainer import make_trainer
 from test_run import SMALL, UNCHECKED, composed, metrics_of
+from tests.support.forked import forked
 
 NUM_VAL = 101  # odd: the processes' shares differ
 RUN = [
@@ -196,21 +196,21 @@ def test_what_cannot_work_is_refused(monkeypatch, devices, strategy, words):
     class Trainer:
         num_devices, num_nodes, world_size = devices, 1, devices
 
-    made = {"auto": ddp.DDPStrategy, "fsdp": object}
-    Trainer.strategy = made.get(strategy, partial(ddp.DDPStrategy, start_method="spawn"))()
+    made = {"auto": strategy.DDPStrategy, "fsdp": object}
+    Trainer.strategy = made.get(strategy, partial(strategy.DDPStrategy, start_method="spawn"))()
     with pytest.raises(ConfigError, match=words):
-        ddp.join(Trainer())
-    assert ranks.world() == 1
+        strategy.join(Trainer())
+    assert collectives.world() == 1
 
 
 def test_the_strategy_is_open_to_the_config(monkeypatch):
     cfg = composed("process_timeout=30")
-    assert ddp.strategy(cfg) == {}
+    assert strategy.strategy(cfg) == {}
     monkeypatch.setenv("WORLD_SIZE", "2")
-    made = ddp.strategy(cfg)["strategy"]
+    made = strategy.strategy(cfg)["strategy"]
     assert made._timeout.total_seconds() == 30
     assert made._ddp_kwargs == {"find_unused_parameters": False}
-    assert ddp.strategy(composed("+trainer.strategy=ddp")) == {}
+    assert strategy.strategy(composed("+trainer.strategy=ddp")) == {}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_the_strategy_is_open_to_the_config(monkeypatch):
 def test_a_head_may_sit_out_an_epoch(monkeypatch, weight, rests):
     monkeypatch.setenv("WORLD_SIZE", "2")
     cfg = composed("alpha=null", f"module.heads.kd.weight={weight}")
-    assert ddp.strategy(cfg)["strategy"]._ddp_kwargs == {"find_unused_parameters": rests}
+    assert strategy.strategy(cfg)["strategy"]._ddp_kwargs == {"find_unused_parameters": rests}
 
 
 def test_the_command_line_starts_them(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from potstill import launch, launched
+from potstill.distributed import environment, launcher
 from potstill.errors import ConfigError
 
 WORLD = 2
@@ -19,10 +19,10 @@ WORLD = 2
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", launched.FOLDER):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", environment.FOLDER):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "GRACE", 0.3)
+    monkeypatch.setattr(launcher, "GRACE", 0.3)
 
 
 def start(script, number=WORLD):
@@ -31,11 +31,11 @@ def start(script, number=WORLD):
         "import json, os, signal, sys, time; from pathlib import Path\n"
         "from potstill import launched; rank = launched.rank()\n"
     )
-    return launch.start([sys.executable, "-c", head + script], number)
+    return launcher.start([sys.executable, "-c", head + script], number)
 
 
 def failure(script):
-    with pytest.raises(launch.ProcessFailed) as caught:
+    with pytest.raises(launcher.ProcessFailed) as caught:
         start(script)
     return str(caught.value), caught.value.exit_code
 
@@ -84,19 +84,19 @@ def when(condition, do):
 )
 def test_how_many_processes(trainer, number):
     cpu_unless = {"accelerator": "cpu"} if "devices" not in trainer else {}
-    assert launch.count(trainer | cpu_unless) == number
+    assert launcher.count(trainer | cpu_unless) == number
 
 
 def test_all_gpus(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    assert launch.count({"devices": "auto"}) == 4
-    assert launch.count({"devices": -1, "accelerator": "gpu"}) == 4
-    assert launch.count({"accelerator": "cpu"}) == 1
+    assert launcher.count({"devices": "auto"}) == 4
+    assert launcher.count({"devices": -1, "accelerator": "gpu"}) == 4
+    assert launcher.count({"accelerator": "cpu"}) == 1
 
 
 def test_several_machines_need_a_launcher_that_knows_them():
     with pytest.raises(ConfigError, match=r"num_nodes=2: this is one machine\. Fix: .*torchrun"):
-        launch.count({"devices": 2, "num_nodes": 2})
+        launcher.count({"devices": 2, "num_nodes": 2})
 
 
 def test_every_process_knows_its_place_and_the_first_gives_the_result(monkeypatch):
@@ -230,23 +230,23 @@ def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
 
 
 def test_what_a_started_process_adds_to_its_command(monkeypatch):
-    assert launched.overrides(["a=1"], False) == launched.overrides([], True) == []
+    assert environment.overrides(["a=1"], False) == environment.overrides([], True) == []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     given = ["hydra.run.dir=mine", "a=1"]
-    assert launched.overrides(given, False) == []
+    assert environment.overrides(given, False) == []
     with pytest.raises(ConfigError, match="each of 2 processes would make its own"):
-        launched.overrides(["a=1"], False)
+        environment.overrides(["a=1"], False)
     with pytest.raises(ConfigError, match="each of 2 processes would sweep by itself"):
-        launched.overrides(given, True)
-    monkeypatch.setenv(launched.FOLDER, "x")
-    assert launched.overrides(given, False) == ["hydra.output_subdir=null"]
+        environment.overrides(given, True)
+    monkeypatch.setenv(environment.FOLDER, "x")
+    assert environment.overrides(given, False) == ["hydra.output_subdir=null"]
     monkeypatch.setenv("RANK", "1")
     joined = ["hydra.job.name=train-1", "hydra.output_subdir=null"]
-    assert launched.overrides(given, False) == joined
+    assert environment.overrides(given, False) == joined
 
 
 def test_slurm_counts_as_well(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "3")
-    assert (launched.rank(), launched.world()) == (3, 4)
+    assert (environment.rank(), environment.world()) == (3, 4)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from potstill import cli, launch
-from potstill.launch import ProcessFailed
+from potstill import cli
+from potstill.distributed import launcher
+from potstill.distributed.launcher import ProcessFailed
 from test_cli import command, conf, run_folder  # noqa: F401
 
 
@@ -19,7 +20,7 @@ def started(monkeypatch):
         lines.append((line, number, cwd))
         return 0.4 + len(lines) / 10
 
-    monkeypatch.setattr(launch, "start", start)
+    monkeypatch.setattr(launcher, "start", start)
     return lines
 
 
@@ -62,13 +63,13 @@ def test_every_job_of_a_sweep_gets_its_own_values(conf, monkeypatch, started):  
 def test_a_started_process_uses_the_folder_that_is_there(conf, monkeypatch, tmp_path):  # noqa: F811
     """The line that is started can be read back, and writes no file of the starting process."""
     lines = []
-    monkeypatch.setattr(launch, "start", lambda line, *_: lines.append(line))
+    monkeypatch.setattr(launcher, "start", lambda line, *_: lines.append(line))
     assert command(monkeypatch, conf, "+trainer.devices=2", 'hydra.run.dir="it\'s one"') == 0
     before = Path("it's one/.hydra/hydra.yaml").read_text()
     (tmp_path / "talk").mkdir()
     for name, value in (("POTSTILL_LAUNCH", "talk"), ("WORLD_SIZE", "2"), ("RANK", "1")):
         monkeypatch.setenv(name, str(tmp_path / value) if value == "talk" else value)
-    monkeypatch.setattr("potstill.launched.end_with_parent", lambda: None)
+    monkeypatch.setattr("potstill.distributed.environment.end_with_parent", lambda: None)
     seen = []
     assert command(monkeypatch, conf, *lines[0][2:], run=seen.append) == 0
     assert len(seen) == 1
@@ -83,7 +84,7 @@ def test_an_error_is_printed_by_the_starting_process(conf, monkeypatch, capsys, 
     def fails(*_):
         raise ProcessFailed("step=3: loss is nan", 4)
 
-    monkeypatch.setattr(launch, "start", fails)
+    monkeypatch.setattr(launcher, "start", fails)
     assert command(monkeypatch, conf, "+trainer.devices=2") == 4
     assert capsys.readouterr() == ("", "error: step=3: loss is nan\n")
     monkeypatch.setenv("POTSTILL_LAUNCH", str(tmp_path))

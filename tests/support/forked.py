@@ -18,7 +18,7 @@ def _free_port():
 def forked(work, folder, world=2):
     """Return what `work(rank)` returns in each process, tensors and plain values."""
     folder.mkdir(exist_ok=True)
-    # As `potstill.launch` and torchrun set them.
+    # As `potstill.distributed.launcher` and torchrun set them.
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "WORLD_SIZE": str(world)}
     common |= {"TORCHELASTIC_RUN_ID": "test", "GLOO_SOCKET_IFNAME": "lo", "GROUP_RANK": "0"}
     pids = [_start(work, folder, rank, common) for rank in range(world)]

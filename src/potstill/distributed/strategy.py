@@ -9,13 +9,13 @@ import lightning.pytorch as pl
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
-from potstill import launched, ranks
+from potstill.distributed import collectives, environment
 from potstill.errors import ConfigError
 
 
 def strategy(cfg: DictConfig) -> dict[str, Any]:
     """Return the Trainer's argument `strategy` for several processes, where the config has none."""
-    if launched.world() == 1 or cfg.trainer.get("strategy", "auto") != "auto":
+    if environment.world() == 1 or cfg.trainer.get("strategy", "auto") != "auto":
         return {}
     # DDP waits for the gradient of every parameter, also of a head that sits out an epoch; to
     # look for those at every step costs time, and a warning where there is none.
@@ -39,10 +39,10 @@ def join(trainer: pl.Trainer) -> None:
     Raises:
         ConfigError: if they are not as many as the trainer asks for, or cannot train so.
     """
-    if trainer.world_size != launched.world():
+    if trainer.world_size != environment.world():
         raise ConfigError(
             f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: "
-            f"started as {launched.world()} process(es). "
+            f"started as {environment.world()} process(es). "
             f"Fix: the command line, or torchrun with {trainer.world_size}"
         )
     if trainer.world_size == 1:
@@ -53,7 +53,7 @@ def join(trainer: pl.Trainer) -> None:
             "network. Fix: trainer.strategy=ddp, or leave it out"
         )
     trainer.strategy.setup_environment()
-    if not ranks.is_first():
+    if not collectives.is_first():
         _leave_the_console()
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from forked import forked, grouped
-from potstill import ranks
 from potstill.data.loaders.in_memory import ArrayEvalLoader, Normalize, Pictures
+from potstill.distributed import collectives
+from potstill.distributed.consistency import check_same
 from potstill.errors import ConfigError
 from potstill.predict import predict
-from potstill.same_config import check_same
+from tests.support.forked import forked, grouped
 
 NUMBER = 101  # odd: the processes' shares differ
 VALUES = [{"a": [1, 2.5, None], "b": "ü"}, True, "x" * 300]
@@ -54,8 +54,8 @@ def found(tmp_path_factory):
 
     def work(rank):
         shared = Odd(rank)
-        ranks.share(shared)
-        with ranks.first_goes_ahead() as first:
+        collectives.share(shared)
+        with collectives.first_goes_ahead() as first:
             seen = (folder / "there").exists()
             if first:
                 torch.save(0, folder / "late")
@@ -64,11 +64,11 @@ def found(tmp_path_factory):
         check_same(same)
         drawn = {"temperature": 4.0 + rank, "module": {"lr": 0.1 * (rank + 1)}}
         return {
-            "place": (ranks.rank(), ranks.world(), ranks.is_first()),
-            "gathered": ranks.gather(VALUES[rank]),
-            "broadcast": ranks.broadcast(VALUES[0] if rank == 0 else object()),
-            "rows": ranks.gather_rows(torch.arange(6).view(3, 2)[: 3 - 2 * rank] + 10 * rank),
-            "none": ranks.gather_rows(torch.zeros(rank, 2)),
+            "place": (collectives.rank(), collectives.world(), collectives.is_first()),
+            "gathered": collectives.gather(VALUES[rank]),
+            "broadcast": collectives.broadcast(VALUES[0] if rank == 0 else object()),
+            "rows": collectives.gather_rows(torch.arange(6).view(3, 2)[: 3 - 2 * rank] + 10 * rank),
+            "none": collectives.gather_rows(torch.zeros(rank, 2)),
             "shared": dict(shared.state_dict()),
             "seen": seen,
             "predicted": predict(network(), loader(), torch.device("cpu")),
@@ -123,11 +123,11 @@ def test_other_settings_are_refused_in_every_process(found, rank):
 
 
 def test_one_process_needs_no_group():
-    assert (ranks.rank(), ranks.world(), ranks.is_first()) == (0, 1, True)
-    assert ranks.broadcast({"a": [1]}) == {"a": [1]}
+    assert (collectives.rank(), collectives.world(), collectives.is_first()) == (0, 1, True)
+    assert collectives.broadcast({"a": [1]}) == {"a": [1]}
     rows = torch.arange(3)
-    assert torch.equal(ranks.gather_rows(rows)[0], rows)
-    with ranks.first_goes_ahead() as first:
+    assert torch.equal(collectives.gather_rows(rows)[0], rows)
+    with collectives.first_goes_ahead() as first:
         assert first
-    ranks.barrier()
+    collectives.barrier()
     check_same({"a": 1})

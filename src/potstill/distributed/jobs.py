@@ -10,8 +10,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from potstill import launch, launched
 from potstill.config.compose import Command
+from potstill.distributed import environment, launcher
 
 
 def in_processes(run: Callable[[DictConfig], Any], command: Command) -> Callable[[Any], Any]:
@@ -23,12 +23,12 @@ def in_processes(run: Callable[[DictConfig], Any], command: Command) -> Callable
 
     @functools.wraps(run)
     def task(cfg: DictConfig) -> Any:
-        number = 1 if launched.world() > 1 else launch.count(cfg.get("trainer") or {})
+        number = 1 if environment.world() > 1 else launcher.count(cfg.get("trainer") or {})
         if number > 1:
             line = [sys.executable, program, *command.flags, *_job(HydraConfig.get())]
-            return launch.start(line, number, folder)
+            return launcher.start(line, number, folder)
         result = run(cfg)
-        launched.leave_result(result)
+        environment.leave_result(result)
         return result
 
     return task

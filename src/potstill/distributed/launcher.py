@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from potstill.distributed.environment import FOLDER
 from potstill.errors import ConfigError, PotstillError
-from potstill.launched import FOLDER
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 GRACE = 5.0  # seconds for the others to end by themselves, once one has failed

@@ -1,0 +1,1 @@
+"""Launching, environment and collectives of runs in several processes."""
