@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
-from potstill.export.contract import Exported, Exporter
+from potstill.export.base import Exported, Exporter
 from potstill.export.coreml import CoreMl
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx

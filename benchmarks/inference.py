@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from potstill.atomic import write_atomically
 from potstill.benchmark.open_file import open_file
 from potstill.benchmark.tables import described
-from potstill.export.contract import Exporter
+from potstill.export.base import Exporter
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
 from potstill.machine import cpu_features, machine

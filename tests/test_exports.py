@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from exported_nets import CLASSES, FACTS, pictures, small
 from omegaconf import OmegaConf
 
 from potstill import exports
 from potstill.errors import DataError
 from potstill.export import onnx
+from tests.support.exported_nets import CLASSES, FACTS, pictures, small
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -17,8 +17,8 @@ from potstill.atomic import write_atomically
 from potstill.config.validate import instantiate
 from potstill.data.loaders.epoch_order import alone
 from potstill.errors import DataError, PotstillError
+from potstill.export.base import Exported, Exporter
 from potstill.export.bundle import Bundle
-from potstill.export.contract import Exported, Exporter
 from potstill.report import metrics
 from potstill.report.table import percent, scaled
 from potstill.runtimes.eager import TorchExport

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported_nets import CLASSES, FACTS, integers, pictures, small
 from packaging.requirements import Requirement
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -30,6 +29,7 @@ from potstill.export import bundle, onnx
 from potstill.export.bundle import Bundle
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
+from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

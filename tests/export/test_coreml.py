@@ -5,11 +5,11 @@ import json
 import math
 
 import pytest
-from exported_nets import CLASSES, FACTS, integers, pictures, small
 
 from potstill.errors import ConfigError
 from potstill.export import coreml
 from potstill.export.coreml import CoreMl
+from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
 
 
 def test_nobody_takes_it_for_checked():

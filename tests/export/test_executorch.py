@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from exported_nets import CLASSES, FACTS, integers, pictures, residual
 from torch import fx, nn
 
 from potstill.errors import ConfigError, DataError
@@ -12,6 +11,7 @@ from potstill.export import executorch as exporter
 from potstill.export.executorch import Pte, check_one_delegate
 from potstill.quantization.dynamic import quantize_dynamic
 from potstill.runtimes.executorch import ExecuTorch
+from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, residual
 
 pytest.importorskip("executorch")
 LARGEST = 8

@@ -6,14 +6,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from exported_nets import CLASSES, FACTS, integers, pictures, small
 
 from potstill.errors import ConfigError, DataError
 from potstill.export import onnx as exporter
 from potstill.export.onnx import Onnx
-from potstill.export.unsigned import unsigned_weights
+from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.quantization.dynamic import quantize_dynamic
 from potstill.runtimes.onnxruntime import OnnxRuntime
+from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

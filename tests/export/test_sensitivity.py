@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from exported_nets import integers, pictures, small
 
 from potstill.export.sensitivity import nudged
 from potstill.quantization.dynamic import quantize_dynamic
+from tests.support.exported_nets import integers, pictures, small
 
 
 def test_biases_move_by_half_an_accumulators_step():

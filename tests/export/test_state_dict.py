@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from exported_nets import FACTS, integers, pictures, small
 from safetensors import safe_open
 from safetensors.torch import load, save
 
@@ -12,6 +11,7 @@ from potstill.errors import DataError
 from potstill.export import state_dict
 from potstill.export.state_dict import StateDict
 from potstill.quantization.prepare import prepare
+from tests.support.exported_nets import FACTS, integers, pictures, small
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

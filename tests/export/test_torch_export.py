@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from exported_nets import FACTS, integers, pictures, small
 
 from potstill.errors import DataError
 from potstill.export import torch_export
 from potstill.export.torch_export import Pt2
 from potstill.runtimes.eager import TorchExport
+from tests.support.exported_nets import FACTS, integers, pictures, small
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

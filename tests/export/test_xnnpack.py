@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from exported_nets import integers, pictures, resnet8
 from torch import nn
 
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack import fit_for_xnnpack
+from tests.support.exported_nets import integers, pictures, resnet8
 
 ATEN = torch.ops.aten
 

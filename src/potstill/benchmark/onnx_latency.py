@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from potstill.errors import PotstillError
-from potstill.export.contract import ready
+from potstill.export.base import ready
 from potstill.export.onnx import convert
-from potstill.export.unsigned import unsigned_weights
+from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.measure.clock import interleaved
 from potstill.quantization.deploy import is_deployed, with_activations
 from potstill.runtimes.onnxruntime import OnnxRuntime

@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
+from potstill.export.base import Exported, describe
 from potstill.export.bundled.classify import RUNTIMES
-from potstill.export.contract import Exported, describe
 from potstill.export.onnx import Onnx
 from potstill.quantization.deploy import is_deployed
 from potstill.quantization.prepare import is_prepared

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.contract import Exported, describe, ready, reason
+from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.parity import keep_verified
 from potstill.export.torch_export import capture
-from potstill.export.verify import keep_verified
 from potstill.export.xnnpack import fit_for_xnnpack
 from potstill.quantization.deploy import is_deployed, split_dequantize
 from potstill.runtimes.contract import need, quiet_libraries

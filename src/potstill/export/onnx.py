@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.contract import Exported, describe, ready, reason
-from potstill.export.unsigned import unsigned_weights
-from potstill.export.verify import keep_verified
+from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.onnx_unsigned import unsigned_weights
+from potstill.export.parity import keep_verified
 from potstill.quantization.deploy import is_deployed, with_activations
 from potstill.quantization.dynamic import is_dynamic
 from potstill.runtimes.contract import need, quiet_libraries

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from potstill.export.contract import Exported, describe, ready
-from potstill.export.verify import FLOAT_DB, keep_verified
+from potstill.export.base import Exported, describe, ready
+from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.quantization.deploy import is_deployed
 from potstill.runtimes.eager import Eager
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
-from potstill.export.contract import Exported, describe, ready, reason
-from potstill.export.verify import FLOAT_DB, keep_verified
+from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.quantization.deploy import is_deployed
 from potstill.runtimes.contract import quiet_libraries
 from potstill.runtimes.eager import TorchExport

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
 from potstill.errors import DataError
-from potstill.export.contract import Exported
+from potstill.export.base import Exported
 from potstill.export.sensitivity import nudged
 from potstill.quantization.deploy import is_deployed
 from potstill.quantization.dynamic import is_dynamic

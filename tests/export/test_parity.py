@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from exported_nets import integers, pictures, small
 from torch import nn
 
 from potstill.errors import DataError, StorageError
-from potstill.export.verify import (
+from potstill.export.parity import (
     FLOAT_DB,
     INTEGER_DB,
     check,
@@ -20,6 +19,7 @@ from potstill.export.verify import (
     sqnr_db,
 )
 from potstill.quantization.dynamic import quantize_dynamic
+from tests.support.exported_nets import integers, pictures, small
 
 IMAGES = torch.zeros(2, 3, 4, 4)
 REFERENCE = torch.tensor([[3.0, 4.0], [3.0, 4.0]])

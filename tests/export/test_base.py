@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from exported_nets import FACTS
 from omegaconf import OmegaConf
 
 from potstill.config.validate import instantiate
-from potstill.export.contract import describe, reason
+from potstill.export.base import describe, reason
+from tests.support.exported_nets import FACTS
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = sorted((ROOT / "conf" / "export").glob("*.yaml"))
