@@ -19,11 +19,11 @@ from potstill.data.loaders.epoch_order import alone
 from potstill.errors import DataError, PotstillError
 from potstill.export.base import Exported, Exporter
 from potstill.export.bundle import Bundle
+from potstill.export.runtimes.eager import TorchExport
+from potstill.export.runtimes.executorch import ExecuTorch
+from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.report import metrics
 from potstill.report.table import percent, scaled
-from potstill.runtimes.eager import TorchExport
-from potstill.runtimes.executorch import ExecuTorch
-from potstill.runtimes.onnxruntime import OnnxRuntime
 from potstill.study import Study
 
 RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {

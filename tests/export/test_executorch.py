@@ -9,8 +9,8 @@ from torch import fx, nn
 from potstill.errors import ConfigError, DataError
 from potstill.export import executorch as exporter
 from potstill.export.executorch import Pte, check_one_delegate
+from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.quantization.dynamic import quantize_dynamic
-from potstill.runtimes.executorch import ExecuTorch
 from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, residual
 
 pytest.importorskip("executorch")

@@ -11,8 +11,8 @@ from potstill.errors import ConfigError, DataError
 from potstill.export import onnx as exporter
 from potstill.export.onnx import Onnx
 from potstill.export.onnx_unsigned import unsigned_weights
+from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.quantization.dynamic import quantize_dynamic
-from potstill.runtimes.onnxruntime import OnnxRuntime
 from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
 
 onnx = pytest.importorskip("onnx")

@@ -7,8 +7,8 @@ import torch
 
 from potstill.errors import DataError
 from potstill.export import torch_export
+from potstill.export.runtimes.eager import TorchExport
 from potstill.export.torch_export import Pt2
-from potstill.runtimes.eager import TorchExport
 from tests.support.exported_nets import FACTS, integers, pictures, small
 
 

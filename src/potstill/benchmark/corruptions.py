@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from potstill.errors import ConfigError
-from potstill.runtimes.contract import need
+from potstill.export.runtimes.base import need
 
 SEVERITY = 3
 SMALLEST = 32

@@ -14,9 +14,9 @@ from potstill.errors import PotstillError
 from potstill.export.base import ready
 from potstill.export.onnx import convert
 from potstill.export.onnx_unsigned import unsigned_weights
+from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure.clock import interleaved
 from potstill.quantization.deploy import is_deployed, with_activations
-from potstill.runtimes.onnxruntime import OnnxRuntime
 
 ENGINE = "onnxruntime"
 WARMUP, RUNS = 10, 100

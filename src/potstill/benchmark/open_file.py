@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from potstill.artifact.file import load_artifact
 from potstill.errors import ConfigError, DataError
-from potstill.runtimes.contract import as_images
-from potstill.runtimes.eager import Eager, TorchExport
-from potstill.runtimes.executorch import ExecuTorch
-from potstill.runtimes.onnxruntime import OnnxRuntime
+from potstill.export.runtimes.base import as_images
+from potstill.export.runtimes.eager import Eager, TorchExport
+from potstill.export.runtimes.executorch import ExecuTorch
+from potstill.export.runtimes.onnxruntime import OnnxRuntime
 
 Call = Callable[[], Any]
 

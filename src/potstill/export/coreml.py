@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.runtimes.base import native_stderr, need, quiet_libraries
 from potstill.export.torch_export import capture
 from potstill.quantization.deploy import is_deployed
-from potstill.runtimes.contract import native_stderr, need, quiet_libraries
 
 KEY = "export=coreml"
 

@@ -11,11 +11,11 @@ from torch import Tensor, fx, nn
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, ready, reason
 from potstill.export.parity import keep_verified
+from potstill.export.runtimes.base import need, quiet_libraries
+from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack import fit_for_xnnpack
 from potstill.quantization.deploy import is_deployed, split_dequantize
-from potstill.runtimes.contract import need, quiet_libraries
-from potstill.runtimes.executorch import ExecuTorch
 
 KEY = "export=executorch"
 XNNPACK = "executorch.backends.xnnpack.partition.xnnpack_partitioner"

@@ -12,10 +12,10 @@ from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, ready, reason
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.parity import keep_verified
+from potstill.export.runtimes.base import need, quiet_libraries
+from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.quantization.deploy import is_deployed, with_activations
 from potstill.quantization.dynamic import is_dynamic
-from potstill.runtimes.contract import need, quiet_libraries
-from potstill.runtimes.onnxruntime import OnnxRuntime
 
 KEY = "export=onnx"
 EXAMPLES = 2  # of one picture, torch.export would conclude that the batch is always 1

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from potstill.atomic import write_atomically
 from potstill.errors import DataError
 from potstill.export.base import Exported
+from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import nudged
 from potstill.quantization.deploy import is_deployed
 from potstill.quantization.dynamic import is_dynamic
-from potstill.runtimes.contract import Runtime
 
 FLOAT_DB = 60.0  # files in float32 reach 100 dB and more
 # Trained networks in integers reach 34 dB and more in their runtimes. A processor whose kernels

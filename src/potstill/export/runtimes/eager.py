@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
-from potstill.runtimes.contract import as_images, check_file, quiet_libraries
+from potstill.export.runtimes.base import as_images, check_file, quiet_libraries
 from potstill.stages import in_eval_mode
 
 BATCH = 64

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.runtimes.contract import as_images, native_stderr, need, quiet_libraries
-from potstill.runtimes.eager import Eager, TorchExport
-from potstill.runtimes.executorch import ExecuTorch
-from potstill.runtimes.onnxruntime import OnnxRuntime
+from potstill.export.runtimes.base import as_images, native_stderr, need, quiet_libraries
+from potstill.export.runtimes.eager import Eager, TorchExport
+from potstill.export.runtimes.executorch import ExecuTorch
+from potstill.export.runtimes.onnxruntime import OnnxRuntime
 
 RUNTIMES = {"executorch": ExecuTorch, "onnxruntime": OnnxRuntime, "torch": TorchExport}
 

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.runtimes.contract import as_images, check_file, native_stderr, need, quiet_libraries
+from potstill.export.runtimes.base import (
+    as_images,
+    check_file,
+    native_stderr,
+    need,
+    quiet_libraries,
+)
 
 
 class ExecuTorch:

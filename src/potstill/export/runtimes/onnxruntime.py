@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.runtimes.contract import as_images, check_file, need
+from potstill.export.runtimes.base import as_images, check_file, need
 
 
 class OnnxRuntime:
