@@ -14,7 +14,7 @@ from potstill.export.parity import keep_verified
 from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.torch_export import capture
-from potstill.export.xnnpack import fit_for_xnnpack
+from potstill.export.xnnpack.rewrites import fit_for_xnnpack
 from potstill.quantization.deploy import is_deployed, split_dequantize
 
 KEY = "export=executorch"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from potstill.export.shortcut import Shortcut
+from potstill.export.xnnpack.shortcut import Shortcut
 
 ATEN = torch.ops.aten
 SHAPING = (ATEN.flatten.using_ints, ATEN.view.default, ATEN.reshape.default)

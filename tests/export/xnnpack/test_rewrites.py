@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from potstill.export.torch_export import capture
-from potstill.export.xnnpack import fit_for_xnnpack
+from potstill.export.xnnpack.rewrites import fit_for_xnnpack
 from tests.support.exported_nets import integers, pictures, resnet8
 
 ATEN = torch.ops.aten
