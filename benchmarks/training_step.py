@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from potstill.config.validate import instantiate
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.signal import Signal
 from potstill.tap import Tap

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 
 from potstill import lr
 from potstill.errors import ConfigError, NonFiniteError
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
 from potstill.metrics_file import MetricsFile

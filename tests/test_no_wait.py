@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from head_pairs import BATCH, CLASSES, HEADS, PAIRS, PIXELS, fit, make_head, make_module
 from potstill.data.loaders.in_memory import ArrayLoader, Normalize, Pictures
 from potstill.data.loaders.views import Viewing
 from potstill.data.transforms.crop_flip import Augment
@@ -12,6 +11,16 @@ from potstill.data.transforms.mixup import Mix
 from potstill.data.transforms.pipeline import Distort
 from potstill.heads import crd, mgd
 from potstill.sums import EpochSums
+from tests.support.head_pairs import (
+    BATCH,
+    CLASSES,
+    HEADS,
+    PAIRS,
+    PIXELS,
+    fit,
+    make_head,
+    make_module,
+)
 
 META = torch.device("meta")
 SETTINGS = {("simkd", "vit-cnn"): {"teacher": "pooled"}}

@@ -1,7 +1,7 @@
 import pytest
 
 from potstill.errors import ConfigError
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.kd import KD
 from potstill.heads.schedule import WarmUp
 from potstill.weighting import Weighting

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.data.loaders.batch import Batch, check_views, unpack
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.lr import count_steps
 from potstill.named_state import name_states
 from potstill.networks import Networks

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.kernels import compiled, lay_out
 from potstill.lean import LeanModule
 from potstill.signal import Signal

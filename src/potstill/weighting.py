@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from potstill.errors import ConfigError
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 
 
 class Weighting:

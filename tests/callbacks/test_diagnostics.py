@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch.loggers.logger import Logger
 
 from potstill.callbacks.diagnostics import HeadDiagnostics
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.kd import KD
 from potstill.heads.mse import MSE
 from potstill.module import DistillationModule

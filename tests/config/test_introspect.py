@@ -25,7 +25,7 @@ def imported(dotted):
         "lightning.pytorch.Trainer",  # decorated
         "lightning.pytorch.callbacks.ModelCheckpoint",
         "potstill.heads.kd.KD",
-        "potstill.heads.contract.Head",
+        "potstill.heads.base.Head",
     ],
 )
 def test_signature_is_what_inspect_says(dotted):

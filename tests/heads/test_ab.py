@@ -1,6 +1,8 @@
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.ab import AB, boundary_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -13,8 +15,6 @@ from feature_cases import (
     t,
     two_maps,
 )
-
-from potstill.heads.ab import AB, boundary_loss
 
 
 def test_official_value():

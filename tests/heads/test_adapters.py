@@ -3,11 +3,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from feature_cases import bound, signals, t
 
 from potstill.heads.adapters import BatchNorm, ConvReg, match_size, unit
 from potstill.heads.at import AT
 from potstill.heads.fitnet import FitNet
+from tests.support.feature_cases import bound, signals, t
 
 SHAPES = {
     "half": ((6, 8, 8), (12, 4, 4), (12, 6, 3, 3)),

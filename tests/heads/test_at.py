@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.at import AT, attention_loss, attention_map
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -17,8 +19,6 @@ from feature_cases import (
     t,
     two_maps,
 )
-
-from potstill.heads.at import AT, attention_loss, attention_map
 
 
 def test_official_value():

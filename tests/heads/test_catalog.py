@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import potstill.heads
+from potstill.heads.base import Head
 from potstill.heads.catalog import WRAPPERS, catalog, main
-from potstill.heads.contract import Head
 
 OPTIONS = Path(__file__).parents[2] / "conf" / "head"
 NAMES = [name for name, _ in catalog()]

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from response_inputs import PS, ZS, ZT, Y, check_feature_gradient, golden, signal, t
 
 from potstill.errors import ConfigError
 from potstill.heads.cc import CC
+from tests.support.response_inputs import PS, ZS, ZT, Y, check_feature_gradient, golden, signal, t
 
 EMBEDDED = signal(ZT, t((8, 16), 0.29, 0.4))
 WIDER = signal(ZT, t((8, 24), 0.29, 0.4))

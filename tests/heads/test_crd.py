@@ -3,13 +3,13 @@ import math
 
 import pytest
 import torch
-from feature_cases import DTYPES, GOLDEN, check_yaml, golden, t
-from tiny_nets import as_signal, bind, check_networks, cnn, vit
 from torch import nn
 
 from potstill.heads import crd
 from potstill.heads.crd import CRD, ContrastMemory, nce_loss
 from potstill.heads.shapes import to_pooled
+from tests.support.feature_cases import DTYPES, GOLDEN, check_yaml, golden, t
+from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, vit
 
 NET = nn.Identity()
 LABELS = torch.arange(40) % 4

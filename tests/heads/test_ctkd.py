@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal
 
 from potstill.heads.ctkd import CTKD
 from potstill.heads.kd import kd_divergence
+from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal
 
 
 def test_official_first_temperature():

@@ -2,7 +2,10 @@ import math
 
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.cwd import CWD, channel_divergence
+from potstill.heads.schedule import Linear
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -14,10 +17,7 @@ from feature_cases import (
     loss_of,
     t,
 )
-from tiny_nets import check_networks, cnn, vit
-
-from potstill.heads.cwd import CWD, channel_divergence
-from potstill.heads.schedule import Linear
+from tests.support.tiny_nets import check_networks, cnn, vit
 
 
 def by_hand(student, teacher, temperature):

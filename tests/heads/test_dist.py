@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from response_inputs import ZS, ZT, check_logit_gradient, golden, value
 
 from potstill.heads.dist import DIST, intra_class_relation, pearson
+from tests.support.response_inputs import ZS, ZT, check_logit_gradient, golden, value
 
 
 @pytest.mark.parametrize(

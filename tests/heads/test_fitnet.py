@@ -1,6 +1,8 @@
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.fitnet import FitNet, hint_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -14,8 +16,6 @@ from feature_cases import (
     t,
     two_maps,
 )
-
-from potstill.heads.fitnet import FitNet, hint_loss
 
 
 def test_official_value():

@@ -1,7 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from feature_cases import (
+
+from potstill.heads.ft import FT, factor_transfer_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -16,8 +18,6 @@ from feature_cases import (
     t,
     two_maps,
 )
-
-from potstill.heads.ft import FT, factor_transfer_loss
 
 
 def test_official_value():

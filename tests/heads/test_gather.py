@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.gather import gather
 from potstill.signal import Signal
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal
 from sklearn.metrics import log_loss
 
 from potstill.heads.hard_label import HardLabel
+from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal
 
 
 def test_value_is_scikit_learns():

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 
 from potstill.heads.kd import KD
 from potstill.heads.schedule import Halve
+from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 
 
 @pytest.mark.parametrize(("temperature", "name"), [(4, "kd_T4"), (1, "kd_T1")])

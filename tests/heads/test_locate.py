@@ -1,11 +1,11 @@
 import pytest
 import torch
-from tiny_nets import Block, cnn, vit
 from torch import nn
 
 from potstill.heads.locate import locate
 from potstill.signal import Signal
 from potstill.tap import Source, Tap
+from tests.support.tiny_nets import Block, cnn, vit
 
 LAYERS = ["stage-2", "stage-1:preact", "pooled"]
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 from sklearn.preprocessing import StandardScaler
 
 from potstill.heads.lskd import LSKD, standardize
+from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tiny_nets import cnn, pictures, vit
 
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
@@ -24,6 +23,7 @@ from potstill.module import DistillationModule
 from potstill.signal import Signal
 from potstill.tap import Tap
 from potstill.teacher.ensemble import TeacherEnsemble
+from tests.support.tiny_nets import cnn, pictures, vit
 
 HEADS = [
     KD,

@@ -3,7 +3,9 @@ import copy
 import pytest
 import torch
 import torch.distributed as dist
-from feature_cases import (
+
+from potstill.heads.mgd import MGD, draw_mask, generation_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -15,9 +17,7 @@ from feature_cases import (
     loss_of,
     t,
 )
-from tiny_nets import check_networks, cnn, vit
-
-from potstill.heads.mgd import MGD, draw_mask, generation_loss
+from tests.support.tiny_nets import check_networks, cnn, vit
 
 
 def convolve(maps, weight, bias):

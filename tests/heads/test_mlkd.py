@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
-from response_inputs import (
+
+from potstill.heads.kd import kd_divergence
+from potstill.heads.mlkd import MLKD, batch_correlation, class_correlation, mlkd_as_coded
+from tests.support.response_inputs import (
     STRONG_ZS,
     STRONG_ZT,
     STUDENT,
@@ -12,9 +15,6 @@ from response_inputs import (
     golden,
     value,
 )
-
-from potstill.heads.kd import kd_divergence
-from potstill.heads.mlkd import MLKD, batch_correlation, class_correlation, mlkd_as_coded
 
 WEAK, STRONG = (ZS, ZT), (STRONG_ZS, STRONG_ZT)
 TEMPERATURES = (4.0, 2.0, 3.0, 5.0, 6.0)

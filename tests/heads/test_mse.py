@@ -1,8 +1,8 @@
 import pytest
-from response_inputs import ZS, ZT, Y, check_logit_gradient, signal
 from sklearn.metrics import mean_squared_error
 
 from potstill.heads.mse import MSE
+from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, signal
 
 
 def test_value_is_scikit_learns():

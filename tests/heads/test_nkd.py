@@ -1,9 +1,9 @@
 import math
 
 import pytest
-from response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 
 from potstill.heads.nkd import NKD
+from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 
 
 @pytest.mark.parametrize(

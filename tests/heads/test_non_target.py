@@ -1,7 +1,7 @@
 import torch
-from response_inputs import ZS, Y
 
 from potstill.heads.non_target import labels, log_odds, non_target, target_logit
+from tests.support.response_inputs import ZS, Y
 
 
 def test_labelled_class_and_the_others_by_plain_lists():

@@ -1,7 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from feature_cases import (
+
+from potstill.heads.nst import NST, selectivity_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -16,8 +18,6 @@ from feature_cases import (
     t,
     two_maps,
 )
-
-from potstill.heads.nst import NST, selectivity_loss
 
 
 def test_official_value():

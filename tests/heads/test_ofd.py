@@ -3,11 +3,19 @@ from statistics import NormalDist
 
 import pytest
 import torch
-from feature_cases import CASES, DTYPES, check_numerics, check_yaml, golden, loss_of, t
-from tiny_nets import as_signal, bind, check_networks, cnn, pictures, vit
 
 from potstill.heads import ofd
 from potstill.heads.ofd import OFD, fit_margin, negative_mean, partial_distance
+from tests.support.feature_cases import (
+    CASES,
+    DTYPES,
+    check_numerics,
+    check_yaml,
+    golden,
+    loss_of,
+    t,
+)
+from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, pictures, vit
 
 ONE = "stage-2:preact"
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from response_inputs import PS, PT, check_feature_gradient, golden, value
 from scipy.stats import entropy
 from sklearn.metrics.pairwise import cosine_similarity
 
 from potstill.heads.pkt import PKT, pkt_loss
+from tests.support.response_inputs import PS, PT, check_feature_gradient, golden, value
 
 
 def test_official_value():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from potstill.heads.base import Head
 from potstill.heads.cc import CC
-from potstill.heads.contract import Head
 from potstill.heads.ctkd import CTKD
 from potstill.heads.dist import DIST
 from potstill.heads.dkd import DKD

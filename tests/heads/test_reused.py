@@ -1,8 +1,8 @@
 import torch
-from tiny_nets import pictures
 from torch import nn
 
 from potstill.heads.reused import ReusedClassifier, ToMap
+from tests.support.tiny_nets import pictures
 
 
 class Overwriting(nn.Module):

@@ -1,6 +1,8 @@
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.reviewkd import ABF, ReviewKD, hierarchical_context_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -15,9 +17,7 @@ from feature_cases import (
     loss_of,
     t,
 )
-from tiny_nets import check_networks, cnn, vit
-
-from potstill.heads.reviewkd import ABF, ReviewKD, hierarchical_context_loss
+from tests.support.tiny_nets import check_networks, cnn, vit
 
 TWO = {"student": ("a", "pooled"), "teacher": ("b", "pooled")}
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from response_inputs import PS, PT, check_feature_gradient, golden, signal, t, value
 from sklearn.metrics import pairwise_distances
 
 from potstill.heads.rkd import RKD, potentials, rkd_loss
 from potstill.signal import Signal
+from tests.support.response_inputs import PS, PT, check_feature_gradient, golden, signal, t, value
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,12 @@ import copy
 
 import pytest
 import torch
-from feature_cases import (
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from potstill.heads.reused import ReusedClassifier
+from potstill.heads.simkd import SimKD
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     check_numerics,
@@ -13,12 +18,7 @@ from feature_cases import (
     golden_maps,
     loss_of,
 )
-from safetensors.torch import load_file, save_file
-from tiny_nets import as_signal, bind, check_networks, cnn, pictures, vit
-from torch import nn
-
-from potstill.heads.reused import ReusedClassifier
-from potstill.heads.simkd import SimKD
+from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, pictures, vit
 
 
 def flat(width: int, stride: int, num_classes: int = 10) -> nn.Module:

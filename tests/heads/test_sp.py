@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.sp import SP, similarity, similarity_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     check_gradient,
@@ -14,8 +16,6 @@ from feature_cases import (
     t,
     two_maps,
 )
-
-from potstill.heads.sp import SP, similarity, similarity_loss
 
 
 def test_official_value():

@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.vid import VID, vid_loss
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -16,8 +18,6 @@ from feature_cases import (
     t,
     two_maps,
 )
-
-from potstill.heads.vid import VID, vid_loss
 
 
 def test_official_value():

@@ -2,7 +2,9 @@ import statistics
 
 import pytest
 import torch
-from feature_cases import (
+
+from potstill.heads.wkd_f import WKDF, gaussian_distance
+from tests.support.feature_cases import (
     CASES,
     DTYPES,
     bound,
@@ -14,9 +16,7 @@ from feature_cases import (
     loss_of,
     t,
 )
-from tiny_nets import check_networks, cnn, vit
-
-from potstill.heads.wkd_f import WKDF, gaussian_distance
+from tests.support.tiny_nets import check_networks, cnn, vit
 
 
 def by_hand(student, teacher, ratio, eps):

@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from response_inputs import ZS, ZT, Y, check_logit_gradient, signal, t
 from scipy.optimize import linprog
 from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.heads.nkd import target_term
 from potstill.heads.wkd_l import WKD_L, class_cost, sinkhorn_distance
+from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, signal, t
 
 WEIGHT = t((10, 12), 0.31, 0.2)
 

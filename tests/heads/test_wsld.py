@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from response_inputs import ZS, ZT, Y, signal
 
 from potstill.heads.wsld import WSLD, soft_label_weight, wsld_loss
+from tests.support.response_inputs import ZS, ZT, Y, signal
 
 
 def log_softmax(values: list[float]) -> list[float]:

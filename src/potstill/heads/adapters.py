@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.shapes import to_map
 from potstill.signal import Signal
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.heads.adapters import each_pair, unit
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.counted import Counted, counted_generator
 from potstill.heads.gather import gather
 from potstill.heads.schedule import Schedule

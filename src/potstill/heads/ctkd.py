@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.kd import kd_divergence
 from potstill.heads.schedule import Cosine, Schedule
 from potstill.signal import Signal

@@ -13,7 +13,7 @@ from potstill.heads.adapters import (
     need_layers,
     need_positions,
 )
-from potstill.heads.contract import Head, Layers, check_temperature
+from potstill.heads.base import Head, Layers, check_temperature
 from potstill.heads.schedule import Schedule, value_at
 from potstill.signal import Signal
 

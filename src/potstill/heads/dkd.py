@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.heads.contract import Head, check_temperature
+from potstill.heads.base import Head, check_temperature
 from potstill.heads.kd import kd_divergence
 from potstill.heads.non_target import log_odds, non_target
 from potstill.heads.schedule import Schedule, value_at

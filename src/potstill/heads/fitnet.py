@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.heads.adapters import Adapters, ConvReg, map_pairs, need_layers
-from potstill.heads.contract import Head, Layers
+from potstill.heads.base import Head, Layers
 from potstill.heads.schedule import Schedule
 from potstill.signal import Signal
 

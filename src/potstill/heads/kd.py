@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.heads.contract import Head, check_temperature
+from potstill.heads.base import Head, check_temperature
 from potstill.heads.schedule import Schedule, value_at
 from potstill.signal import Signal
 

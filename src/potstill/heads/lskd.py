@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from potstill.heads.contract import Head, check_temperature
+from potstill.heads.base import Head, check_temperature
 from potstill.heads.dkd import dkd_divergence
 from potstill.heads.kd import kd_divergence
 from potstill.heads.schedule import Schedule, value_at

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.signal import Signal
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.adapters import Adapters, Shape, map_pairs, match_size, need_layers
-from potstill.heads.contract import Head, Layers
+from potstill.heads.base import Head, Layers
 from potstill.heads.counted import Counted, counted_generator
 from potstill.heads.schedule import Schedule
 from potstill.signal import Signal

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from potstill.heads.contract import Head, check_temperature
+from potstill.heads.base import Head, check_temperature
 from potstill.heads.gather import gather
 from potstill.heads.kd import kd_divergence
 from potstill.heads.schedule import Schedule

@@ -6,7 +6,7 @@ Kim et al. 2021 (arXiv:2105.08919) compare it with KD.
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.schedule import Schedule
 from potstill.signal import Signal
 

@@ -12,7 +12,7 @@ from potstill.heads.adapters import (
     need_positions,
     unit,
 )
-from potstill.heads.contract import Head, Layers
+from potstill.heads.base import Head, Layers
 from potstill.heads.schedule import Schedule
 from potstill.signal import Signal
 

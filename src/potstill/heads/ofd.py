@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.adapters import Adapters, BatchNorm, Shape, map_pairs, match_size, need_layers
-from potstill.heads.contract import Head, Layers
+from potstill.heads.base import Head, Layers
 from potstill.heads.gather import gather
 from potstill.heads.locate import locate
 from potstill.heads.schedule import Schedule

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.heads.contract import Head, Layers
+from potstill.heads.base import Head, Layers
 from potstill.heads.gather import gather
 from potstill.heads.schedule import Schedule
 from potstill.heads.shapes import to_pooled

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.heads.adapters import Shape, each_pair, map_pairs, match_size
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.heads.locate import locate
 from potstill.heads.reused import ReusedClassifier, ToMap
 from potstill.heads.schedule import Schedule

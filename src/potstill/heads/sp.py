@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from potstill.heads.adapters import need_layers, unit
-from potstill.heads.contract import Head, Layers
+from potstill.heads.base import Head, Layers
 from potstill.heads.gather import gather
 from potstill.heads.schedule import Schedule
 from potstill.signal import Signal

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.adapters import Adapters, BatchNorm, Shape, map_pairs, need_layers
-from potstill.heads.contract import Head, Layers
+from potstill.heads.base import Head, Layers
 from potstill.heads.schedule import Schedule
 from potstill.signal import Signal
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.heads.contract import Head, check_temperature
+from potstill.heads.base import Head, check_temperature
 from potstill.heads.nkd import target_term
 from potstill.heads.non_target import labels
 from potstill.heads.schedule import Schedule, value_at

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.heads.contract import Head, check_temperature
+from potstill.heads.base import Head, check_temperature
 from potstill.heads.nkd import soft_cross_entropy
 from potstill.heads.non_target import log_odds
 from potstill.heads.schedule import Schedule, value_at

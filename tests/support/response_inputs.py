@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.signal import Signal
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "kd_losses.json").read_text())

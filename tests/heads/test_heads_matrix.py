@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from head_pairs import HEADS, PAIRS, STEPS, fit, make_head, make_module
 from potstill.errors import ConfigError
 from potstill.teacher.frozen import sha256_of
+from tests.support.head_pairs import HEADS, PAIRS, STEPS, fit, make_head, make_module
 
 SETTINGS = {
     # A ViT classifies its class token: no average of its last layer gives its logits.

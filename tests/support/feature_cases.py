@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.signal import Signal
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.contract import Head
+from potstill.heads.base import Head
 from potstill.signal import Signal
 from potstill.tap import Tap
 
