@@ -10,7 +10,7 @@ from potstill.data.fake import Fake
 from potstill.summary import called, describe, loss
 
 CONF = Path(__file__).parents[1] / "conf"
-HALVE = "{_target_: potstill.heads.schedule.Halve, start: 20, every: 5}"
+HALVE = "{_target_: potstill.heads.common.schedules.Halve, start: 20, every: 5}"
 
 
 def composed(*overrides):

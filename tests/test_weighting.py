@@ -2,8 +2,8 @@ import pytest
 
 from potstill.errors import ConfigError
 from potstill.heads.base import Head
+from potstill.heads.common.schedules import WarmUp
 from potstill.heads.kd import KD
-from potstill.heads.schedule import WarmUp
 from potstill.weighting import Weighting
 
 

@@ -69,8 +69,8 @@ def test_each_mistake_is_named(given, message):
 
 
 def test_a_schedule_may_be_the_temperature():
-    checked("temperature={_target_:potstill.heads.schedule.Linear,start:4,end:1,epochs:2}")
-    message = refusal("temperature={_target_:potstill.heads.schedule.Linear,begin:4}")
+    checked("temperature={_target_:potstill.heads.common.schedules.Linear,start:4,end:1,epochs:2}")
+    message = refusal("temperature={_target_:potstill.heads.common.schedules.Linear,begin:4}")
     assert message.startswith("temperature.begin=4: ")
 
 

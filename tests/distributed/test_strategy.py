@@ -215,7 +215,11 @@ def test_the_strategy_is_open_to_the_config(monkeypatch):
 
 @pytest.mark.parametrize(
     ("weight", "rests"),
-    [("0.5", False), ("0", True), ("{_target_: potstill.heads.schedule.Halve, start: 4}", True)],
+    [
+        ("0.5", False),
+        ("0", True),
+        ("{_target_: potstill.heads.common.schedules.Halve, start: 4}", True),
+    ],
 )
 def test_a_head_may_sit_out_an_epoch(monkeypatch, weight, rests):
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from potstill.heads import crd
+from potstill.heads.common.shapes import to_pooled
 from potstill.heads.crd import CRD, ContrastMemory, nce_loss
-from potstill.heads.shapes import to_pooled
 from tests.support.feature_cases import DTYPES, GOLDEN, check_yaml, golden, t
 from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, vit
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from potstill.heads.common.schedules import Linear
 from potstill.heads.cwd import CWD, channel_divergence
-from potstill.heads.schedule import Linear
 from tests.support.feature_cases import (
     CASES,
     DTYPES,

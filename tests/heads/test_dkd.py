@@ -3,9 +3,9 @@ from decimal import Decimal, getcontext
 import pytest
 import torch
 
+from potstill.heads.common.schedules import WarmUp
 from potstill.heads.dkd import DKD, non_target_class_divergence, target_class_divergence
 from potstill.heads.kd import kd_divergence
-from potstill.heads.schedule import WarmUp
 from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 
 

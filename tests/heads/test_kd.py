@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from potstill.heads.common.schedules import Halve
 from potstill.heads.kd import KD
-from potstill.heads.schedule import Halve
 from tests.support.response_inputs import ZS, ZT, Y, check_logit_gradient, golden, signal, value
 
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from potstill.heads.reused import ReusedClassifier
+from potstill.heads.common.reused_classifier import ReusedClassifier
 from potstill.heads.simkd import SimKD
 from tests.support.feature_cases import (
     CASES,

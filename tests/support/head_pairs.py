@@ -10,7 +10,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from potstill.config.validate import instantiate
 from potstill.data.fake import Fake
-from potstill.heads.catalog import catalog
+from potstill.heads.common.index import catalog
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.module import DistillationModule
 

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from potstill.heads.adapters import Adapters, ConvReg, Shape, map_pairs, need_layers
 from potstill.heads.base import Head, Layers
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import Adapters, ConvReg, Shape, map_pairs, need_layers
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.schedule import Schedule, value_at
+from potstill.heads.common.schedules import Schedule, value_at
 from potstill.signal import Signal
 
 Layers = str | Sequence[str]

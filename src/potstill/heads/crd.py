@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.heads.adapters import each_pair, unit
 from potstill.heads.base import Head
-from potstill.heads.counted import Counted, counted_generator
-from potstill.heads.gather import gather
-from potstill.heads.schedule import Schedule
-from potstill.heads.shapes import to_pooled
+from potstill.heads.common.adapters import each_pair, unit
+from potstill.heads.common.counted_step import Counted, counted_generator
+from potstill.heads.common.gather import gather
+from potstill.heads.common.schedules import Schedule
+from potstill.heads.common.shapes import to_pooled
 from potstill.signal import Signal
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
+from potstill.heads.common.schedules import Cosine, Schedule
 from potstill.heads.kd import kd_divergence
-from potstill.heads.schedule import Cosine, Schedule
 from potstill.signal import Signal
 
 

@@ -5,7 +5,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.heads.adapters import (
+from potstill.heads.base import Head, Layers, check_temperature
+from potstill.heads.common.adapters import (
     Adapters,
     Shape,
     map_pairs,
@@ -13,8 +14,7 @@ from potstill.heads.adapters import (
     need_layers,
     need_positions,
 )
-from potstill.heads.base import Head, Layers, check_temperature
-from potstill.heads.schedule import Schedule, value_at
+from potstill.heads.common.schedules import Schedule, value_at
 from potstill.signal import Signal
 
 

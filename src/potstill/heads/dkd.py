@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
+from potstill.heads.common.non_target import log_odds, non_target
+from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.kd import kd_divergence
-from potstill.heads.non_target import log_odds, non_target
-from potstill.heads.schedule import Schedule, value_at
 from potstill.signal import Signal
 
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.heads.adapters import Adapters, ConvReg, map_pairs, need_layers
 from potstill.heads.base import Head, Layers
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import Adapters, ConvReg, map_pairs, need_layers
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.base import Head, Layers
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

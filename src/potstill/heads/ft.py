@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.heads.adapters import (
+from potstill.heads.base import Head, Layers
+from potstill.heads.common.adapters import (
     Adapters,
     Shape,
     map_pairs,
@@ -15,8 +16,7 @@ from potstill.heads.adapters import (
     need_positions,
     unit,
 )
-from potstill.heads.base import Head, Layers
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.heads.base import Head
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
-from potstill.heads.schedule import Schedule, value_at
+from potstill.heads.common.schedules import Schedule, value_at
 from potstill.signal import Signal
 
 

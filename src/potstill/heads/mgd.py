@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.base import Head, Layers
-from potstill.heads.counted import Counted, counted_generator
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
+from potstill.heads.common.counted_step import Counted, counted_generator
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
-from potstill.heads.gather import gather
+from potstill.heads.common.gather import gather
+from potstill.heads.common.schedules import Schedule
 from potstill.heads.kd import kd_divergence
-from potstill.heads.schedule import Schedule
 from potstill.signal import Signal
 
 FORMULAS = ("paper", "official_code")

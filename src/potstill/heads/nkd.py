@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
-from potstill.heads.non_target import non_target, target_logit
-from potstill.heads.schedule import Schedule, value_at
+from potstill.heads.common.non_target import non_target, target_logit
+from potstill.heads.common.schedules import Schedule, value_at
 from potstill.signal import Signal
 
 FORMULAS = ("paper", "official_code")

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.heads.adapters import (
+from potstill.heads.base import Head, Layers
+from potstill.heads.common.adapters import (
     each_pair,
     map_pairs,
     match_size,
@@ -12,8 +13,7 @@ from potstill.heads.adapters import (
     need_positions,
     unit,
 )
-from potstill.heads.base import Head, Layers
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

@@ -6,11 +6,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.adapters import Adapters, BatchNorm, Shape, map_pairs, match_size, need_layers
 from potstill.heads.base import Head, Layers
-from potstill.heads.gather import gather
-from potstill.heads.locate import locate
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import (
+    Adapters,
+    BatchNorm,
+    Shape,
+    map_pairs,
+    match_size,
+    need_layers,
+)
+from potstill.heads.common.gather import gather
+from potstill.heads.common.locate import locate
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 LAYERS = ("stage-3:preact", "stage-2:preact", "stage-1:preact")

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from potstill.heads.base import Head, Layers
-from potstill.heads.gather import gather
-from potstill.heads.schedule import Schedule
-from potstill.heads.shapes import to_pooled
+from potstill.heads.common.gather import gather
+from potstill.heads.common.schedules import Schedule
+from potstill.heads.common.shapes import to_pooled
 from potstill.signal import Signal
 
 EPS = 1e-7  # the authors': added to norms and to probabilities

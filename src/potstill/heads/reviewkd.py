@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.heads.adapters import BatchNorm, Shape, each_pair, map_pairs, need_layers
 from potstill.heads.base import Head, Layers
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import BatchNorm, Shape, each_pair, map_pairs, need_layers
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 STUDENT = ("stage-3", "stage-2", "stage-1", "pooled")

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.heads.adapters import Shape, each_pair, map_pairs, match_size
 from potstill.heads.base import Head
-from potstill.heads.locate import locate
-from potstill.heads.reused import ReusedClassifier, ToMap
-from potstill.heads.schedule import Schedule
-from potstill.heads.shapes import to_pooled
+from potstill.heads.common.adapters import Shape, each_pair, map_pairs, match_size
+from potstill.heads.common.locate import locate
+from potstill.heads.common.reused_classifier import ReusedClassifier, ToMap
+from potstill.heads.common.schedules import Schedule
+from potstill.heads.common.shapes import to_pooled
 from potstill.signal import Signal
 
 

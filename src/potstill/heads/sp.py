@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.heads.adapters import need_layers, unit
 from potstill.heads.base import Head, Layers
-from potstill.heads.gather import gather
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import need_layers, unit
+from potstill.heads.common.gather import gather
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

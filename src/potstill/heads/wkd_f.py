@@ -5,9 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.adapters import Adapters, BatchNorm, Shape, map_pairs, need_layers
 from potstill.heads.base import Head, Layers
-from potstill.heads.schedule import Schedule
+from potstill.heads.common.adapters import Adapters, BatchNorm, Shape, map_pairs, need_layers
+from potstill.heads.common.schedules import Schedule
 from potstill.signal import Signal
 
 

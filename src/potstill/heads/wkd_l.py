@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.heads.base import Head, check_temperature
+from potstill.heads.common.non_target import labels
+from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.nkd import target_term
-from potstill.heads.non_target import labels
-from potstill.heads.schedule import Schedule, value_at
 from potstill.signal import Signal
 
 RELATIONS = ("cosine", "cka")

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
+from potstill.heads.common.non_target import log_odds
+from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.nkd import soft_cross_entropy
-from potstill.heads.non_target import log_odds
-from potstill.heads.schedule import Schedule, value_at
 from potstill.signal import Signal
 
 EPS = 1e-7  # the authors': added to the teacher's cross-entropy

@@ -18,7 +18,7 @@ class Member(Head):
           heads:
             kd: {_target_: potstill.heads.kd.KD, temperature: 4.0}
             at_of_1:
-              _target_: potstill.heads.member.Member
+              _target_: potstill.heads.common.ensemble_member.Member
               member: 1
               head: {_target_: potstill.heads.at.AT}
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import potstill.heads
 from potstill.heads.base import Head
-from potstill.heads.catalog import WRAPPERS, catalog, main
+from potstill.heads.common.index import WRAPPERS, catalog, main
 
 OPTIONS = Path(__file__).parents[2] / "conf" / "head"
 NAMES = [name for name, _ in catalog()]
@@ -57,6 +57,8 @@ def test_one_line_a_head(capsys):
 
 
 def test_torch_is_not_loaded():
-    code = "import sys, potstill.heads.catalog as c; c.catalog(); print('torch' in sys.modules)"
+    code = (
+        "import sys, potstill.heads.common.index as c; c.catalog(); print('torch' in sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

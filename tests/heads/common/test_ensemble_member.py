@@ -9,14 +9,14 @@ from omegaconf import OmegaConf
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
 from potstill.heads.at import AT
+from potstill.heads.common.ensemble_member import Member
+from potstill.heads.common.schedules import Linear
 from potstill.heads.crd import CRD
 from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
-from potstill.heads.member import Member
 from potstill.heads.mlkd import MLKD
 from potstill.heads.ofd import OFD
 from potstill.heads.reviewkd import ReviewKD
-from potstill.heads.schedule import Linear
 from potstill.heads.simkd import SimKD
 from potstill.heads.wkd_l import WKD_L
 from potstill.module import DistillationModule
@@ -118,7 +118,7 @@ def signals(student, teacher):
 
 def test_from_a_config():
     text = """
-      _target_: potstill.heads.member.Member
+      _target_: potstill.heads.common.ensemble_member.Member
       member: 1
       head: {_target_: potstill.heads.at.AT, student: stage-1, teacher: "stage-1:preact"}
     """

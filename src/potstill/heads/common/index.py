@@ -1,4 +1,4 @@
-"""Which distillation heads there are: `python -m potstill.heads.catalog`, without loading torch."""
+"""Which distillation heads there are: `python -m potstill.heads.common.index`, without loading torch."""
 
 import ast
 from pathlib import Path

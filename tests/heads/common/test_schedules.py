@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from potstill.heads.schedule import Cosine, Halve, Linear, WarmUp, value_at
+from potstill.heads.common.schedules import Cosine, Halve, Linear, WarmUp, value_at
 
 
 def test_constant_or_schedule():

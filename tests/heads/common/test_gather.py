@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from potstill.heads.base import Head
-from potstill.heads.gather import gather
+from potstill.heads.common.gather import gather
 from potstill.signal import Signal
 
 WORLD, BATCH = 2, 64

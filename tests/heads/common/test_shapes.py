@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from potstill.heads.shapes import to_map, to_pooled
+from potstill.heads.common.shapes import to_map, to_pooled
 
 
 def test_tokens_become_a_square_map_row_by_row():

@@ -1,6 +1,6 @@
 import torch
 
-from potstill.heads.non_target import labels, log_odds, non_target, target_logit
+from potstill.heads.common.non_target import labels, log_odds, non_target, target_logit
 from tests.support.response_inputs import ZS, Y
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.heads.locate import locate
+from potstill.heads.common.locate import locate
 from potstill.signal import Signal
 from potstill.tap import Source, Tap
 from tests.support.tiny_nets import Block, cnn, vit

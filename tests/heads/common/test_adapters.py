@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from potstill.heads.adapters import BatchNorm, ConvReg, match_size, unit
 from potstill.heads.at import AT
+from potstill.heads.common.adapters import BatchNorm, ConvReg, match_size, unit
 from potstill.heads.fitnet import FitNet
 from tests.support.feature_cases import bound, signals, t
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from potstill.heads.shapes import to_map
+from potstill.heads.common.shapes import to_map
 
 
 class ToMap(nn.Module):

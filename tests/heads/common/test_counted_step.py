@@ -1,7 +1,7 @@
 import torch
 import torch.distributed as dist
 
-from potstill.heads.counted import counted_generator
+from potstill.heads.common.counted_step import counted_generator
 
 CPU = torch.device("cpu")
 

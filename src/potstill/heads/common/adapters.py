@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
-from potstill.heads.shapes import to_map
+from potstill.heads.common.shapes import to_map
 from potstill.signal import Signal
 
 Shape = tuple[int, int, int]  # (C, H, W)

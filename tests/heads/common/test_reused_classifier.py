@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from potstill.heads.reused import ReusedClassifier, ToMap
+from potstill.heads.common.reused_classifier import ReusedClassifier, ToMap
 from tests.support.tiny_nets import pictures
 
 

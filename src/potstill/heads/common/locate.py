@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from potstill.heads.shapes import to_map
+from potstill.heads.common.shapes import to_map
 from potstill.signal import Signal
 from potstill.stages import RELUS, Event, trace
 from potstill.tap import Source, Tap
