@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from potstill.data.digits import Digits
 from potstill.data.loaders.calibration import first_batches
+from potstill.measure.metrics import accuracy
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.predict import predict
 from potstill.pruning.channels import prune_channels
 from potstill.pruning.targets import Target
-from potstill.report.metrics import accuracy
 
 CONF = Path(__file__).parents[1] / "conf" / "criterion"
 CRITERIA = sorted(path.stem for path in CONF.glob("*.yaml"))

@@ -29,9 +29,9 @@ from potstill.benchmark.tables import described
 from potstill.export.base import Exporter
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
-from potstill.machine import cpu_features, machine
-from potstill.measure.clock import Timing, interleaved, one_thread
-from potstill.measure.costs import count_macs, size_bytes
+from potstill.measure.counts import count_macs, size_bytes
+from potstill.measure.host import cpu_features, machine
+from potstill.measure.latency import Timing, interleaved, one_thread
 from potstill.models.torchvision import torchvision_model
 from potstill.pruning.channels import prune_channels
 from potstill.pruning.criteria.l2_magnitude import L2Magnitude

@@ -34,7 +34,7 @@ from turns import Found, shares
 from potstill.atomic import write_atomically
 from potstill.kernels import has_matrix_units
 from potstill.libraries import quiet
-from potstill.machine import machine
+from potstill.measure.host import machine
 
 COLUMNS = ("of", "what", "found", "quartiles", "control", "goal", "verdict")
 SIZES = (5_000, 50_000, 500_000)

@@ -22,7 +22,7 @@ from potstill.export.bundle import Bundle
 from potstill.export.runtimes.eager import TorchExport
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
-from potstill.report import metrics
+from potstill.measure import metrics
 from potstill.report.table import percent, scaled
 from potstill.study import Study
 

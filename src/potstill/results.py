@@ -15,7 +15,8 @@ from potstill.benchmark.onnx_latency import in_onnxruntime
 from potstill.data.loaders.epoch_order import alone
 from potstill.distributed import collectives
 from potstill.loggers import log_summary
-from potstill.measure.costs import (
+from potstill.measure import metrics
+from potstill.measure.counts import (
     count_macs,
     count_parameters,
     is_in_integers,
@@ -23,7 +24,7 @@ from potstill.measure.costs import (
     size_bytes,
 )
 from potstill.predict import predict
-from potstill.report import examples, metrics
+from potstill.report import examples
 from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
 from potstill.report.record import Answers, Row, write_report

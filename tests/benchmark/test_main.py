@@ -90,7 +90,7 @@ def test_integers_have_no_time_in_pytorch(files, measured):
 
 
 def test_noise_is_marked(files, measured, monkeypatch):
-    monkeypatch.setattr("potstill.measure.clock.NOISY", 0.5)
+    monkeypatch.setattr("potstill.measure.latency.NOISY", 0.5)
     found, printed = measured(files.paths["onnx"])
     assert all(time["noisy"] for time in found["rows"][0]["latency"])
     assert printed.count("noisy") == 2

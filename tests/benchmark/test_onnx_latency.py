@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from potstill.benchmark import onnx_latency
-from potstill.measure.clock import Timing
+from potstill.measure.latency import Timing
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.quantization.deploy import deploy
 from potstill.quantization.post_training import quantize_static

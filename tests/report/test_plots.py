@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from potstill.report.metrics import Reliability
+from potstill.measure.metrics import Reliability
 from potstill.report.plots import confusion_figure, reliability_figure
 from potstill.report.style import as_png
 

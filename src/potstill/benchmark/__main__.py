@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measure(given: argparse.Namespace) -> None:
     from potstill.benchmark.measure_files import Settings, measure_files
     from potstill.libraries import quiet
-    from potstill.machine import machine
+    from potstill.measure.host import machine
 
     quiet()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

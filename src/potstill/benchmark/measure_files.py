@@ -16,14 +16,14 @@ from potstill.benchmark.tested import fill_in
 from potstill.errors import DataError
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
-from potstill.measure.clock import Timing, interleaved, on_threads
-from potstill.measure.costs import (
+from potstill.measure.counts import (
     count_macs,
     count_nonzeros,
     count_parameters,
     gzip_bytes,
     is_in_integers,
 )
+from potstill.measure.latency import Timing, interleaved, on_threads
 
 log = logging.getLogger("potstill")
 CHECKED = 64  # pictures on which a file written for another engine is checked

@@ -15,7 +15,7 @@ from potstill.export.base import ready
 from potstill.export.onnx import convert
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
-from potstill.measure.clock import interleaved
+from potstill.measure.latency import interleaved
 from potstill.quantization.deploy import is_deployed, with_activations
 
 ENGINE = "onnxruntime"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from potstill.benchmark.arguments import ARTIFACT
-from potstill.measure.clock import Timing
+from potstill.measure.latency import Timing
 from potstill.report.table import MISSING, milliseconds, percent, scaled
 
 

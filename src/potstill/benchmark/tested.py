@@ -9,7 +9,7 @@ from potstill.benchmark.corruptions import TYPES
 from potstill.benchmark.evaluate import check_fits, corrupted, predict
 from potstill.benchmark.open_file import Opened, open_file
 from potstill.benchmark.tables import Measured
-from potstill.report import metrics
+from potstill.measure import metrics
 
 TEACHER = -1  # the others count from 0
 

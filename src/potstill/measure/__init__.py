@@ -4,15 +4,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.machine import cpu_features, machine
-    from potstill.measure.clock import Latency, Timing, interleaved, latency_ms, one_thread
-    from potstill.measure.costs import (
+    from potstill.measure.counts import (
         count_macs,
         count_nonzeros,
         count_parameters,
         measure,
         size_bytes,
     )
+    from potstill.measure.host import cpu_features, machine
+    from potstill.measure.latency import Latency, Timing, interleaved, latency_ms, one_thread
 
 __all__ = [
     "Latency",
@@ -29,9 +29,9 @@ __all__ = [
     "size_bytes",
 ]
 PLACES = {
-    "potstill.machine": ("cpu_features", "machine"),
-    "potstill.measure.clock": ("Latency", "Timing", "interleaved", "latency_ms", "one_thread"),
-    "potstill.measure.costs": (
+    "potstill.measure.host": ("cpu_features", "machine"),
+    "potstill.measure.latency": ("Latency", "Timing", "interleaved", "latency_ms", "one_thread"),
+    "potstill.measure.counts": (
         *("count_macs", "count_nonzeros", "count_parameters", "measure", "size_bytes"),
     ),
 }

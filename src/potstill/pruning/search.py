@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.pruning import costs
+from potstill.measure import macs
 from potstill.pruning.plan import ChannelPlan, apply_plan
 from potstill.pruning.pruned import Cost, Pruned
 from potstill.pruning.selection import Scored, channel_counts, make_plan, width_in
@@ -39,8 +39,8 @@ class PlanSearch:
     seen: dict[tuple[object, ...], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.shapes = costs.shape_of(self.net)
-        self.macs = costs.MacCount(self.net, self.image_shape)
+        self.shapes = macs.shape_of(self.net)
+        self.macs = macs.MacCount(self.net, self.image_shape)
         self.dense = self.before.dense if self.before else self._count(ChannelPlan())
 
     def plan(self, target: Target) -> ChannelPlan:
@@ -110,15 +110,15 @@ class PlanSearch:
         net = apply_plan(copy.deepcopy(self.shapes), plan)
         if name == "macs":
             return self.macs(net)
-        return costs.parameters(net) if name == "parameters" else costs.size_mb(net)
+        return macs.parameters(net) if name == "parameters" else macs.size_mb(net)
 
     def _count(self, plan: ChannelPlan) -> Cost:
         net = apply_plan(copy.deepcopy(self.shapes), plan)
         return {
             "channels": sum(self._widths(plan)),
             "macs": self.macs(net),
-            "parameters": costs.parameters(net),
-            "size_mb": costs.size_mb(net),
+            "parameters": macs.parameters(net),
+            "size_mb": macs.size_mb(net),
         }
 
     def _widths(self, plan: ChannelPlan) -> list[int]:

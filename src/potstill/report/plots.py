@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from potstill.report.metrics import Reliability
+from potstill.measure.metrics import Reliability
 from potstill.report.style import COLOURS, tidy
 
 MAX_NUMBERED = 20

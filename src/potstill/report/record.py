@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from potstill.atomic import write_atomically
-from potstill.machine import machine
-from potstill.report import metrics
+from potstill.measure import metrics
+from potstill.measure.host import machine
 from potstill.report.curves import Curve, read_curve
 from potstill.report.learning import curves_figure
 from potstill.report.page import write_page

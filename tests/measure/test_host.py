@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from potstill import machine as place
-from potstill.machine import FEATURES, cpu_features, machine
+from potstill.measure import host as place
+from potstill.measure.host import FEATURES, cpu_features, machine
 
 
 def test_machine_names_the_processor_and_the_threads_in_use():

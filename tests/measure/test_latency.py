@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.measure import Timing, clock, interleaved, latency_ms, one_thread
-from potstill.measure.clock import on_threads
+from potstill.measure import Timing, interleaved, latency, latency_ms, one_thread
+from potstill.measure.latency import on_threads
 
 IMAGE = (3, 8, 8)
 
@@ -35,7 +35,7 @@ def wind(monkeypatch, durations):
         ticks += [now, now + duration / 1000]
         now += 5.0
     times = iter(ticks)
-    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: next(times)))
 
 
 def test_calls_take_turns_and_warming_up_does_not_count(monkeypatch):

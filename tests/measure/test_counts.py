@@ -17,7 +17,7 @@ from potstill.measure import (
     measure,
     size_bytes,
 )
-from potstill.measure.costs import gzip_bytes, is_in_integers
+from potstill.measure.counts import gzip_bytes, is_in_integers
 
 IMAGE = (3, 8, 8)
 

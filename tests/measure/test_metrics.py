@@ -8,7 +8,7 @@ from scipy.special import rel_entr, softmax
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 
-from potstill.report.metrics import (
+from potstill.measure.metrics import (
     accuracy,
     agreement,
     calibration_error,
