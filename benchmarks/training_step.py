@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from potstill.config.validate import instantiate
 from potstill.heads.base import Head
 from potstill.models.cifar_resnet import cifar_resnet
-from potstill.signal import Signal
-from potstill.tap import Tap
+from potstill.models.features.extractor import Tap
+from potstill.models.features.outputs import Signal
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "head"
 NUM_CLASSES, NUM_PICTURES = 100, 50_000  # CIFAR-100: CRD remembers every picture

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from potstill.heads import kd
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 from potstill.teacher import frozen
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "kd_losses.json").read_text())

@@ -17,7 +17,7 @@ from potstill.config.validate import instantiate, validate
 from potstill.data.digits import Digits
 from potstill.errors import PotstillError
 from potstill.heads.common.index import catalog
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from potstill.data.loaders.batch import Batch, check_views, unpack
 from potstill.heads.base import Head
 from potstill.lr import count_steps
+from potstill.models.features.outputs import Signal
 from potstill.named_state import name_states
 from potstill.networks import Networks
 from potstill.record import Record
-from potstill.signal import Signal
 from potstill.validation import Validation
 from potstill.weighting import Weighting
 

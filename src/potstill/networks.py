@@ -11,8 +11,8 @@ from potstill.errors import ConfigError
 from potstill.heads.base import Head
 from potstill.kernels import compiled, lay_out
 from potstill.lean import LeanModule
-from potstill.signal import Signal
-from potstill.tap import Tap
+from potstill.models.features.extractor import Tap
+from potstill.models.features.outputs import Signal
 from potstill.teacher.fast import FastTeacher
 from potstill.teacher.frozen import FrozenTeacher
 from potstill.teacher.opening import unservable

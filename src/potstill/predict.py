@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from potstill.data.loaders.batch import unpack
 from potstill.distributed import collectives
-from potstill.stages import in_eval_mode
+from potstill.models.features.trace import in_eval_mode
 
 
 @torch.no_grad()

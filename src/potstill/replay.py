@@ -11,8 +11,8 @@ from rich.console import Console
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.kernels import half_of, resolve_precision
+from potstill.models.features.extractor import Tap
 from potstill.module import DistillationModule
-from potstill.tap import Tap
 from potstill.teacher.fast import FastTeacher, quicken
 from potstill.teacher.manifest import Manifest
 from potstill.teacher.opening import check_mode, describe, open_store, unservable

@@ -21,7 +21,7 @@ from potstill.heads.pkt import PKT
 from potstill.heads.rkd import RKD
 from potstill.heads.wkd_l import WKD_L
 from potstill.heads.wsld import WSLD
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def wkd_l(temperature: float) -> WKD_L:

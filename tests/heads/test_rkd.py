@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import pairwise_distances
 
 from potstill.heads.rkd import RKD, potentials, rkd_loss
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 from tests.support.response_inputs import PS, PT, check_feature_gradient, golden, signal, t, value
 
 

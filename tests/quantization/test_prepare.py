@@ -9,10 +9,10 @@ from small_nets import FAMILIES, TIMM, build, calibrated, pictures
 from torch import nn
 
 from potstill.errors import ConfigError
+from potstill.models.features.extractor import Tap
 from potstill.quantization.observe import activation_quantizers, set_faking, set_observing
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
-from potstill.tap import Tap
 
 LAYERS = {
     "resnet": ("stage1", "stage-1", "pooled", "layer2", "layer3:preact", "layer2:input"),

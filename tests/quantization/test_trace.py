@@ -7,9 +7,9 @@ from small_nets import build, pictures
 from torch import nn
 
 from potstill.errors import ConfigError
+from potstill.models.features.trace import find_pooled, find_stages, trace
 from potstill.quantization.layers import Passage
 from potstill.quantization.trace import trace_layers
-from potstill.stages import find_pooled, find_stages, trace
 
 
 class Inner(nn.Module):

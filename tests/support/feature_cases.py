@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "kd_losses.json").read_text())

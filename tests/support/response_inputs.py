@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.heads.base import Head
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "kd_losses.json").read_text())
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
-from potstill.signal import Signal
-from potstill.tap import Tap
+from potstill.models.features.extractor import Tap
+from potstill.models.features.outputs import Signal
 
 
 class Block(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.tap import Tap
+from potstill.models.features.extractor import Tap
 from potstill.teacher.fast import quicken
 from potstill.teacher.frozen import FrozenTeacher, sha256_of
 

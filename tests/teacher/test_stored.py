@@ -10,8 +10,8 @@ from store_cases import manifest, open_new
 
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
-from potstill.signal import Signal
-from potstill.tap import Tap
+from potstill.models.features.extractor import Tap
+from potstill.models.features.outputs import Signal
 from potstill.teacher import stored
 from potstill.teacher.stored import StoredTeacher
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from store_cases import open_new, outputs_of
 
 from potstill.errors import DataError
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 from potstill.teacher.segments import write_segment
 from potstill.teacher.verify import verify
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, ConvReg, Shape, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def boundary_loss(student: Tensor, teacher: Tensor, margin: float = 1.0) -> Tensor:

@@ -14,7 +14,7 @@ from potstill.heads.common.adapters import (
     unit,
 )
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def attention_map(feature: Tensor, p: float = 2.0) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 Layers = str | Sequence[str]
 

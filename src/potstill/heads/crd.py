@@ -13,7 +13,7 @@ from potstill.heads.common.counted_step import Counted, counted_generator
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def nce_loss(log_p: Tensor, num_samples: int) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Cosine, Schedule
 from potstill.heads.kd import kd_divergence
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 class _ScaleGradient(torch.autograd.Function):

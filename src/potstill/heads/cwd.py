@@ -15,7 +15,7 @@ from potstill.heads.common.adapters import (
     need_positions,
 )
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 EPS = 1e-8  # the authors': added to the product of the two norms
 

@@ -7,7 +7,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import log_odds, non_target
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.kd import kd_divergence
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def target_class_divergence(

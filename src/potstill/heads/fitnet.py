@@ -8,7 +8,7 @@ from torch import Tensor
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, ConvReg, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def hint_loss(regressed: Tensor, hint: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def fsp_matrix(lower: Tensor, upper: Tensor) -> Tensor:

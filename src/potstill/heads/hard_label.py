@@ -5,7 +5,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def hard_label_loss(student: Tensor, teacher: Tensor) -> Tensor:

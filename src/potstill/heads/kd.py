@@ -5,7 +5,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def kd_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

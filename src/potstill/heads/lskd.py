@@ -7,7 +7,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.dkd import dkd_divergence
 from potstill.heads.kd import kd_divergence
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 EPS = 1e-7  # the authors': added to the standard deviation
 

@@ -9,7 +9,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.counted_step import Counted, counted_generator
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def generation_loss(generated: Tensor, teacher: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.kd import kd_divergence
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 FORMULAS = ("paper", "official_code")
 WEAK_AGAIN = (2.0, 6.0)  # where the authors' strong KL reads the weak view's logits

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:

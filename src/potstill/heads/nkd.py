@@ -6,7 +6,7 @@ from torch import Tensor
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import non_target, target_logit
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 FORMULAS = ("paper", "official_code")
 

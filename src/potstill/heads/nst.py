@@ -14,7 +14,7 @@ from potstill.heads.common.adapters import (
     unit,
 )
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:

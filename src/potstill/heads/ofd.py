@@ -18,7 +18,7 @@ from potstill.heads.common.adapters import (
 from potstill.heads.common.gather import gather
 from potstill.heads.common.locate import locate
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 LAYERS = ("stage-3:preact", "stage-2:preact", "stage-1:preact")
 

@@ -7,7 +7,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 EPS = 1e-7  # the authors': added to norms and to probabilities
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import BatchNorm, Shape, each_pair, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 STUDENT = ("stage-3", "stage-2", "stage-1", "pooled")
 TEACHER = ("stage-3:preact", "stage-2:preact", "stage-1:preact", "pooled")

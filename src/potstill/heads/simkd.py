@@ -13,7 +13,7 @@ from potstill.heads.common.locate import locate
 from potstill.heads.common.reused_classifier import ReusedClassifier, ToMap
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 class Projector(nn.Sequential):

@@ -8,7 +8,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import need_layers, unit
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def similarity(feature: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def vid_loss(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:

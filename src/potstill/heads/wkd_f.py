@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, BatchNorm, Shape, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 def gaussian_distance(

@@ -9,7 +9,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import labels
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.nkd import target_term
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 RELATIONS = ("cosine", "cka")
 MIN_LAMBDA = 0.02  # exp(-1 / 0.02) is still a normal float32

@@ -8,7 +8,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import log_odds
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.nkd import soft_cross_entropy
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 EPS = 1e-7  # the authors': added to the teacher's cross-entropy
 

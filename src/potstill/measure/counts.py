@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from potstill.measure.latency import blank_image, latency_ms
-from potstill.stages import in_eval_mode
+from potstill.models.features.trace import in_eval_mode
 
 INTEGERS = (torch.int8, torch.uint8)
 

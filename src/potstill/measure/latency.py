@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from potstill.stages import in_eval_mode
+from potstill.models.features.trace import in_eval_mode
 
 MIN_RUNS = 30  # for a 95th percentile
 NOISY = 1.5

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from potstill.errors import ConfigError
-from potstill.stages import in_eval_mode
+from potstill.models.features.trace import in_eval_mode
 
 Batches = Iterable[tuple[Tensor, ...]]
 Loss = Callable[[Tensor, Tensor], Tensor]

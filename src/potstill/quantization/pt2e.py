@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from potstill.errors import ConfigError
+from potstill.models.features.trace import in_eval_mode
 from potstill.quantization.post_training import take_images
-from potstill.stages import in_eval_mode
 
 
 @torch.no_grad()

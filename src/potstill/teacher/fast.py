@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from potstill.stages import in_eval_mode
+from potstill.models.features.trace import in_eval_mode
 from potstill.teacher.inplace import in_place
 
 

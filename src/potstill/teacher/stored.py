@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import ConfigError
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 from potstill.teacher.encoding import Columns, Outputs
 from potstill.teacher.store import TeacherStore
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 from potstill.teacher.encoding import Outputs
 from potstill.teacher.store import TeacherStore
 

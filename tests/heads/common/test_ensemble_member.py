@@ -19,9 +19,9 @@ from potstill.heads.ofd import OFD
 from potstill.heads.reviewkd import ReviewKD
 from potstill.heads.simkd import SimKD
 from potstill.heads.wkd_l import WKD_L
+from potstill.models.features.extractor import Tap
+from potstill.models.features.outputs import Signal
 from potstill.module import DistillationModule
-from potstill.signal import Signal
-from potstill.tap import Tap
 from potstill.teacher.ensemble import TeacherEnsemble
 from tests.support.tiny_nets import cnn, pictures, vit
 

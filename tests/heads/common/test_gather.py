@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.heads.common.gather import gather
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 WORLD, BATCH = 2, 64
 

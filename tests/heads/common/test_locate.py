@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from potstill.heads.common.locate import locate
-from potstill.signal import Signal
-from potstill.tap import Source, Tap
+from potstill.models.features.extractor import Source, Tap
+from potstill.models.features.outputs import Signal
 from tests.support.tiny_nets import Block, cnn, vit
 
 LAYERS = ["stage-2", "stage-1:preact", "pooled"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from potstill.errors import DataError
 from potstill.export.runtimes.base import as_images, check_file, quiet_libraries
-from potstill.stages import in_eval_mode
+from potstill.models.features.trace import in_eval_mode
 
 BATCH = 64
 

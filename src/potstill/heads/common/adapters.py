@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from potstill.heads.base import Head
 from potstill.heads.common.shapes import to_map
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 Shape = tuple[int, int, int]  # (C, H, W)
 Made = TypeVar("Made")

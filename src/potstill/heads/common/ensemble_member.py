@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
-from potstill.signal import Signal
+from potstill.models.features.outputs import Signal
 
 
 class Member(Head):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.common.shapes import to_map
-from potstill.signal import Signal
-from potstill.stages import RELUS, Event, trace
-from potstill.tap import Source, Tap
+from potstill.models.features.extractor import Source, Tap
+from potstill.models.features.outputs import Signal
+from potstill.models.features.trace import RELUS, Event, trace
 
 STRIDES = (4, 8, 16, 32, 2, 1, 14, 64)
 SIDES = (32, 224, 64, 28, 16, 8, 96, 128, 256, 384)

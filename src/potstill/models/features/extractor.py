@@ -9,8 +9,15 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from potstill.errors import ConfigError, nearest
-from potstill.signal import Signal
-from potstill.stages import Event, ends_in_relu, find_pooled, find_stages, in_eval_mode, trace
+from potstill.models.features.outputs import Signal
+from potstill.models.features.trace import (
+    Event,
+    ends_in_relu,
+    find_pooled,
+    find_stages,
+    in_eval_mode,
+    trace,
+)
 
 SIDES = ("output", "input", "preact")
 SPECIAL = re.compile(r"(?:(?P<part>.+)\.)?(?P<name>stage-?\d+|pooled)")

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torchvision.models.vision_transformer import VisionTransformer
 
-from potstill.stages import find_pooled, find_stages, trace
+from potstill.models.features.trace import find_pooled, find_stages, trace
 
 
 def test_resnet_stages_are_its_layers():

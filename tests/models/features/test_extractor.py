@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.tap import Tap
+from potstill.models.features.extractor import Tap
 
 
 class Residual(nn.Module):

@@ -1,0 +1,1 @@
+"""Feature extraction from named layers of any network."""
