@@ -34,7 +34,7 @@ from potstill.identity import held, identity
 from potstill.lr import cosine
 from potstill.metrics_file import MetricsFile
 from potstill.module import DistillationModule
-from potstill.replay import open_replay
+from potstill.pipeline.teacher_cache import open_replay
 from potstill.report.curves import merge_metrics
 
 STEPS, EPOCHS = 4, 3

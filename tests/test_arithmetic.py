@@ -12,12 +12,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
-from potstill import fit, kernels
+from potstill import kernels
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
 from potstill.kernels import half_of, settle_precision, use_channels_last
 from potstill.module import DistillationModule
-from potstill.study import Study
+from potstill.pipeline import fit
+from potstill.pipeline.experiment import Study
 from potstill.teacher.frozen import sha256_of
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -62,7 +62,7 @@ def test_a_mistake_costs_no_import_of_torch_and_leaves_nothing(tmp_path):
     script = (
         "import sys; from pathlib import Path; from potstill import check, cli, schema\n"
         f"code = cli.main(Path({str(HERE / 'conf_sample')!r}))\n"
-        "print({'torch', 'lightning', 'numpy', 'potstill.run'} & set(sys.modules))\n"
+        "print({'torch', 'lightning', 'numpy', 'potstill.pipeline.run'} & set(sys.modules))\n"
         "sys.exit(code)"
     )
     done = subprocess.run(

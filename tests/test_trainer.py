@@ -5,7 +5,7 @@ import pytest
 from potstill.errors import ConfigError
 from potstill.lean_loop import LeanLoop
 from potstill.trainer import make_trainer
-from test_run import SMALL, composed
+from tests.pipeline.test_run import SMALL, composed
 
 
 @pytest.mark.parametrize(

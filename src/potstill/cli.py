@@ -22,7 +22,7 @@ from potstill.config.validate import validate
 from potstill.distributed import environment
 from potstill.distributed.jobs import in_processes
 from potstill.errors import ConfigError, PotstillError
-from potstill.storage import check_folder
+from potstill.pipeline.run_folder import check_folder
 
 CONFIG_NAME = "train"
 INTERRUPTED = 130
@@ -110,7 +110,7 @@ _sweep_folders: list[Path] = []  # of the jobs that ran in this process
 
 
 def _run(cfg: DictConfig) -> Any:
-    from potstill.run import run  # torch and lightning take seconds to import
+    from potstill.pipeline.run import run  # torch and lightning take seconds to import
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         _sweep_folders.append(Path(HydraConfig.get().sweep.dir))

@@ -17,7 +17,6 @@ from torch import nn
 
 import potstill.callbacks.prune
 import potstill.callbacks.qat  # noqa: F401  (or each of the processes would import them)
-from potstill import run as whole
 from potstill.artifact.file import load_artifact
 from potstill.config.validate import instantiate
 from potstill.data.fake import Fake
@@ -26,10 +25,11 @@ from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.libraries import quiet
 from potstill.module import DistillationModule
+from potstill.pipeline import run as whole
 from potstill.predict import predict
 from potstill.teacher.frozen import sha256_of
 from potstill.trainer import make_trainer
-from test_run import SMALL, UNCHECKED, composed, metrics_of
+from tests.pipeline.test_run import SMALL, UNCHECKED, composed, metrics_of
 from tests.support.forked import forked
 
 NUM_VAL = 101  # odd: the processes' shares differ

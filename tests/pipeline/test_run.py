@@ -14,12 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
-from potstill import fit
 from potstill.config.validate import instantiate, validate
 from potstill.errors import ConfigError, DataError, Interrupted
 from potstill.models.weights import load_weights
-from potstill.run import run
-from potstill.study import is_trained
+from potstill.pipeline import fit
+from potstill.pipeline.experiment import is_trained
+from potstill.pipeline.run import run
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -55,7 +55,7 @@ def ran(folder, *overrides):
     whole, cfg = cfg, OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:  # exporting for a clock is tests/test_results's
-        patch.setattr("potstill.results.in_onnxruntime", lambda *_: {})
+        patch.setattr("potstill.pipeline.evaluate.in_onnxruntime", lambda *_: {})
         patch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
         HydraConfig.instance().set_config(whole)
         run(cfg)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from potstill import exports
 from potstill.errors import DataError
 from potstill.export import onnx
+from potstill.pipeline import export
 from tests.support.exported_nets import CLASSES, FACTS, pictures, small
 
 pytest.importorskip("onnxruntime")
@@ -46,7 +46,7 @@ def study(tmp_path):
 def asked(study, *names):
     nodes = [OmegaConf.load(CONF / f"{name}.yaml") for name in names]
     study.cfg = OmegaConf.create({"export": OmegaConf.merge(*nodes)})
-    return exports.export(study)
+    return export.export(study)
 
 
 def test_the_bundle_is_made_of_the_file_beside_it(study, monkeypatch):

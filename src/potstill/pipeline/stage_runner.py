@@ -17,10 +17,10 @@ from potstill.config.validate import instantiate
 from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
-from potstill.fit import Fitted, fit
 from potstill.loggers import finish
 from potstill.module import DistillationModule
-from potstill.study import Study, recipe_of
+from potstill.pipeline.experiment import Study, recipe_of
+from potstill.pipeline.fit import Fitted, fit
 
 
 def rehearse(study: Study, module: DistillationModule, teacher: nn.Module | None) -> None:

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from potstill.errors import ConfigError, StorageError
-from potstill.storage import check_folder, check_writable
+from potstill.pipeline.run_folder import check_folder, check_writable
 
 
 def config(folder, resume=False):

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
-from potstill import results
 from potstill.data.fake import Fake
 from potstill.models.tiny_cnn import tiny_cnn
+from potstill.pipeline import evaluate
 from potstill.quantization.deploy import deploy
 from potstill.quantization.post_training import quantize_static
 from potstill.report.examples import data_uri
@@ -64,9 +64,9 @@ def study(tmp_path_factory):
 def reported(study):
     with pytest.MonkeyPatch.context() as patch:
         hydra = SimpleNamespace(overrides=SimpleNamespace(task=OVERRIDES))
-        patch.setattr(results.HydraConfig, "get", lambda: hydra)
+        patch.setattr(evaluate.HydraConfig, "get", lambda: hydra)
         patch.setattr("sys.argv", ["somewhere/train.py", *OVERRIDES])
-        results.report(study)
+        evaluate.report(study)
     return json.loads((study.folder / "report.json").read_text())
 
 
@@ -106,7 +106,7 @@ def test_all_rows_are_timed_by_one_engine_where_one_is_in_integers(record):
 
 
 def test_integers_have_no_eager_latency(study, monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "in_onnxruntime", lambda *_: {})
+    monkeypatch.setattr(evaluate, "in_onnxruntime", lambda *_: {})
     elsewhere = SimpleNamespace(**vars(study) | {"folder": tmp_path})
     _, student, integers = reported(elsewhere)["rows"]
     assert student["latency_ms"] > 0
@@ -118,9 +118,9 @@ def test_integers_have_the_weights_of_the_network_with_batch_norm_folded_in():
     network = trained(1)
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     folded = sum(m.weight.numel() + m.weight.shape[0] for m in convolutions)
-    found = results.costs(quantized(network), (3, 16, 16))
+    found = evaluate.costs(quantized(network), (3, 16, 16))
     assert found["num_parameters"] == folded
-    assert found["macs"] == results.costs(network, (3, 16, 16))["macs"]
+    assert found["macs"] == evaluate.costs(network, (3, 16, 16))["macs"]
 
 
 def test_the_page_is_about_the_last_network(record, study):

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from test_compress import RUN, STAGES
-from test_run import ran
+from tests.pipeline.test_run import ran
+from tests.pipeline.test_stage_runner import RUN, STAGES
 
 # Killed as soon as one of these is there: before, in, after and between stages.
 MOMENTS = [

@@ -17,14 +17,14 @@ from potstill.config.stage_settings import links
 from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
-from potstill.fit import Fitted, choose_kernels, fit
 from potstill.identity import counts
 from potstill.loggers import finish
 from potstill.measure import metrics
 from potstill.models.weights import is_path
 from potstill.module import DistillationModule
+from potstill.pipeline.fit import Fitted, choose_kernels, fit
+from potstill.pipeline.teacher_cache import check_replay, open_replay, quick_copy
 from potstill.predict import predict
-from potstill.replay import check_replay, open_replay, quick_copy
 from potstill.teacher.fast import FastTeacher
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.kept import KeptTeacher, check_classes

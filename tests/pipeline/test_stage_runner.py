@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from potstill import compress
 from potstill.artifact.file import load_artifact, read_artifact
 from potstill.errors import ConfigError
 from potstill.measure import count_macs
-from test_run import SMALL, UNCHECKED, ran
+from potstill.pipeline import stage_runner
+from tests.pipeline.test_run import SMALL, UNCHECKED, ran
 
 STAGES = [
     "+stage@stages.pruned=prune",
@@ -71,7 +71,7 @@ def test_what_was_removed_is_in_the_artifact_and_in_the_checkpoint(compressed):
 
 def test_a_finished_run_does_nothing_twice(compressed, monkeypatch):
     folder, found = compressed
-    monkeypatch.setattr(compress.Study, "seed", compress.Study.seed)
+    monkeypatch.setattr(stage_runner.Study, "seed", stage_runner.Study.seed)
     monkeypatch.setattr("lightning.pytorch.Trainer.fit", lambda *_, **__: pytest.fail("trained"))
     monkeypatch.setattr(
         "potstill.quantization.post_training.StaticQuantization.__call__",

@@ -9,22 +9,22 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from potstill import compress
 from potstill.atomic import write_atomically
 from potstill.config.validate import instantiate
 from potstill.distributed import collectives, environment
 from potstill.distributed.consistency import check_same
 from potstill.distributed.strategy import join
-from potstill.exports import export
 from potstill.identity import compare, environment, held, identity, load_identity, save_identity
 from potstill.kernels import settle_precision
 from potstill.libraries import quiet
 from potstill.loggers import finish
+from potstill.pipeline import stage_runner
+from potstill.pipeline.evaluate import report
+from potstill.pipeline.experiment import Study
+from potstill.pipeline.export import export
+from potstill.pipeline.summary import describe
 from potstill.report.budget import Budget
 from potstill.report.page import write_page
-from potstill.results import report
-from potstill.study import Study
-from potstill.summary import describe
 from potstill.trainer import make_trainer
 
 
@@ -54,7 +54,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
         instantiate(node)  # a library that is missing is missed now
     Budget.of(cfg.budget)  # or its mistakes would show after training
     study = Study(cfg, data, folder, console)
-    compress.rehearse(study, *study.rehearse())
+    stage_runner.rehearse(study, *study.rehearse())
     if collectives.is_first():
         save_identity(folder, known)
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -83,7 +83,7 @@ def _train(study: Study) -> None:
     if study.cfg.baseline and study.distils:
         study.train("baseline", None)
     for link in study.links:
-        compress.run_stage(study, link, teacher)
+        stage_runner.run_stage(study, link, teacher)
 
 
 def _identify(cfg: DictConfig, data: Any, folder: Path) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from potstill.export.runtimes.eager import TorchExport
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure import metrics
+from potstill.pipeline.experiment import Study
 from potstill.report.table import percent, scaled
-from potstill.study import Study
 
 RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
     ".onnx": OnnxRuntime,

@@ -23,13 +23,13 @@ from potstill.measure.counts import (
     measure,
     size_bytes,
 )
+from potstill.pipeline.experiment import Study
 from potstill.predict import predict
 from potstill.report import examples
 from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
 from potstill.report.record import Answers, Row, write_report
 from potstill.report.table import rich_table
-from potstill.study import Study
 from potstill.teacher.frozen import sha256_of
 
 

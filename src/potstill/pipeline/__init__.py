@@ -1,0 +1,1 @@
+"""One command: teacher, student, baseline, stages, test, export, report."""
