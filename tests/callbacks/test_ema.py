@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from potstill.callbacks.ema import EMA, decay_at
-from potstill.callbacks.prune_weights import PruneWeights
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.heads.simkd import SimKD
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.prune_weights import PruneWeights
 
 DECAY = 0.75
 

@@ -15,8 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from torch import nn
 
-import potstill.callbacks.prune
-import potstill.callbacks.qat  # noqa: F401  (or each of the processes would import them)
+import potstill.pipeline.stages.prune_channels
+import potstill.pipeline.stages.qat  # noqa: F401  (or each of the processes would import them)
 from potstill.artifact.file import load_artifact
 from potstill.config.validate import instantiate
 from potstill.data.fake import Fake

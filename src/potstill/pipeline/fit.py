@@ -15,7 +15,6 @@ from torch import nn
 from potstill.artifact.file import Artifact, load_artifact, read_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import Recipe
-from potstill.callbacks.change import Change
 from potstill.callbacks.checkpoint import Checkpoint
 from potstill.callbacks.ema import EMA
 from potstill.checkpoint import last_good
@@ -26,6 +25,7 @@ from potstill.identity import identity
 from potstill.kernels import resolve_precision, use_channels_last, use_compile
 from potstill.models.weights import load_weights
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.base import Change
 from potstill.trainer import make_trainer
 
 

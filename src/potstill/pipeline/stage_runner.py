@@ -11,7 +11,6 @@ from potstill import lr
 from potstill.artifact.file import Artifact, load_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS
-from potstill.callbacks.change import Change
 from potstill.config.stage_settings import Link
 from potstill.config.validate import instantiate
 from potstill.data.loaders.calibration import first_batches
@@ -21,6 +20,7 @@ from potstill.loggers import finish
 from potstill.module import DistillationModule
 from potstill.pipeline.experiment import Study, recipe_of
 from potstill.pipeline.fit import Fitted, fit
+from potstill.pipeline.stages.base import Change
 
 
 def rehearse(study: Study, module: DistillationModule, teacher: nn.Module | None) -> None:

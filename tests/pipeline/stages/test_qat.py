@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from potstill.artifact.spec import Recipe
-from potstill.callbacks.qat import QuantizationAwareTraining
 from potstill.data.digits import Digits
 from potstill.errors import ConfigError
 from potstill.heads.at import AT
@@ -18,6 +17,7 @@ from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.qat import QuantizationAwareTraining
 from potstill.predict import predict
 from potstill.quantization.observe import activation_quantizers
 from potstill.quantization.prepare import is_prepared

@@ -8,10 +8,10 @@ import lightning.pytorch as pl
 from torch import nn
 
 from potstill.artifact.spec import Recipe
-from potstill.callbacks.change import Change
 from potstill.errors import ConfigError
 from potstill.lr import count_steps
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.base import Change
 from potstill.quantization import freeze
 from potstill.quantization.deploy import deploy
 from potstill.quantization.prepare import is_prepared, prepare

@@ -12,11 +12,11 @@ from torch import nn
 
 from potstill.artifact.spec import Recipe
 from potstill.atomic import write_atomically
-from potstill.callbacks.change import Change
 from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError, DataError
 from potstill.measure import latency_ms as measure_latency
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.base import Change
 from potstill.pruning.channels import prune_channels
 from potstill.pruning.criteria.contract import Criterion
 from potstill.pruning.criteria.l2_magnitude import L2Magnitude

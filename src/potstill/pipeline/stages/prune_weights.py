@@ -8,10 +8,10 @@ import lightning.pytorch as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from potstill.callbacks.held_masks import HeldMasks
 from potstill.errors import ConfigError
 from potstill.lr import count_steps
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.held_masks import HeldMasks
 from potstill.pruning.choose import check_sparsity, choose_masks
 from potstill.pruning.masks import (
     add_masks,

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from potstill.callbacks.keep_zeros import KeepZeros
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.keep_zeros import KeepZeros
 from potstill.pruning.choose import update_masks
 from potstill.pruning.masks import add_masks, remove_masks
 from potstill.pruning.sparsity import zeros_by_weight

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from potstill.callbacks.prune_weights import PruneWeights
 from potstill.errors import ConfigError
+from potstill.pipeline.stages.prune_weights import PruneWeights
 from potstill.pruning.choose import check_pattern, choose_pattern
 from potstill.pruning.scores import Criterion
 

@@ -5,7 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import nn
 
-from potstill.callbacks.change import Change
+from potstill.pipeline.stages.base import Change
 from potstill.pruning.masks import apply_masks, remove_masks
 
 

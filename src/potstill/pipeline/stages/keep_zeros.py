@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import lightning.pytorch as pl
 from torch.optim import Optimizer
 
-from potstill.callbacks.held_masks import HeldMasks
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.held_masks import HeldMasks
 from potstill.pruning.masks import (
     add_masks,
     mask_gradients,

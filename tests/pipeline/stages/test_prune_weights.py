@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from potstill.callbacks.ema import EMA
-from potstill.callbacks.prune_pattern import PrunePattern
-from potstill.callbacks.prune_weights import PruneWeights
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
+from potstill.pipeline.stages.prune_pattern import PrunePattern
+from potstill.pipeline.stages.prune_weights import PruneWeights
 from potstill.pruning.choose import update_masks
 from potstill.pruning.masks import add_masks
 from potstill.pruning.ramp import cubic

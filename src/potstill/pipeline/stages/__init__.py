@@ -1,0 +1,1 @@
+"""Stages of the pipeline that change a network."""
