@@ -22,8 +22,8 @@ from potstill.data.loaders.calibration import first_batches
 from potstill.measure.metrics import accuracy
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.predict import predict
-from potstill.pruning.channels import prune_channels
-from potstill.pruning.targets import Target
+from potstill.pruning.channels.prune import prune_channels
+from potstill.pruning.channels.target import Target
 
 CONF = Path(__file__).parents[1] / "conf" / "criterion"
 CRITERIA = sorted(path.stem for path in CONF.glob("*.yaml"))

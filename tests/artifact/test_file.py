@@ -19,7 +19,7 @@ from potstill.artifact.file import (
 from potstill.artifact.spec import Recipe
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError, DataError
-from potstill.pruning.plan import ChannelPlan, Kept, apply_plan
+from potstill.pruning.channels.plan import ChannelPlan, Kept, apply_plan
 from potstill.quantization.post_training import quantize_static
 from potstill.quantization.rebuild import quantized_shape
 from potstill.quantization.scheme import Scheme

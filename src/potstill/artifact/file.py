@@ -14,7 +14,7 @@ from potstill.atomic import write_atomically
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError, DataError
 from potstill.models.weights import fit_state, read_state
-from potstill.pruning.plan import ChannelPlan, apply_plan
+from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.quantization.rebuild import quantized_shape
 
 KEY = "potstill"  # one key in the header: the order of several is not fixed

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from potstill.pruning.calibration import Batches, Loss
-from potstill.pruning.groups import ChannelGroup, Member
+from potstill.pruning.channels.groups import ChannelGroup, Member
+from potstill.pruning.channels.statistics import Batches, Loss
 
 
 class Criterion:

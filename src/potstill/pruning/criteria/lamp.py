@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from potstill.pruning.channels.groups import ChannelGroup
 from potstill.pruning.criteria.contract import Criterion, over_members
 from potstill.pruning.criteria.per_channel import weight_scores
-from potstill.pruning.groups import ChannelGroup
 
 
 class LAMP(Criterion):

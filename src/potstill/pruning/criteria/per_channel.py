@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from potstill.pruning.groups import Member
+from potstill.pruning.channels.groups import Member
 
 
 def channel_sums(values: Tensor, part: Any, side: str) -> Tensor:

@@ -5,8 +5,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from potstill.pruning.channels.groups import ChannelGroup
 from potstill.pruning.criteria.contract import Criterion
-from potstill.pruning.groups import ChannelGroup
 
 
 class Random(Criterion):

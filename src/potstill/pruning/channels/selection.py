@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from potstill.errors import ConfigError
-from potstill.pruning.groups import ChannelGroup
-from potstill.pruning.plan import ChannelPlan, Kept
+from potstill.pruning.channels.groups import ChannelGroup
+from potstill.pruning.channels.plan import ChannelPlan, Kept
 
 SCOPES = ("uniform", "global")
 

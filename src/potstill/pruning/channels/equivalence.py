@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from potstill.errors import ConfigError
-from potstill.pruning.groups import ChannelGroup, find_groups
-from potstill.pruning.plan import ChannelPlan, apply_plan
-from potstill.pruning.selection import make_plan, score
+from potstill.pruning.channels.groups import ChannelGroup, find_groups
+from potstill.pruning.channels.plan import ChannelPlan, apply_plan
+from potstill.pruning.channels.selection import make_plan, score
 
 TOLERANCE = 1e-3  # of the largest logit: summation order differs, a wrong channel is far off
 MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)

@@ -1,13 +1,13 @@
 import pytest
 import torch
-from pruned_nets import IMAGE, SMALL, build
 from torch import nn
 
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.models.timm import timm_model
-from potstill.pruning.equivalence import sound_groups
-from potstill.pruning.groups import find_groups, twin
-from potstill.pruning.moves import keeps_channels
+from potstill.pruning.channels.equivalence import sound_groups
+from potstill.pruning.channels.groups import find_groups, twin
+from potstill.pruning.channels.index_maps import keeps_channels
+from tests.support.pruned_nets import IMAGE, SMALL, build
 
 
 def test_padded_shortcuts_couple_by_place():

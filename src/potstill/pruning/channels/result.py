@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill.errors import DataError
-from potstill.pruning.plan import ChannelPlan
+from potstill.pruning.channels.plan import ChannelPlan
 
 Cost = dict[str, float]
 

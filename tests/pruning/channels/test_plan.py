@@ -4,14 +4,14 @@ import json
 import pytest
 import torch
 import torch_pruning as tp
-from pruned_nets import IMAGE, SMALL, build, pictures
 from torch import nn
 
 from potstill.errors import DataError
-from potstill.pruning.channels import prune_channels
+from potstill.pruning.channels.plan import ChannelPlan, Kept, apply_plan
+from potstill.pruning.channels.prune import prune_channels
+from potstill.pruning.channels.target import Target
 from potstill.pruning.criteria.random import Random
-from potstill.pruning.plan import ChannelPlan, Kept, apply_plan
-from potstill.pruning.targets import Target
+from tests.support.pruned_nets import IMAGE, SMALL, build, pictures
 
 
 def net():

@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning import ops
 
 from potstill.errors import ConfigError
-from potstill.pruning.moves import (
+from potstill.pruning.channels.index_maps import (
     Move,
     features_a_channel,
     gathered,
@@ -23,7 +23,7 @@ from potstill.pruning.moves import (
     shifted,
     spread,
 )
-from potstill.pruning.slicing import CUTTABLE, ChannelPad, is_depthwise, width_of
+from potstill.pruning.channels.slicing import CUTTABLE, ChannelPad, is_depthwise, width_of
 
 TRANSPARENT = (ops.OPTYPE.CONCAT, ops.OPTYPE.SPLIT, ops.OPTYPE.SLICE, ops.OPTYPE.EXPAND)
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from potstill.errors import ConfigError
-from potstill.pruning.coupling import Item, coupled_items
-from potstill.pruning.slicing import is_depthwise
+from potstill.pruning.channels.dependency_graph import Item, coupled_items
+from potstill.pruning.channels.slicing import is_depthwise
 
 
 @dataclass(frozen=True)

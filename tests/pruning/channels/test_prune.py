@@ -3,7 +3,6 @@ import re
 
 import pytest
 import torch
-from pruned_nets import CONVNEXTS, IMAGE, SMALL, build, data, pictures
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,7 +10,10 @@ from potstill.errors import ConfigError
 from potstill.measure import count_macs, count_parameters, size_bytes
 from potstill.models.timm import timm_model
 from potstill.models.torchvision import torchvision_model
-from potstill.pruning.channels import prune_channels
+from potstill.pruning.channels.plan import apply_plan
+from potstill.pruning.channels.prune import prune_channels
+from potstill.pruning.channels.result import Pruned
+from potstill.pruning.channels.target import Target, steps
 from potstill.pruning.criteria.batch_norm_scale import BatchNormScale
 from potstill.pruning.criteria.fpgm import FPGM
 from potstill.pruning.criteria.hessian import Hessian
@@ -21,9 +23,7 @@ from potstill.pruning.criteria.lamp import LAMP
 from potstill.pruning.criteria.mean_activation import MeanActivation
 from potstill.pruning.criteria.random import Random
 from potstill.pruning.criteria.taylor import Taylor
-from potstill.pruning.plan import apply_plan
-from potstill.pruning.pruned import Pruned
-from potstill.pruning.targets import Target, steps
+from tests.support.pruned_nets import CONVNEXTS, IMAGE, SMALL, build, data, pictures
 
 CRITERIA = [
     L1Magnitude, L2Magnitude, BatchNormScale, MeanActivation, Taylor, Hessian, FPGM, LAMP, Random,

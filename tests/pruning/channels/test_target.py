@@ -1,7 +1,7 @@
 import pytest
 
 from potstill.errors import ConfigError
-from potstill.pruning.targets import Search, Target, steps
+from potstill.pruning.channels.target import Search, Target, steps
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from potstill.errors import ConfigError, nearest
-from potstill.pruning.calibration import Batches, Loss
+from potstill.pruning.channels.equivalence import check_equivalent, sound_groups
+from potstill.pruning.channels.groups import ChannelGroup, is_under, twin
+from potstill.pruning.channels.plan import apply_plan
+from potstill.pruning.channels.result import Pruned
+from potstill.pruning.channels.search import PlanSearch
+from potstill.pruning.channels.selection import SCOPES, Scored, score
+from potstill.pruning.channels.statistics import Batches, Loss
+from potstill.pruning.channels.target import Target
 from potstill.pruning.criteria.contract import Criterion
-from potstill.pruning.equivalence import check_equivalent, sound_groups
-from potstill.pruning.groups import ChannelGroup, is_under, twin
-from potstill.pruning.plan import apply_plan
-from potstill.pruning.pruned import Pruned
-from potstill.pruning.search import PlanSearch
-from potstill.pruning.selection import SCOPES, Scored, score
-from potstill.pruning.targets import Target
 
 
 def prune_channels(

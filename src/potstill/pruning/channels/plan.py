@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from potstill.errors import DataError
-from potstill.pruning.slicing import check_fits, find_part, slice_part
+from potstill.pruning.channels.slicing import check_fits, find_part, slice_part
 
 FORMAT = 1
 

@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from pruned_nets import CONVNEXTS, FULL, IMAGE, SMALL, build, pictures
 from torch import nn
 
-from potstill.pruning.channels import prune_channels
+from potstill.pruning.channels.plan import apply_plan
+from potstill.pruning.channels.prune import prune_channels
+from potstill.pruning.channels.target import Target
 from potstill.pruning.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.criteria.random import Random
-from potstill.pruning.plan import apply_plan
-from potstill.pruning.targets import Target
+from tests.support.pruned_nets import CONVNEXTS, FULL, IMAGE, SMALL, build, pictures
 
 
 def gone(kept):

@@ -8,10 +8,10 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.measure import macs
-from potstill.pruning.plan import ChannelPlan, apply_plan
-from potstill.pruning.pruned import Cost, Pruned
-from potstill.pruning.selection import Scored, channel_counts, make_plan, width_in
-from potstill.pruning.targets import SHARES, Search, Target
+from potstill.pruning.channels.plan import ChannelPlan, apply_plan
+from potstill.pruning.channels.result import Cost, Pruned
+from potstill.pruning.channels.selection import Scored, channel_counts, make_plan, width_in
+from potstill.pruning.channels.target import SHARES, Search, Target
 
 TRIES = 24
 LATENCY_TRIES = 8  # each is measured, and the noise hides finer steps
