@@ -33,9 +33,9 @@ from potstill.measure.counts import count_macs, size_bytes
 from potstill.measure.host import cpu_features, machine
 from potstill.measure.latency import Timing, interleaved, one_thread
 from potstill.models.torchvision import torchvision_model
+from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
-from potstill.pruning.criteria.l2_magnitude import L2Magnitude
 from potstill.quantization.deploy import deploy
 from potstill.quantization.post_training import quantize_static
 

@@ -7,10 +7,10 @@ import torch_pruning as tp
 from torch import nn
 
 from potstill.errors import DataError
+from potstill.pruning.channels.criteria.random import Random
 from potstill.pruning.channels.plan import ChannelPlan, Kept, apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
-from potstill.pruning.criteria.random import Random
 from tests.support.pruned_nets import IMAGE, SMALL, build, pictures
 
 

@@ -10,19 +10,19 @@ from potstill.errors import ConfigError
 from potstill.measure import count_macs, count_parameters, size_bytes
 from potstill.models.timm import timm_model
 from potstill.models.torchvision import torchvision_model
+from potstill.pruning.channels.criteria.batch_norm_scale import BatchNormScale
+from potstill.pruning.channels.criteria.fpgm import FPGM
+from potstill.pruning.channels.criteria.hessian import Hessian
+from potstill.pruning.channels.criteria.l1_magnitude import L1Magnitude
+from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
+from potstill.pruning.channels.criteria.lamp import LAMP
+from potstill.pruning.channels.criteria.mean_activation import MeanActivation
+from potstill.pruning.channels.criteria.random import Random
+from potstill.pruning.channels.criteria.taylor import Taylor
 from potstill.pruning.channels.plan import apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.result import Pruned
 from potstill.pruning.channels.target import Target, steps
-from potstill.pruning.criteria.batch_norm_scale import BatchNormScale
-from potstill.pruning.criteria.fpgm import FPGM
-from potstill.pruning.criteria.hessian import Hessian
-from potstill.pruning.criteria.l1_magnitude import L1Magnitude
-from potstill.pruning.criteria.l2_magnitude import L2Magnitude
-from potstill.pruning.criteria.lamp import LAMP
-from potstill.pruning.criteria.mean_activation import MeanActivation
-from potstill.pruning.criteria.random import Random
-from potstill.pruning.criteria.taylor import Taylor
 from tests.support.pruned_nets import CONVNEXTS, IMAGE, SMALL, build, data, pictures
 
 CRITERIA = [

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
+from potstill.pruning.channels.criteria.random import Random
 from potstill.pruning.channels.plan import apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
-from potstill.pruning.criteria.l2_magnitude import L2Magnitude
-from potstill.pruning.criteria.random import Random
 from tests.support.pruned_nets import CONVNEXTS, FULL, IMAGE, SMALL, build, pictures
 
 

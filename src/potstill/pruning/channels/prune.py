@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from potstill.errors import ConfigError, nearest
+from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.equivalence import check_equivalent, sound_groups
 from potstill.pruning.channels.groups import ChannelGroup, is_under, twin
 from potstill.pruning.channels.plan import apply_plan
@@ -13,7 +14,6 @@ from potstill.pruning.channels.search import PlanSearch
 from potstill.pruning.channels.selection import SCOPES, Scored, score
 from potstill.pruning.channels.statistics import Batches, Loss
 from potstill.pruning.channels.target import Target
-from potstill.pruning.criteria.contract import Criterion
 
 
 def prune_channels(

@@ -11,22 +11,21 @@ from torch.nn import functional as F
 from torch_pruning.pruner.importance import FPGMImportance
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.support.pruned_nets import IMAGE, SMALL, build, data, pictures
-
 from potstill.errors import ConfigError
+from potstill.pruning.channels.criteria.batch_norm_scale import BatchNormScale
+from potstill.pruning.channels.criteria.fpgm import FPGM
+from potstill.pruning.channels.criteria.hessian import Hessian
+from potstill.pruning.channels.criteria.l1_magnitude import L1Magnitude
+from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
+from potstill.pruning.channels.criteria.lamp import LAMP, lamp
+from potstill.pruning.channels.criteria.mean_activation import MeanActivation
+from potstill.pruning.channels.criteria.random import Random
+from potstill.pruning.channels.criteria.taylor import Taylor
 from potstill.pruning.channels.groups import find_groups, twin
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.statistics import undisturbed
 from potstill.pruning.channels.target import Target
-from potstill.pruning.criteria.batch_norm_scale import BatchNormScale
-from potstill.pruning.criteria.fpgm import FPGM
-from potstill.pruning.criteria.hessian import Hessian
-from potstill.pruning.criteria.l1_magnitude import L1Magnitude
-from potstill.pruning.criteria.l2_magnitude import L2Magnitude
-from potstill.pruning.criteria.lamp import LAMP, lamp
-from potstill.pruning.criteria.mean_activation import MeanActivation
-from potstill.pruning.criteria.random import Random
-from potstill.pruning.criteria.taylor import Taylor
+from tests.support.pruned_nets import IMAGE, SMALL, build, data, pictures
 
 NAMES = ["resnet_basic", "resnet_bottleneck", "densenet", "vgg"]
 BATCHES = data(batches=3, size=4)

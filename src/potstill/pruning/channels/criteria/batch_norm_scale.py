@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from potstill.pruning.channels.criteria.base import Criterion, over_members
 from potstill.pruning.channels.groups import ChannelGroup, Member
-from potstill.pruning.criteria.contract import Criterion, over_members
 
 
 class BatchNormScale(Criterion):

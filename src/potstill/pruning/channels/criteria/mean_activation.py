@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
+from potstill.pruning.channels.criteria.base import Criterion, over_members, to_mean_one
 from potstill.pruning.channels.groups import ChannelGroup, Member
 from potstill.pruning.channels.statistics import Batches, Loss, mean_inputs
-from potstill.pruning.criteria.contract import Criterion, over_members, to_mean_one
 
 
 class MeanActivation(Criterion):

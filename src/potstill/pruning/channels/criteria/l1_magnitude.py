@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
+from potstill.pruning.channels.criteria.base import Criterion, over_members, to_mean_one
+from potstill.pruning.channels.criteria.per_channel import weight_scores
 from potstill.pruning.channels.groups import ChannelGroup
-from potstill.pruning.criteria.contract import Criterion, over_members, to_mean_one
-from potstill.pruning.criteria.per_channel import weight_scores
 
 
 class L1Magnitude(Criterion):

@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from potstill.pruning.criteria.contract import Criterion
+from potstill.pruning.channels.criteria.base import Criterion
 
 OPTIONS = Path(__file__).parents[3] / "conf" / "criterion"
 NAMES = sorted(path.stem for path in OPTIONS.glob("*.yaml"))

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from potstill.pruning.channels.criteria.base import Criterion, over_members
+from potstill.pruning.channels.criteria.per_channel import weight_scores
 from potstill.pruning.channels.groups import ChannelGroup
-from potstill.pruning.criteria.contract import Criterion, over_members
-from potstill.pruning.criteria.per_channel import weight_scores
 
 
 class LAMP(Criterion):

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
+from potstill.pruning.channels.criteria.base import Criterion, over_members
+from potstill.pruning.channels.criteria.per_channel import channel_sums
 from potstill.pruning.channels.groups import ChannelGroup
 from potstill.pruning.channels.slicing import CUTTABLE
 from potstill.pruning.channels.statistics import Batches, Loss, gradients
-from potstill.pruning.criteria.contract import Criterion, over_members
-from potstill.pruning.criteria.per_channel import channel_sums
 
 
 class Taylor(Criterion):

@@ -7,10 +7,10 @@ the mean square of one picture's gradient (Theis et al. 2018, arXiv:1801.05787).
 import torch
 from torch import Tensor, nn
 
+from potstill.pruning.channels.criteria.base import Criterion, over_members
+from potstill.pruning.channels.criteria.per_channel import channel_sums
 from potstill.pruning.channels.groups import ChannelGroup, Member
 from potstill.pruning.channels.statistics import Batches, Loss, gradients
-from potstill.pruning.criteria.contract import Criterion, over_members
-from potstill.pruning.criteria.per_channel import channel_sums
 
 
 class Hessian(Criterion):

@@ -5,8 +5,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.groups import ChannelGroup
-from potstill.pruning.criteria.contract import Criterion
 
 
 class Random(Criterion):

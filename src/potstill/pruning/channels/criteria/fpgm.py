@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from potstill.pruning.channels.criteria.base import Criterion, over_members, to_mean_one
 from potstill.pruning.channels.groups import ChannelGroup, Member
-from potstill.pruning.criteria.contract import Criterion, over_members, to_mean_one
 
 
 class FPGM(Criterion):
