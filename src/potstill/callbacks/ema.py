@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 from potstill.data.loaders.batch import unpack
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
-from potstill.pruning.masks import apply_masks
+from potstill.pruning.weights.masks import apply_masks
 
 
 def decay_at(count: int, decay: float, warmup: bool) -> float:

@@ -9,9 +9,9 @@ import torch
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
 from potstill.pipeline.stages.keep_zeros import KeepZeros
-from potstill.pruning.choose import update_masks
-from potstill.pruning.masks import add_masks, remove_masks
-from potstill.pruning.sparsity import zeros_by_weight
+from potstill.pruning.weights.masks import add_masks, remove_masks
+from potstill.pruning.weights.select import update_masks
+from potstill.pruning.weights.sparsity import zeros_by_weight
 
 
 @pytest.fixture

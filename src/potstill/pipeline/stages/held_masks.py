@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from torch import nn
 
 from potstill.pipeline.stages.base import Change
-from potstill.pruning.masks import apply_masks, remove_masks
+from potstill.pruning.weights.masks import apply_masks, remove_masks
 
 
 class HeldMasks(Change):

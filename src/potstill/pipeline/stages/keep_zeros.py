@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from potstill.errors import ConfigError
 from potstill.module import DistillationModule
 from potstill.pipeline.stages.held_masks import HeldMasks
-from potstill.pruning.masks import (
+from potstill.pruning.weights.masks import (
     add_masks,
     mask_gradients,
     masked,

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.prune_weights import PruneWeights
-from potstill.pruning.choose import check_pattern, choose_pattern
-from potstill.pruning.scores import Criterion
+from potstill.pruning.weights.criteria import Criterion
+from potstill.pruning.weights.select import check_pattern, choose_pattern
 
 
 class PrunePattern(PruneWeights):

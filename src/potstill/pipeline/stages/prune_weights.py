@@ -12,16 +12,16 @@ from potstill.errors import ConfigError
 from potstill.lr import count_steps
 from potstill.module import DistillationModule
 from potstill.pipeline.stages.held_masks import HeldMasks
-from potstill.pruning.choose import check_sparsity, choose_masks
-from potstill.pruning.masks import (
+from potstill.pruning.weights.criteria import Criterion, Magnitude, Taylor
+from potstill.pruning.weights.masks import (
     add_masks,
     mask_gradients,
     masked,
     set_masks,
 )
-from potstill.pruning.ramp import Ramp
-from potstill.pruning.scores import Criterion, Magnitude, Taylor
-from potstill.pruning.sparsity import compressed_bytes
+from potstill.pruning.weights.schedule import Ramp
+from potstill.pruning.weights.select import check_sparsity, choose_masks
+from potstill.pruning.weights.sparsity import compressed_bytes
 
 log = logging.getLogger("potstill")
 
@@ -35,7 +35,7 @@ class PruneWeights(HeldMasks):
 
     Args:
         sparsity: share of zeros in the end, between 0 and 1.
-        criterion: what a weight is worth, of `potstill.pruning.scores`; None for magnitude.
+        criterion: what a weight is worth, of `potstill.pruning.weights.criteria`; None for magnitude.
         scope: `layer`, the same share of every layer, or `global`, the lowest of all.
         start, end: of the ramp, shares of the fit's steps; equal for one shot.
         every: steps between two prunings on the ramp.

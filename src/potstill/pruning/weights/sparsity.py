@@ -6,7 +6,7 @@ from typing import NamedTuple
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from potstill.pruning.masks import masked, prunable
+from potstill.pruning.weights.masks import masked, prunable
 
 
 class Zeros(NamedTuple):

@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from potstill.errors import ConfigError
-from potstill.pruning.choose import update_masks
-from potstill.pruning.masks import (
+from potstill.pruning.weights.masks import (
     add_masks,
     apply_masks,
     mask_gradients,
@@ -19,6 +18,7 @@ from potstill.pruning.masks import (
     remove_masks,
     set_masks,
 )
+from potstill.pruning.weights.select import update_masks
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True),

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
-from potstill.pruning.choose import update_masks
-from potstill.pruning.masks import add_masks, remove_masks
-from potstill.pruning.sparsity import compressed_bytes, sparsity_of, zeros_by_weight
+from potstill.pruning.weights.masks import add_masks, remove_masks
+from potstill.pruning.weights.select import update_masks
+from potstill.pruning.weights.sparsity import compressed_bytes, sparsity_of, zeros_by_weight
 
 
 def test_zeros_by_hand(tiny):

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from potstill.pruning.ramp import Ramp, cubic
+from potstill.pruning.weights.schedule import Ramp, cubic
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from potstill.errors import ConfigError
-from potstill.pruning.choose import choose_masks, update_masks, update_pattern
-from potstill.pruning.masks import add_masks, masked, remove_masks
-from potstill.pruning.scores import LAMP, Magnitude, Random, lamp
+from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, lamp
+from potstill.pruning.weights.masks import add_masks, masked, remove_masks
+from potstill.pruning.weights.select import choose_masks, update_masks, update_pattern
 
 
 def layers(net):

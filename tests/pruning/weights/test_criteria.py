@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.pruning.masks import add_masks
-from potstill.pruning.scores import LAMP, Magnitude, Random, Taylor, lamp, taylor
+from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, Taylor, lamp, taylor
+from potstill.pruning.weights.masks import add_masks
 
 
 def lamp_by_definition(values):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.pruning.masks import masked
+from potstill.pruning.weights.masks import masked
 
 Criterion = Callable[[str, Tensor], Tensor]  # (path, weight) -> scores of the weight's shape
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.pruning.masks import Place, masked, set_masks
-from potstill.pruning.scores import LAMP, Criterion, Magnitude
+from potstill.pruning.weights.criteria import LAMP, Criterion, Magnitude
+from potstill.pruning.weights.masks import Place, masked, set_masks
 
 SCOPES = ("layer", "global")
 

@@ -1,0 +1,1 @@
+"""Unstructured and n:m pruning under masks."""
