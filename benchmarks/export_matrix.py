@@ -24,7 +24,7 @@ from potstill.export.state_dict import StateDict
 from potstill.export.torch_export import Pt2
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.models.torchvision import torchvision_model
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
 
 NUM_CLASSES, SIZE, COUNT = 10, 64, 64

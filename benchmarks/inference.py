@@ -36,7 +36,7 @@ from potstill.models.torchvision import torchvision_model
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
 
 CLASSES, COUNT = 1000, 8

@@ -76,7 +76,7 @@ def test_equal_networks_are_equal_files():
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 def test_a_quantized_network_comes_back(tmp_path, kind):
-    from potstill.quantization.deploy import deploy
+    from potstill.quantization.convert import deploy
     from potstill.quantization.dynamic import quantize_dynamic
 
     network = built()

@@ -8,7 +8,7 @@ from torch import nn
 from potstill.benchmark import onnx_latency
 from potstill.measure.latency import Timing
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
 
 SHAPE = (3, 16, 16)

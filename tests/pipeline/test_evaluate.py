@@ -15,7 +15,7 @@ from torch import nn
 from potstill.data.fake import Fake
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.pipeline import evaluate
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
 from potstill.report.examples import data_uri
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.quantization.fake import fake_weight
+from potstill.quantization.fake_quantize import fake_weight
 from potstill.quantization.layers import (
     FreezableBatchNorm2d,
     NormAct,

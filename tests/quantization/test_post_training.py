@@ -4,15 +4,15 @@ import copy
 
 import pytest
 import torch
-from digits_net import accuracy, pictures, sqnr, trained, training_batches
 from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.quantization.deploy import deploy
-from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.convert import deploy
+from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.post_training import StaticQuantization, quantize_static, take_images
-from potstill.quantization.ranges import find_range_method
+from potstill.quantization.range_methods import find_range_method
+from tests.support.digits_net import accuracy, pictures, sqnr, trained, training_batches
 
 
 def images(count=3, seed=0):

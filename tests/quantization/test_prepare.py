@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import FAMILIES, TIMM, build, calibrated, pictures
 from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.models.features.extractor import Tap
-from potstill.quantization.observe import activation_quantizers, set_faking, set_observing
+from potstill.quantization.observers import activation_quantizers, set_faking, set_observing
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
+from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, pictures
 
 LAYERS = {
     "resnet": ("stage1", "stage-1", "pooled", "layer2", "layer3:preact", "layer2:input"),

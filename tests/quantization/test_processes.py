@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.quantization.freeze import freeze_batch_norm, freeze_observers
-from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import prepare
 
 WORLD, STEPS = 2, 3

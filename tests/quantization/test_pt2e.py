@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from digits_net import accuracy, pictures, sqnr, trained, training_batches
 
 from potstill.errors import ConfigError
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
+from tests.support.digits_net import accuracy, pictures, sqnr, trained, training_batches
 
 pytest.importorskip("torchao")
 pytest.importorskip("executorch")

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 import torch
-from small_nets import build, calibrated, pictures, sqnr
 
-from potstill.quantization.deploy import deploy, split_dequantize
+from potstill.quantization.convert import deploy, split_dequantize
+from tests.support.small_nets import build, calibrated, pictures, sqnr
 
 
 @pytest.mark.parametrize("name", ["resnet_one_block", "mobilenet_v2"])

@@ -3,13 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import build, pictures
 from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.models.features.trace import find_pooled, find_stages, trace
 from potstill.quantization.layers import Passage
 from potstill.quantization.trace import trace_layers
+from tests.support.small_nets import build, pictures
 
 
 class Inner(nn.Module):

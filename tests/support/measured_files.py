@@ -13,7 +13,7 @@ from potstill.data.fake import Fake
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
 from potstill.export.torch_export import Pt2
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
 from potstill.quantization.scheme import Scheme
 

@@ -16,7 +16,7 @@ from potstill.export.onnx import convert
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure.latency import interleaved
-from potstill.quantization.deploy import is_deployed, with_activations
+from potstill.quantization.convert import is_deployed, with_activations
 
 ENGINE = "onnxruntime"
 WARMUP, RUNS = 10, 100

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.prepare import is_prepared
 
 ORDER = ("resize", "crop", "divide by 255", "subtract mean", "divide by std")
@@ -43,7 +43,7 @@ class Exporter(Protocol):
     ) -> Exported:
         """Write `path_stem` with the format's suffix, and check it on images (N, C, H, W).
 
-        The network is a float one, or one in integers as `potstill.quantization.deploy` leaves
+        The network is a float one, or one in integers as `potstill.quantization.convert` leaves
         it. `facts` are those of an artifact: `class_names`, `mean`, `std`, `image_shape`,
         `preprocess`. Where the check fails no file is left.
 

@@ -15,7 +15,7 @@ from potstill.atomic import write_atomically
 from potstill.export.base import Exported, describe
 from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.onnx import Onnx
-from potstill.quantization.deploy import is_deployed
+from potstill.quantization.convert import is_deployed
 from potstill.quantization.prepare import is_prepared
 
 PARTS = Path(__file__).parent / "bundled"

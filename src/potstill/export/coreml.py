@@ -12,7 +12,7 @@ from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, ready, reason
 from potstill.export.runtimes.base import native_stderr, need, quiet_libraries
 from potstill.export.torch_export import capture
-from potstill.quantization.deploy import is_deployed
+from potstill.quantization.convert import is_deployed
 
 KEY = "export=coreml"
 

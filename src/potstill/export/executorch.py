@@ -15,7 +15,7 @@ from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack.rewrites import fit_for_xnnpack
-from potstill.quantization.deploy import is_deployed, split_dequantize
+from potstill.quantization.convert import is_deployed, split_dequantize
 
 KEY = "export=executorch"
 XNNPACK = "executorch.backends.xnnpack.partition.xnnpack_partitioner"

@@ -14,7 +14,7 @@ from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.parity import keep_verified
 from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
-from potstill.quantization.deploy import is_deployed, with_activations
+from potstill.quantization.convert import is_deployed, with_activations
 from potstill.quantization.dynamic import is_dynamic
 
 KEY = "export=onnx"

@@ -15,7 +15,7 @@ from potstill.errors import DataError
 from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import nudged
-from potstill.quantization.deploy import is_deployed
+from potstill.quantization.convert import is_deployed
 from potstill.quantization.dynamic import is_dynamic
 
 FLOAT_DB = 60.0  # files in float32 reach 100 dB and more

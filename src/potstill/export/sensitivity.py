@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from potstill.quantization.bias import quantized_layers
-from potstill.quantization.deployed import DeployedLinear
+from potstill.quantization.converted_layers import DeployedLinear
 from potstill.quantization.dynamic import DynamicLinear
+from potstill.quantization.round_biases import quantized_layers
 
 
 @torch.no_grad()

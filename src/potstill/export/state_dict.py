@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from potstill.export.base import Exported, describe, ready
 from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.export.runtimes.eager import Eager
-from potstill.quantization.deploy import is_deployed
+from potstill.quantization.convert import is_deployed
 
 
 class StateDict:

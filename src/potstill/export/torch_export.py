@@ -14,7 +14,7 @@ from potstill.export.base import Exported, describe, ready, reason
 from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.export.runtimes.base import quiet_libraries
 from potstill.export.runtimes.eager import TorchExport
-from potstill.quantization.deploy import is_deployed
+from potstill.quantization.convert import is_deployed
 
 EXAMPLES = 2  # of one picture, torch.export would conclude that the batch is always 1
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.deployed import DeployedLinear, quantize_weight
+from potstill.quantization.converted_layers import DeployedLinear, quantize_weight
 from potstill.quantization.operators import decomposed
 from potstill.quantization.scheme import ACTIVATION_MAX, ACTIVATION_MIN
 

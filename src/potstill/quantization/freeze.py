@@ -8,7 +8,7 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.layers import FreezableBatchNorm2d
-from potstill.quantization.observe import activation_quantizers, set_observing
+from potstill.quantization.observers import activation_quantizers, set_observing
 
 __all__ = ["activation_quantizers", "freeze_batch_norm", "freeze_observers"]
 

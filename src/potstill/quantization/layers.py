@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.quantization.fake import fake_weight
-from potstill.quantization.switch import is_on
+from potstill.quantization.fake_quantize import fake_weight
+from potstill.quantization.flags import is_on
 
 
 class QuantConv2d(nn.Conv2d):

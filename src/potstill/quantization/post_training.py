@@ -9,11 +9,17 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.models.features.trace import in_eval_mode
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.freeze import freeze_observers
-from potstill.quantization.observe import activation_quantizers, set_faking
+from potstill.quantization.observers import activation_quantizers, set_faking
 from potstill.quantization.prepare import prepare
-from potstill.quantization.ranges import Histogram, RangeMethod, count, find_range_method, min_max
+from potstill.quantization.range_methods import (
+    Histogram,
+    RangeMethod,
+    count,
+    find_range_method,
+    min_max,
+)
 from potstill.quantization.scheme import Scheme
 
 

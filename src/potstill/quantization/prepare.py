@@ -5,7 +5,7 @@ import copy
 from torch import fx, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.fake import ActivationQuantizer
+from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.grids import Grids, plan_grids
 from potstill.quantization.layers import (
     FreezableBatchNorm2d,
@@ -14,7 +14,7 @@ from potstill.quantization.layers import (
     QuantLinear,
     become,
 )
-from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.scheme import INT8, Scheme
 from potstill.quantization.trace import trace_layers
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from potstill.errors import DataError
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.dynamic import quantize_dynamic
 from potstill.quantization.prepare import prepare
 from potstill.quantization.scheme import Scheme

@@ -19,7 +19,7 @@ from potstill.models.tiny_cnn import tiny_cnn
 from potstill.module import DistillationModule
 from potstill.pipeline.stages.qat import QuantizationAwareTraining
 from potstill.predict import predict
-from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import is_prepared
 
 STEPS = 9

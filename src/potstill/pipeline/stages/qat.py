@@ -13,7 +13,7 @@ from potstill.lr import count_steps
 from potstill.module import DistillationModule
 from potstill.pipeline.stages.base import Change
 from potstill.quantization import freeze
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
 

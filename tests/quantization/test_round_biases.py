@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small_nets import build, calibrated, pictures, sqnr
 from torch import nn
 
-from potstill.quantization.bias import quantized_layers, round_biases
-from potstill.quantization.deploy import deploy
+from potstill.quantization.convert import deploy
 from potstill.quantization.prepare import prepare
+from potstill.quantization.round_biases import quantized_layers, round_biases
+from tests.support.small_nets import build, calibrated, pictures, sqnr
 
 
 def steps(layer, quantizer):
@@ -22,7 +22,7 @@ def steps(layer, quantizer):
 @pytest.mark.parametrize("name", ["cifar_resnet", "mobilenet_v2", "efficientnet"])
 def test_biases_are_whole_steps(name, monkeypatch):
     prepared = calibrated(build(name))
-    monkeypatch.setattr("potstill.quantization.deploy.round_biases", lambda _: None)
+    monkeypatch.setattr("potstill.quantization.convert.round_biases", lambda _: None)
     before = deploy(prepared)
     after = copy.deepcopy(before)
     round_biases(after)

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from potstill.quantization.switch import is_on
+from potstill.quantization.flags import is_on
 
 
 class Lamp(nn.Module):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.fake import weight_scale
+from potstill.quantization.fake_quantize import weight_scale
 from potstill.quantization.operators import decomposed
 from potstill.quantization.scheme import (
     ACTIVATION_MAX,

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from potstill.quantization.fake import ActivationQuantizer
+from potstill.quantization.fake_quantize import ActivationQuantizer
 
 
 def activation_quantizers(model: nn.Module) -> list[ActivationQuantizer]:

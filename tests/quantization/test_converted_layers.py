@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.deployed import (
+from potstill.quantization.converted_layers import (
     DeployedConv2d,
     DeployedLinear,
     DeployedQuantizer,
     quantize_weight,
 )
-from potstill.quantization.fake import ActivationQuantizer, fake_weight, weight_scale
+from potstill.quantization.fake_quantize import ActivationQuantizer, fake_weight, weight_scale
 from potstill.quantization.scheme import SMALLEST_WEIGHT_SCALE
 
 

@@ -11,7 +11,12 @@ from torchao.quantization.pt2e import (
     PerChannelMinMaxObserver,
 )
 
-from potstill.quantization.fake import ActivationQuantizer, affine, fake_weight, weight_scale
+from potstill.quantization.fake_quantize import (
+    ActivationQuantizer,
+    affine,
+    fake_weight,
+    weight_scale,
+)
 from potstill.quantization.scheme import SMALLEST_ACTIVATION_SCALE
 
 

@@ -27,7 +27,7 @@ from potstill.models.stems import fit_cifar_stem
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.models.vgg import CifarVGG
 from potstill.models.wide_resnet import wide_resnet
-from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import prepare
 
 CLASSES = 5

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.deployed import DeployedConv2d, DeployedLinear, quantize_weight
+from potstill.quantization.converted_layers import DeployedConv2d, DeployedLinear, quantize_weight
 from potstill.quantization.layers import FreezableBatchNorm2d, QuantConv2d, QuantLinear
 
 

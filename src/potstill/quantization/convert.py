@@ -10,13 +10,13 @@ import torch
 from torch import fx, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.bias import round_biases
-from potstill.quantization.deployed import ACTIVATIONS, DeployedQuantizer
-from potstill.quantization.fake import ActivationQuantizer
-from potstill.quantization.fold import calls, replace_layers
+from potstill.quantization.converted_layers import ACTIVATIONS, DeployedQuantizer
+from potstill.quantization.fake_quantize import ActivationQuantizer
+from potstill.quantization.fold_batch_norm import calls, replace_layers
 from potstill.quantization.layers import Passage
 from potstill.quantization.operators import DEQUANTIZE
 from potstill.quantization.prepare import is_prepared
+from potstill.quantization.round_biases import round_biases
 
 
 @torch.no_grad()

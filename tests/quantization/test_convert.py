@@ -2,29 +2,29 @@
 
 import copy
 
-import digits_net
 import pytest
 import torch
-from small_nets import FAMILIES, TIMM, build, calibrated, pictures, sqnr
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.deploy import (
+from potstill.quantization.convert import (
     deploy,
     is_deployed,
     split_dequantize,
     with_activations,
 )
-from potstill.quantization.deployed import DeployedConv2d, DeployedLinear
-from potstill.quantization.observe import activation_quantizers
+from potstill.quantization.converted_layers import DeployedConv2d, DeployedLinear
+from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.operators import DEQUANTIZE
 from potstill.quantization.prepare import prepare
+from tests.support import digits_net
+from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, pictures, sqnr
 
 
 @pytest.fixture
 def biases_as_they_are(monkeypatch):
     """Rounded ones move values across many borders; what is tested here is all the rest."""
-    monkeypatch.setattr("potstill.quantization.deploy.round_biases", lambda _: None)
+    monkeypatch.setattr("potstill.quantization.convert.round_biases", lambda _: None)
 
 
 @pytest.mark.usefixtures("biases_as_they_are")

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from potstill.quantization.flags import is_on
 from potstill.quantization.scheme import (
     ACTIVATION_MAX,
     ACTIVATION_MIN,
@@ -15,7 +16,6 @@ from potstill.quantization.scheme import (
     SMALLEST_WEIGHT_SCALE,
     WEIGHT_MAX,
 )
-from potstill.quantization.switch import is_on
 
 
 def affine(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:

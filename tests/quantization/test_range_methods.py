@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from potstill.errors import ConfigError
-from potstill.quantization.ranges import (
+from potstill.quantization.range_methods import (
     NUM_BINS,
     Histogram,
     count,

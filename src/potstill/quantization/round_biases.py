@@ -7,7 +7,7 @@ arXiv:1712.05877, section 2.4).
 import torch
 from torch import Tensor, fx
 
-from potstill.quantization.deployed import DeployedConv2d, DeployedLinear, DeployedQuantizer
+from potstill.quantization.converted_layers import DeployedConv2d, DeployedLinear, DeployedQuantizer
 
 LARGEST = 2.0**30  # half of what 32 bits hold; the rest is for the sum of products
 
