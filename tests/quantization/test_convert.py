@@ -14,8 +14,8 @@ from potstill.quantization.convert import (
     with_activations,
 )
 from potstill.quantization.converted_layers import DeployedConv2d, DeployedLinear
+from potstill.quantization.graph.operators import DEQUANTIZE
 from potstill.quantization.observers import activation_quantizers
-from potstill.quantization.operators import DEQUANTIZE
 from potstill.quantization.prepare import prepare
 from tests.support import digits_net
 from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, pictures, sqnr

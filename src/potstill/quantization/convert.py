@@ -13,8 +13,8 @@ from potstill.errors import ConfigError
 from potstill.quantization.converted_layers import ACTIVATIONS, DeployedQuantizer
 from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.fold_batch_norm import calls, replace_layers
+from potstill.quantization.graph.operators import DEQUANTIZE
 from potstill.quantization.layers import Passage
-from potstill.quantization.operators import DEQUANTIZE
 from potstill.quantization.prepare import is_prepared
 from potstill.quantization.round_biases import round_biases
 

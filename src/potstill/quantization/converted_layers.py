@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.fake_quantize import weight_scale
-from potstill.quantization.operators import decomposed
+from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import (
     ACTIVATION_MAX,
     ACTIVATION_MIN,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.converted_layers import DeployedLinear, quantize_weight
-from potstill.quantization.operators import decomposed
+from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import ACTIVATION_MAX, ACTIVATION_MIN
 
 log = logging.getLogger("potstill")

@@ -6,7 +6,8 @@ from torch import fx, nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.fake_quantize import ActivationQuantizer
-from potstill.quantization.grids import Grids, plan_grids
+from potstill.quantization.graph.grid_plan import Grids, plan_grids
+from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.layers import (
     FreezableBatchNorm2d,
     Passage,
@@ -16,7 +17,6 @@ from potstill.quantization.layers import (
 )
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.scheme import INT8, Scheme
-from potstill.quantization.trace import trace_layers
 
 QUANTIZERS = "quantizers"
 

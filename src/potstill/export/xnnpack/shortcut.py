@@ -6,7 +6,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, fx
 
-from potstill.quantization.operators import DEQUANTIZE, decomposed
+from potstill.quantization.graph.operators import DEQUANTIZE, decomposed
 
 ATEN = torch.ops.aten
 QUANTIZE = decomposed.quantize_per_tensor.default

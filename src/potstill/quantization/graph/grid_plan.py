@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from potstill.quantization.rules import Kind, kinds
+from potstill.quantization.graph.op_kinds import Kind, kinds
 
 DEMANDING = (Kind.AFFINE, Kind.NORM)
 FOLDS_NORM = (Kind.AFFINE,)

@@ -7,8 +7,8 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.models.features.trace import find_pooled, find_stages, trace
+from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.layers import Passage
-from potstill.quantization.trace import trace_layers
 from tests.support.small_nets import build, pictures
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from torch import fx, nn
 
 from potstill.errors import ConfigError
+from potstill.quantization.graph.functionalize import work_out_of_place
 from potstill.quantization.layers import NormAct, Passage
-from potstill.quantization.out_of_place import work_out_of_place
 
 
 class LayerTracer(fx.Tracer):

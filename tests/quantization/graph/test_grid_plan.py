@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from potstill.quantization.grids import plan_grids
+from potstill.quantization.graph.grid_plan import plan_grids
+from potstill.quantization.graph.op_kinds import Kind, kinds
+from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.layers import FreezableBatchNorm2d, QuantConv2d, QuantLinear
-from potstill.quantization.rules import Kind, kinds
-from potstill.quantization.trace import trace_layers
 
 
 class Net(nn.Module):

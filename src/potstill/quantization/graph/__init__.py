@@ -1,0 +1,1 @@
+"""Analysis and rewriting of FX graphs for quantization."""
