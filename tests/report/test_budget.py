@@ -1,11 +1,11 @@
 """Choosing, against tables small enough to choose by eye."""
 
 import pytest
-from sample_runs import ROWS
 
 from potstill.errors import ConfigError
 from potstill.report.budget import Budget, drop, recommend
 from potstill.report.row import Row
+from tests.support.sample_runs import ROWS
 
 TEACHER, BASELINE, STUDENT, PRUNED, PTQ, QAT = ROWS
 

@@ -1,11 +1,11 @@
 """Runs side by side: what compares, what does not and why."""
 
 import pytest
-from html_read import Page
-from sample_runs import ROWS, write_json
 
 from potstill.errors import DataError
 from potstill.report.compare import by_data, incomparable, members_of, write_comparison
+from tests.support.html_read import Page
+from tests.support.sample_runs import ROWS, write_json
 
 CIFAR = {
     "dataset": "CIFAR10",

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from sample_runs import ROWS, write_json
 
 from potstill.report.__main__ import main
+from tests.support.sample_runs import ROWS, write_json
 
 
 def text(path):

@@ -5,12 +5,12 @@ import re
 from itertools import pairwise
 
 import pytest
-from html_read import Page
-from sample_runs import CLASSES, ROWS, timed, write_exports, write_json, write_run
 
 from potstill.errors import DataError
 from potstill.report.page import reference_of, verdict, write_page
 from potstill.report.row import Row
+from tests.support.html_read import Page
+from tests.support.sample_runs import CLASSES, ROWS, timed, write_exports, write_json, write_run
 
 BUDGET = {"size_mb": 0.1, "latency_ms": None, "accuracy_drop": 0.5}
 EVIL = "<script>alert('x')</script>"

@@ -9,11 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sample_runs import ROWS, row, timed, write_exports, write_json, write_run
 
 from potstill.report.compare import write_comparison
 from potstill.report.page import write_page
 from potstill.report.sweep import write_sweep
+from tests.support.sample_runs import ROWS, row, timed, write_exports, write_json, write_run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]

@@ -3,13 +3,13 @@
 import math
 
 import pytest
-from html_read import Page
-from sample_runs import ROWS, row, write_json
 
 from potstill.errors import DataError
 from potstill.report.compare import members_of
-from potstill.report.stored import runs_in
+from potstill.report.read import runs_in
 from potstill.report.sweep import heat_map, settings, swept_keys, write_sweep
+from tests.support.html_read import Page
+from tests.support.sample_runs import ROWS, row, write_json
 
 # temperature, alpha, seed -> validation and test accuracy: the best on test is not the best.
 RUNS = [

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from sample_runs import ROWS, row, timed
-
-from potstill.report.stored import Run
+from potstill.report.read import Run
 from potstill.report.tradeoff import entries, latency_plot, size_plot
+from tests.support.sample_runs import ROWS, row, timed
 
 RUN = Run(Path("run"), timed(), machine={"cpu": "EPYC"})
 

@@ -28,8 +28,8 @@ from potstill.predict import predict
 from potstill.report import examples
 from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
-from potstill.report.record import Answers, Row, write_report
 from potstill.report.table import rich_table
+from potstill.report.write import Answers, Row, write_report
 from potstill.teacher.frozen import sha256_of
 
 

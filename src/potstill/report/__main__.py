@@ -10,7 +10,7 @@ from typing import NoReturn
 from potstill.errors import ConfigError, PotstillError
 from potstill.report.compare import write_comparison
 from potstill.report.page import NAME, write_page
-from potstill.report.stored import find_runs
+from potstill.report.read import find_runs
 from potstill.report.sweep import write_sweep
 
 TEXT = """Write the page of one run again, compare several, or show a whole sweep.

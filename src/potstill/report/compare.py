@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from potstill.report.budget import Choice, recommend
 from potstill.report.page import Compared, compared
+from potstill.report.read import Run, labels, read_run
 from potstill.report.render import render
-from potstill.report.stored import Run, labels, read_run
 from potstill.report.tradeoff import Entry, Plot, entries, latency_plot, size_plot
 
 

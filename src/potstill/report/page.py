@@ -11,10 +11,10 @@ from potstill.report.budget import Budget, Choice, drop, recommend
 from potstill.report.confusion import MAX_TABLE, heat_map, lost_most, most_confused, shares
 from potstill.report.interval import fraction_interval
 from potstill.report.learning import curve_panels
-from potstill.report.reliable import bins_in_words, reliability_panel
+from potstill.report.read import Run, read_run
+from potstill.report.reliability import bins_in_words, reliability_panel
 from potstill.report.render import points, render, times
 from potstill.report.row import Row
-from potstill.report.stored import Run, read_run
 from potstill.report.svg import inline_svg
 from potstill.report.table import percent, scaled
 from potstill.report.tradeoff import entries, latency_plot, size_plot

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from potstill.errors import DataError
 from potstill.report.compare import Member, by_data, incomparable, members_of
 from potstill.report.interval import Mean, mean_interval
+from potstill.report.read import natural, runs_in
 from potstill.report.render import render
-from potstill.report.stored import natural, runs_in
 
 NAME = "report.html"
 SEED = "seed"

@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from potstill.report.budget import MEGABYTE
 from potstill.report.pareto import Point, in_words, pareto_front, trade_off_figure
+from potstill.report.read import Run
 from potstill.report.row import Row
-from potstill.report.stored import Run
 from potstill.report.svg import inline_svg
 
 

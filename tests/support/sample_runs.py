@@ -5,7 +5,7 @@ import json
 import torch
 
 from potstill.report import examples
-from potstill.report.record import Answers, Row, write_report
+from potstill.report.write import Answers, Row, write_report
 
 CLASSES = tuple("0123456789")
 ROWS = (

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from potstill.errors import StorageError
-from potstill.report.record import Answers, Row, write_report
-from potstill.report.stored import read_run
+from potstill.report.read import read_run
+from potstill.report.write import Answers, Row, write_report
 
 METRICS = "epoch,step,train/loss,val/loss,val/accuracy\n0,9,2.0,1.5,0.5\n1,19,1.0,0.8,0.7\n"
 ROWS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from potstill.report.reliable import bins_in_words, reliability_panel
+from potstill.report.reliability import bins_in_words, reliability_panel
 
 BINS = {"confidence": [None, 0.6, 0.95], "accuracy": [None, 0.5, 1.0], "count": [0, 2, 6]}
 

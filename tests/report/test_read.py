@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from sample_runs import ROWS, write_exports, write_json
 
 from potstill.errors import DataError
-from potstill.report.stored import find_runs, labels, read_run, runs_in
+from potstill.report.read import find_runs, labels, read_run, runs_in
+from tests.support.sample_runs import ROWS, write_exports, write_json
 
 
 def test_a_run_reads_back_as_it_was_written(tmp_path):
