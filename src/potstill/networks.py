@@ -13,7 +13,7 @@ from potstill.kernels import compiled, lay_out
 from potstill.lean import LeanModule
 from potstill.models.features.extractor import Tap
 from potstill.models.features.outputs import Signal
-from potstill.teacher.fast import FastTeacher
+from potstill.teacher.folded import FastTeacher
 from potstill.teacher.frozen import FrozenTeacher
 from potstill.teacher.opening import unservable
 from potstill.teacher.stored import StoredTeacher

@@ -13,7 +13,7 @@ from potstill.distributed import collectives
 from potstill.kernels import half_of, resolve_precision
 from potstill.models.features.extractor import Tap
 from potstill.module import DistillationModule
-from potstill.teacher.fast import FastTeacher, quicken
+from potstill.teacher.folded import FastTeacher, quicken
 from potstill.teacher.manifest import Manifest
 from potstill.teacher.opening import check_mode, describe, open_store, unservable
 from potstill.teacher.stored import StoredTeacher

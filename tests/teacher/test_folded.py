@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from potstill.models.features.extractor import Tap
-from potstill.teacher.fast import quicken
+from potstill.teacher.folded import quicken
 from potstill.teacher.frozen import FrozenTeacher, sha256_of
 
 IMAGE = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))

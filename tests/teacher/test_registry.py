@@ -8,9 +8,9 @@ from safetensors.torch import save
 
 from potstill.atomic import write_atomically
 from potstill.errors import DataError
-from potstill.teacher import kept
+from potstill.teacher import registry
 from potstill.teacher.frozen import sha256_of
-from potstill.teacher.kept import KeptTeacher
+from potstill.teacher.registry import KeptTeacher
 
 RECIPE = {"model": {"width": 4}, "epochs": 3, "seed": 0}
 CLASSES = ("cat", "dog", "eel", "fox", "gnu")
@@ -92,7 +92,7 @@ def test_an_interrupted_keep_does_not_count(tiny, tmp_path, monkeypatch, writes)
         done.append(path)
         write_atomically(path, content)
 
-    monkeypatch.setattr(kept, "write_atomically", interrupted)
+    monkeypatch.setattr(registry, "write_atomically", interrupted)
     weights = save(tiny(4).state_dict())
     with pytest.raises(KeyboardInterrupt):
         there.keep(weights, {"class_names": list(CLASSES)})
