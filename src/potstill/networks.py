@@ -13,10 +13,10 @@ from potstill.kernels import compiled, lay_out
 from potstill.lean import LeanModule
 from potstill.models.features.extractor import Tap
 from potstill.models.features.outputs import Signal
+from potstill.teacher.cache.cached_teacher import StoredTeacher
+from potstill.teacher.cache.open import unservable
 from potstill.teacher.folded import FastTeacher
 from potstill.teacher.frozen import FrozenTeacher
-from potstill.teacher.opening import unservable
-from potstill.teacher.stored import StoredTeacher
 
 
 class Networks(LeanModule):

@@ -25,10 +25,10 @@ from potstill.module import DistillationModule
 from potstill.pipeline.fit import Fitted, choose_kernels, fit
 from potstill.pipeline.teacher_cache import check_replay, open_replay, quick_copy
 from potstill.predict import predict
+from potstill.teacher.cache.cached_teacher import StoredTeacher
 from potstill.teacher.folded import FastTeacher
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.registry import KeptTeacher, check_classes
-from potstill.teacher.stored import StoredTeacher
 from potstill.trainer import make_trainer
 
 

@@ -4,10 +4,10 @@ import hashlib
 import json
 
 import pytest
-from store_cases import MANIFEST, STALE, manifest
 
 from potstill.errors import ConfigError, DataError
-from potstill.teacher.manifest import read_fields
+from potstill.teacher.cache.manifest import read_fields
+from tests.support.store_cases import MANIFEST, STALE, manifest
 
 
 def test_folder_name_by_hand():

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from potstill.errors import DataError
 from potstill.models.features.outputs import Signal
-from potstill.teacher.encoding import Outputs
-from potstill.teacher.store import TeacherStore
+from potstill.teacher.cache.encoding import Outputs
+from potstill.teacher.cache.store import TeacherStore
 
 ROWS = 16
 

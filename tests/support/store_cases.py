@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from potstill.teacher.encoding import Outputs
-from potstill.teacher.manifest import Manifest
-from potstill.teacher.store import TeacherStore
+from potstill.teacher.cache.encoding import Outputs
+from potstill.teacher.cache.manifest import Manifest
+from potstill.teacher.cache.store import TeacherStore
 
 MANIFEST = Manifest(
     teacher="a" * 64,

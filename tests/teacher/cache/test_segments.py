@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save
 
 from potstill.errors import DataError, StorageError
-from potstill.teacher import segments
-from potstill.teacher.encoding import Encoding
-from potstill.teacher.segments import (
+from potstill.teacher.cache import segments
+from potstill.teacher.cache.encoding import Encoding
+from potstill.teacher.cache.segments import (
     merge,
     read_segment,
     read_segments,

@@ -9,7 +9,7 @@ from typing import Any
 
 from potstill.atomic import write_atomically
 from potstill.errors import ConfigError, DataError
-from potstill.teacher.encoding import PRECISIONS, Encoding
+from potstill.teacher.cache.encoding import PRECISIONS, Encoding
 
 FILE = "manifest.json"
 FORMAT = 1

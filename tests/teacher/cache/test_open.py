@@ -6,11 +6,11 @@ import time
 
 import pytest
 import torch
-from store_cases import MANIFEST, STALE, manifest, open_new, outputs_of
 
 from potstill.errors import ConfigError, DataError, StorageError
-from potstill.teacher import opening, segments
-from potstill.teacher.opening import describe, open_store, unservable
+from potstill.teacher.cache import open, segments
+from potstill.teacher.cache.open import describe, open_store, unservable
+from tests.support.store_cases import MANIFEST, STALE, manifest, open_new, outputs_of
 
 IDS, VIEW = torch.arange(10), torch.full((10,), 3)
 
@@ -93,7 +93,7 @@ def test_a_read_only_disk_is_read(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(opening.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(open.tempfile, "TemporaryFile", refuse)
     monkeypatch.setattr(segments, "write_atomically", refuse)
     monkeypatch.setattr(os, "replace", refuse)
     before = sorted(path.stat().st_mtime_ns for path in (folder, *folder.iterdir()))

@@ -6,14 +6,14 @@ The views are those of a crop from a padded picture and a flip, numbered here in
 import pytest
 import torch
 import torch.nn.functional as F
-from store_cases import manifest, open_new
 
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.models.features.extractor import Tap
 from potstill.models.features.outputs import Signal
-from potstill.teacher import stored
-from potstill.teacher.stored import StoredTeacher
+from potstill.teacher.cache import cached_teacher
+from potstill.teacher.cache.cached_teacher import StoredTeacher
+from tests.support.store_cases import manifest, open_new
 
 SAMPLES, VIEWS = 50, 18
 PICTURES = torch.randn(SAMPLES, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -214,9 +214,9 @@ def test_a_picture_that_was_not_announced_is_not_taken_for_a_teacher_that_says_z
 def test_a_large_epoch_is_read_step_by_step(tmp_path, plain, monkeypatch):
     teacher, ids = StoredTeacher(open_new(tmp_path), view_index(0)), torch.arange(SAMPLES)
     teacher(plain, shown(ids, teacher.view_index(ids, 0, 0)), ids, 0)
-    monkeypatch.setattr(stored, "EPOCH_BYTES", SAMPLES * 10 - 1)
+    monkeypatch.setattr(cached_teacher, "EPOCH_BYTES", SAMPLES * 10 - 1)
     assert not teacher.start_epoch(ids, 0, [0], torch.device("cpu"))
-    monkeypatch.setattr(stored, "EPOCH_BYTES", SAMPLES * 10)
+    monkeypatch.setattr(cached_teacher, "EPOCH_BYTES", SAMPLES * 10)
     assert teacher.start_epoch(ids, 0, [0], torch.device("cpu"))
 
 

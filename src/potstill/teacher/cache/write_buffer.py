@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from potstill.teacher.encoding import Columns
+from potstill.teacher.cache.encoding import Columns
 
 SMALLEST = 1024  # rows
 

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.teacher.encoding import Columns, Outputs
-from potstill.teacher.manifest import Manifest
-from potstill.teacher.pending import Pending
-from potstill.teacher.segments import (
+from potstill.teacher.cache.encoding import Columns, Outputs
+from potstill.teacher.cache.manifest import Manifest
+from potstill.teacher.cache.segments import (
     Segment,
     merge,
     read_segment,
     read_segments,
     write_segment,
 )
+from potstill.teacher.cache.write_buffer import Pending
 
 FLUSH_BYTES = 32 * 2**20
 

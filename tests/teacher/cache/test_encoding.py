@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from potstill.errors import DataError
-from potstill.teacher.encoding import Encoding, Outputs
+from potstill.teacher.cache.encoding import Encoding, Outputs
 
 LOGITS = 5 * torch.randn(32, 10, generator=torch.Generator().manual_seed(0))
 

@@ -2,13 +2,13 @@
 
 import torch
 
-from potstill.teacher import pending
-from potstill.teacher.encoding import Encoding
-from potstill.teacher.pending import Pending
+from potstill.teacher.cache import write_buffer
+from potstill.teacher.cache.encoding import Encoding
+from potstill.teacher.cache.write_buffer import Pending
 
 
 def test_like_a_list(monkeypatch):
-    monkeypatch.setattr(pending, "SMALLEST", 2)
+    monkeypatch.setattr(write_buffer, "SMALLEST", 2)
     buffer, rows, values = Pending(Encoding(2).empty(0)), [], []
     for count in (1, 0, 3, 7, 2):
         new = torch.arange(count) + 10 * len(rows)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from potstill.errors import ConfigError
 from potstill.models.features.outputs import Signal
-from potstill.teacher.encoding import Columns, Outputs
-from potstill.teacher.store import TeacherStore
+from potstill.teacher.cache.encoding import Columns, Outputs
+from potstill.teacher.cache.store import TeacherStore
 
 Listen = Callable[[Tensor, Tensor | None], Signal]
 ViewIndex = Callable[[Tensor, int, int], Tensor]

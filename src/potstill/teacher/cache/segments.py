@@ -15,7 +15,7 @@ from torch import Tensor
 
 from potstill.atomic import write_atomically
 from potstill.errors import DataError, StorageError
-from potstill.teacher.encoding import Columns, Encoding
+from potstill.teacher.cache.encoding import Columns, Encoding
 
 MERGE_ABOVE = 16  # files in a folder
 MERGED_BYTES = 2**30  # at most: a merge happens in memory

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from store_cases import open_new, outputs_of
 
 from potstill.errors import DataError
 from potstill.models.features.outputs import Signal
-from potstill.teacher.segments import write_segment
-from potstill.teacher.verify import verify
+from potstill.teacher.cache.segments import write_segment
+from potstill.teacher.cache.verify import verify
+from tests.support.store_cases import open_new, outputs_of
 
 IDS = torch.arange(16)
 VIEW = (5 * IDS) % 18

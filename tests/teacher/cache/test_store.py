@@ -8,12 +8,12 @@ import traceback
 
 import pytest
 import torch
-from store_cases import logits_of, manifest, open_new, outputs_of
 
 from potstill.errors import DataError
-from potstill.teacher import segments, store
-from potstill.teacher.encoding import Outputs
-from potstill.teacher.store import TeacherStore
+from potstill.teacher.cache import segments, store
+from potstill.teacher.cache.encoding import Outputs
+from potstill.teacher.cache.store import TeacherStore
+from tests.support.store_cases import logits_of, manifest, open_new, outputs_of
 
 SAMPLES, VIEWS = 50, 18
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import ConfigError, DataError, StorageError
-from potstill.teacher.manifest import Manifest, read_fields
-from potstill.teacher.segments import remove_leftovers
-from potstill.teacher.store import TeacherStore
+from potstill.teacher.cache.manifest import Manifest, read_fields
+from potstill.teacher.cache.segments import remove_leftovers
+from potstill.teacher.cache.store import TeacherStore
 
 MODES = ("auto", "off", "read", "refresh")
 SERVED = frozenset({"pooled"})

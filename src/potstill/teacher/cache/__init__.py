@@ -1,0 +1,1 @@
+"""Teacher outputs kept by sample and view."""
