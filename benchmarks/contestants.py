@@ -19,11 +19,11 @@ from turns import Pause, clock_of
 from potstill.config.compose import Command, configs
 from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
-from potstill.kernels import compiled, lay_out, settle_precision, use_channels_last
 from potstill.models.features.extractor import Tap
 from potstill.pipeline.experiment import Study
 from potstill.pipeline.fit import choose_kernels
-from potstill.trainer import make_trainer
+from potstill.training.precision import compiled, lay_out, settle_precision, use_channels_last
+from potstill.training.trainer import make_trainer
 
 Ask = Callable[[Tensor, Tensor], Tensor]  # (image, sample_id) -> the teacher's logits (N, K)
 

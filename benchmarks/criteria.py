@@ -21,9 +21,9 @@ from potstill.data.digits import Digits
 from potstill.data.loaders.calibration import first_batches
 from potstill.measure.metrics import accuracy
 from potstill.models.cifar_resnet import cifar_resnet
-from potstill.predict import predict
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
+from potstill.training.predict import predict
 
 CONF = Path(__file__).parents[1] / "conf" / "criterion"
 CRITERIA = sorted(path.stem for path in CONF.glob("*.yaml"))

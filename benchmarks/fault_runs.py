@@ -31,11 +31,11 @@ from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.heads.kd import KD
 from potstill.identity import held, identity
-from potstill.lr import cosine
 from potstill.metrics_file import MetricsFile
-from potstill.module import DistillationModule
 from potstill.pipeline.teacher_cache import open_replay
 from potstill.report.curves import merge_metrics
+from potstill.training.module import DistillationModule
+from potstill.training.schedules import cosine
 
 STEPS, EPOCHS = 4, 3
 

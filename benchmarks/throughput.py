@@ -32,9 +32,9 @@ from races import GOALS, ON_GPU, PAIRS, STAND_IN, Pair, Raced, race_pair
 from turns import Found, shares
 
 from potstill.atomic import write_atomically
-from potstill.kernels import has_matrix_units
 from potstill.libraries import quiet
 from potstill.measure.host import machine
+from potstill.training.precision import has_matrix_units
 
 COLUMNS = ("of", "what", "found", "quartiles", "control", "goal", "verdict")
 SIZES = (5_000, 50_000, 500_000)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from potstill.errors import ConfigError
-from potstill.lr import cosine
 from potstill.new_settings import drop_saved_settings, follow_new_schedule
+from potstill.training.schedules import cosine
 
 
 def make(lr, total=10):

@@ -30,7 +30,7 @@ def follow_new_schedule(scheduler: Any) -> None:
     if not isinstance(scheduler, LambdaLR):
         raise ConfigError(
             f"resume_allow: a {type(scheduler).__name__} cannot go on with other settings. "
-            "Fix: a schedule of potstill.lr, or a new run"
+            "Fix: a schedule of potstill.training.schedules, or a new run"
         )
     at = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
     rates = [base * factor(scheduler.last_epoch) for base, factor in at]

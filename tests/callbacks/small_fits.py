@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from potstill.data.fake import Fake
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 
 def module(tiny):

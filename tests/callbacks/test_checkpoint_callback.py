@@ -12,9 +12,9 @@ from potstill.callbacks.checkpoint import Checkpoint
 from potstill.data.fake import Fake
 from potstill.errors import ConfigError, NonFiniteError
 from potstill.heads.kd import KD
-from potstill.lr import cosine
 from potstill.metrics_file import MetricsFile
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
+from potstill.training.schedules import cosine
 
 STEPS = 4
 

@@ -12,7 +12,7 @@ from potstill.callbacks.diagnostics import HeadDiagnostics
 from potstill.heads.base import Head
 from potstill.heads.kd import KD
 from potstill.heads.mse import MSE
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 
 class Kept(Logger):

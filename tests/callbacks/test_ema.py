@@ -12,8 +12,8 @@ from potstill.callbacks.ema import EMA, decay_at
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.heads.simkd import SimKD
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.prune_weights import PruneWeights
+from potstill.training.module import DistillationModule
 
 DECAY = 0.75
 

@@ -10,7 +10,7 @@ import torch
 from potstill.callbacks.ema_teacher import EMATeacher
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 DECAY = 0.75
 

@@ -8,7 +8,7 @@ import rich
 from lightning.pytorch.loggers import CSVLogger
 
 from potstill.callbacks.progress import Progress
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 
 @pytest.fixture

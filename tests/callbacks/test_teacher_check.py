@@ -11,8 +11,8 @@ from torch import nn
 from potstill.callbacks.teacher_check import TeacherCheck
 from potstill.errors import DataError
 from potstill.heads.kd import KD
-from potstill.module import DistillationModule
 from potstill.teacher.frozen import sha256_of
+from potstill.training.module import DistillationModule
 
 CLASSES, PICTURES, RIGHT = 5, 40, 36  # the oracle below is right on 90 %
 

@@ -43,7 +43,7 @@ def test_what_runs_need_is_permitted(target):
         "potstill.cli.argparse.Namespace",
         "potstill.config.options.Path",
         "potstill.config.validate.DictConfig",  # a class, but of another package
-        "potstill.module.DistillationModule.load_from_checkpoint",  # unpickles
+        "potstill.training.module.DistillationModule.load_from_checkpoint",  # unpickles
         "torchvision.io.write_file",
         "torchvision.datasets.utils.download_url",
         "lightning.pytorch.seed_everything",

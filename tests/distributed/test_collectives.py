@@ -8,7 +8,7 @@ from potstill.data.loaders.in_memory import ArrayEvalLoader, Normalize, Pictures
 from potstill.distributed import collectives
 from potstill.distributed.consistency import check_same
 from potstill.errors import ConfigError
-from potstill.predict import predict
+from potstill.training.predict import predict
 from tests.support.forked import forked, grouped
 
 NUMBER = 101  # odd: the processes' shares differ

@@ -24,11 +24,11 @@ from potstill.distributed import collectives, strategy
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.libraries import quiet
-from potstill.module import DistillationModule
 from potstill.pipeline import run as whole
-from potstill.predict import predict
 from potstill.teacher.frozen import sha256_of
-from potstill.trainer import make_trainer
+from potstill.training.module import DistillationModule
+from potstill.training.predict import predict
+from potstill.training.trainer import make_trainer
 from tests.pipeline.test_run import SMALL, UNCHECKED, composed, metrics_of
 from tests.support.forked import forked
 

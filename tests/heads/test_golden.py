@@ -8,7 +8,7 @@ import torch
 
 from potstill.heads.kd import KD
 from potstill.models.features.outputs import Signal
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 TESTS = Path(__file__).parent
 GOLDEN = json.loads((TESTS / "golden" / "kd_losses.json").read_text())

@@ -12,7 +12,7 @@ from potstill.config.validate import instantiate
 from potstill.data.fake import Fake
 from potstill.heads.common.index import catalog
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "head"
 HEADS = [name for name, _ in catalog()]

@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 
 class HeadDiagnostics(pl.Callback):

@@ -11,8 +11,8 @@ from torchmetrics import MeanMetric
 
 from potstill.data.loaders.batch import unpack
 from potstill.errors import ConfigError
-from potstill.module import DistillationModule
 from potstill.pruning.weights.masks import apply_masks
+from potstill.training.module import DistillationModule
 
 
 def decay_at(count: int, decay: float, warmup: bool) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.module import DistillationModule
+from potstill.training.module import DistillationModule
 
 
 class EMATeacher(pl.Callback):

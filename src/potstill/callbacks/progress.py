@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import TimeRemainingColumn
 
-from potstill.record import Record
+from potstill.training.step_metrics import Record
 
 
 class Progress(RichProgressBar):

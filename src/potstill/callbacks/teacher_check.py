@@ -5,8 +5,8 @@ import logging
 import lightning.pytorch as pl
 
 from potstill.errors import DataError
-from potstill.module import DistillationModule
-from potstill.predict import predict
+from potstill.training.module import DistillationModule
+from potstill.training.predict import predict
 
 log = logging.getLogger("potstill")
 

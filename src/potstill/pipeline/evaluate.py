@@ -24,13 +24,13 @@ from potstill.measure.counts import (
     size_bytes,
 )
 from potstill.pipeline.experiment import Study
-from potstill.predict import predict
 from potstill.report import examples
 from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
 from potstill.report.table import rich_table
 from potstill.report.write import Answers, Row, write_report
 from potstill.teacher.frozen import sha256_of
+from potstill.training.predict import predict
 
 
 def report(study: Study) -> None:

@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
-from potstill import lr
 from potstill.artifact.file import Artifact, artifact_bytes, read_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS, Recipe
@@ -21,15 +20,16 @@ from potstill.identity import counts
 from potstill.loggers import finish
 from potstill.measure import metrics
 from potstill.models.weights import is_path
-from potstill.module import DistillationModule
 from potstill.pipeline.fit import Fitted, choose_kernels, fit
 from potstill.pipeline.teacher_cache import check_replay, open_replay, quick_copy
-from potstill.predict import predict
 from potstill.teacher.cache.cached_teacher import StoredTeacher
 from potstill.teacher.folded import FastTeacher
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.registry import KeptTeacher, check_classes
-from potstill.trainer import make_trainer
+from potstill.training import schedules
+from potstill.training.module import DistillationModule
+from potstill.training.predict import predict
+from potstill.training.trainer import make_trainer
 
 
 class Study:
@@ -70,11 +70,11 @@ class Study:
             check_classes(weights, self.data.class_names)
         module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
-        lr.rehearse(module.scheduler, "trainer.max_epochs", self.cfg.trainer.max_epochs)
+        schedules.rehearse(module.scheduler, "trainer.max_epochs", self.cfg.trainer.max_epochs)
         if teacher is not None:
             check_replay(self.cfg, self.data, module)
             if not is_trained(self.cfg.module.teacher):
-                lr.rehearse(module.scheduler, "teacher.epochs", self.cfg.teacher.epochs)
+                schedules.rehearse(module.scheduler, "teacher.epochs", self.cfg.teacher.epochs)
         choose_kernels(self.cfg, self.device, self.data, module, self.cfg.trainer.max_epochs)
         return module, teacher
 

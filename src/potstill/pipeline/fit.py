@@ -22,11 +22,11 @@ from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
 from potstill.identity import identity
-from potstill.kernels import resolve_precision, use_channels_last, use_compile
 from potstill.models.weights import load_weights
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.base import Change
-from potstill.trainer import make_trainer
+from potstill.training.module import DistillationModule
+from potstill.training.precision import resolve_precision, use_channels_last, use_compile
+from potstill.training.trainer import make_trainer
 
 
 @dataclass

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from potstill import lr
 from potstill.artifact.file import Artifact, load_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS
@@ -17,10 +16,11 @@ from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
 from potstill.loggers import finish
-from potstill.module import DistillationModule
 from potstill.pipeline.experiment import Study, recipe_of
 from potstill.pipeline.fit import Fitted, fit
 from potstill.pipeline.stages.base import Change
+from potstill.training import schedules
+from potstill.training.module import DistillationModule
 
 
 def rehearse(study: Study, module: DistillationModule, teacher: nn.Module | None) -> None:
@@ -69,10 +69,10 @@ def _rehearse_stage(
     distils = link.settings.distil
     module = study.module(copy.deepcopy(network), teacher if distils else None, link.cfg)
     module.prepare(study.data.train_targets)
-    lr.rehearse(module.scheduler, f"stages.{link.name}.epochs", link.settings.epochs)
+    schedules.rehearse(module.scheduler, f"stages.{link.name}.epochs", link.settings.epochs)
     if any(change.steps > 1 for change in changes):
         between = f"stages.{link.name}.epochs_between", link.settings.epochs_between
-        lr.rehearse(module.scheduler, *between)
+        schedules.rehearse(module.scheduler, *between)
     return None if any(change.to_integers for change in changes) else network
 
 

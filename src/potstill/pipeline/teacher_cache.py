@@ -10,14 +10,14 @@ from rich.console import Console
 
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
-from potstill.kernels import half_of, resolve_precision
 from potstill.models.features.extractor import Tap
-from potstill.module import DistillationModule
 from potstill.teacher.cache.cached_teacher import StoredTeacher
 from potstill.teacher.cache.manifest import Manifest
 from potstill.teacher.cache.open import check_mode, describe, open_store, unservable
 from potstill.teacher.cache.verify import verify
 from potstill.teacher.folded import FastTeacher, quicken
+from potstill.training.module import DistillationModule
+from potstill.training.precision import half_of, resolve_precision
 
 PICTURES = 16  # to say how long the teacher will take, and what quicker arithmetic does to it
 HALF_TOLERANCE = 0.05

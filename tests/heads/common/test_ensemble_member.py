@@ -21,8 +21,8 @@ from potstill.heads.simkd import SimKD
 from potstill.heads.wkd_l import WKD_L
 from potstill.models.features.extractor import Tap
 from potstill.models.features.outputs import Signal
-from potstill.module import DistillationModule
 from potstill.teacher.ensemble import TeacherEnsemble
+from potstill.training.module import DistillationModule
 from tests.support.tiny_nets import cnn, pictures, vit
 
 HEADS = [

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from potstill.errors import ConfigError
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.keep_zeros import KeepZeros
 from potstill.pruning.weights.masks import add_masks, remove_masks
 from potstill.pruning.weights.select import update_masks
 from potstill.pruning.weights.sparsity import zeros_by_weight
+from potstill.training.module import DistillationModule
 
 
 @pytest.fixture

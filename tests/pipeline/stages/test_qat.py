@@ -16,11 +16,11 @@ from potstill.heads.at import AT
 from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.qat import QuantizationAwareTraining
-from potstill.predict import predict
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import is_prepared
+from potstill.training.module import DistillationModule
+from potstill.training.predict import predict
 
 STEPS = 9
 

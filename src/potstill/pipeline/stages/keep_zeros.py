@@ -6,7 +6,6 @@ import lightning.pytorch as pl
 from torch.optim import Optimizer
 
 from potstill.errors import ConfigError
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.held_masks import HeldMasks
 from potstill.pruning.weights.masks import (
     add_masks,
@@ -14,6 +13,7 @@ from potstill.pruning.weights.masks import (
     masked,
     set_masks,
 )
+from potstill.training.module import DistillationModule
 
 
 class KeepZeros(HeldMasks):

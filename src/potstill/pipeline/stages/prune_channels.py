@@ -15,7 +15,6 @@ from potstill.atomic import write_atomically
 from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError, DataError
 from potstill.measure import latency_ms as measure_latency
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.base import Change
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
@@ -23,6 +22,7 @@ from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.result import Pruned
 from potstill.pruning.channels.target import SHARES, Target, steps
+from potstill.training.module import DistillationModule
 
 RECORD = "pruned.json"
 

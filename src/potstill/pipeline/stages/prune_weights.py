@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from potstill.errors import ConfigError
-from potstill.lr import count_steps
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.held_masks import HeldMasks
 from potstill.pruning.weights.criteria import Criterion, Magnitude, Taylor
 from potstill.pruning.weights.masks import (
@@ -22,6 +20,8 @@ from potstill.pruning.weights.masks import (
 from potstill.pruning.weights.schedule import Ramp
 from potstill.pruning.weights.select import check_sparsity, choose_masks
 from potstill.pruning.weights.sparsity import compressed_bytes
+from potstill.training.module import DistillationModule
+from potstill.training.schedules import count_steps
 
 log = logging.getLogger("potstill")
 

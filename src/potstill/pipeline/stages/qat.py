@@ -9,13 +9,13 @@ from torch import nn
 
 from potstill.artifact.spec import Recipe
 from potstill.errors import ConfigError
-from potstill.lr import count_steps
-from potstill.module import DistillationModule
 from potstill.pipeline.stages.base import Change
 from potstill.quantization import freeze
 from potstill.quantization.convert import deploy
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
+from potstill.training.module import DistillationModule
+from potstill.training.schedules import count_steps
 
 
 class QuantizationAwareTraining(Change):

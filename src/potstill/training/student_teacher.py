@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.heads.base import Head
-from potstill.kernels import compiled, lay_out
-from potstill.lean import LeanModule
 from potstill.models.features.extractor import Tap
 from potstill.models.features.outputs import Signal
 from potstill.teacher.cache.cached_teacher import StoredTeacher
 from potstill.teacher.cache.open import unservable
 from potstill.teacher.folded import FastTeacher
 from potstill.teacher.frozen import FrozenTeacher
+from potstill.training.lean import LeanModule
+from potstill.training.precision import compiled, lay_out
 
 
 class Networks(LeanModule):

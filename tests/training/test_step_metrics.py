@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from gpu_stand_in import Row, put_in_place
 from potstill.errors import NonFiniteError
-from potstill.record import Record, check_finite
+from potstill.training.step_metrics import Record, check_finite
+from tests.support.gpu_stand_in import Row, put_in_place
 
 
 def step(*values):

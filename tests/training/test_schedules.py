@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
-from potstill import lr
 from potstill.errors import ConfigError
+from potstill.training import schedules
 
 
 def optimizer():
@@ -27,19 +27,19 @@ def rates(schedule, opt, steps):
 def test_cosine_equals_torch():
     ours, theirs = optimizer(), optimizer()
     expected = rates(CosineAnnealingLR(theirs, 20), theirs, 20)
-    assert rates(lr.cosine(ours, 20, 5), ours, 20) == pytest.approx(expected)
+    assert rates(schedules.cosine(ours, 20, 5), ours, 20) == pytest.approx(expected)
 
 
 def test_step_equals_torch():
     ours, theirs = optimizer(), optimizer()
     expected = rates(MultiStepLR(theirs, [10, 15]), theirs, 20)
-    found = rates(lr.step(ours, 20, 5, milestones=[2, 3]), ours, 20)
+    found = rates(schedules.step(ours, 20, 5, milestones=[2, 3]), ours, 20)
     assert found == pytest.approx(expected)
 
 
 def test_warm_up_is_linear_by_step():
     opt = optimizer()
-    found = rates(lr.constant(opt, 20, 5, warmup_epochs=1), opt, 7)
+    found = rates(schedules.constant(opt, 20, 5, warmup_epochs=1), opt, 7)
     assert found == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4, 0.4, 0.4])
 
 
@@ -48,7 +48,7 @@ def test_milestones_below_one_are_shares_of_a_fit_of_any_length():
         ours, theirs = optimizer(), optimizer()
         places = [epochs * 5 // 2, epochs * 5 * 3 // 4]
         expected = rates(MultiStepLR(theirs, places), theirs, epochs * 5)
-        found = rates(lr.step(ours, epochs * 5, 5, milestones=[0.5, 0.75]), ours, epochs * 5)
+        found = rates(schedules.step(ours, epochs * 5, 5, milestones=[0.5, 0.75]), ours, epochs * 5)
         assert found == pytest.approx(expected)
 
 
@@ -56,14 +56,16 @@ def test_milestones_below_one_are_shares_of_a_fit_of_any_length():
 def test_milestones_that_cannot_be_are_refused(milestones):
     said = rf"module\.scheduler\.milestones={re.escape(str(milestones))}: .* the end, 4 epochs. Fix"
     with pytest.raises(ConfigError, match=said):
-        lr.step(optimizer(), 20, 5, milestones=milestones)
+        schedules.step(optimizer(), 20, 5, milestones=milestones)
 
 
 def test_a_rehearsal_names_the_fit():
-    lr.rehearse(None, "trainer.max_epochs", 5)
-    lr.rehearse(partial(lr.step, milestones=[4]), "teacher.epochs", 0)  # is not trained
-    lr.rehearse(partial(lr.step, milestones=[4]), "trainer.max_epochs", 5)
+    schedules.rehearse(None, "trainer.max_epochs", 5)
+    schedules.rehearse(
+        partial(schedules.step, milestones=[4]), "teacher.epochs", 0
+    )  # is not trained
+    schedules.rehearse(partial(schedules.step, milestones=[4]), "trainer.max_epochs", 5)
     with pytest.raises(ConfigError, match=r"teacher\.epochs=4: module\.scheduler\.mil"):
-        lr.rehearse(partial(lr.step, milestones=[4]), "teacher.epochs", 4)
+        schedules.rehearse(partial(schedules.step, milestones=[4]), "teacher.epochs", 4)
     with pytest.raises(ConfigError, match=r"warmup_epochs=-1: below 0"):
-        lr.rehearse(partial(lr.cosine, warmup_epochs=-1), "trainer.max_epochs", 4)
+        schedules.rehearse(partial(schedules.cosine, warmup_epochs=-1), "trainer.max_epochs", 4)

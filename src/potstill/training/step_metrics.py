@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from potstill.errors import NonFiniteError
-from potstill.glance import Glance
-from potstill.sums import EpochSums
+from potstill.training.glance import Glance
+from potstill.training.sums import EpochSums
 
 
 class Record:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score
 
-from potstill.validation import Validation
+from potstill.training.validation_metrics import Validation
 
 
 def test_metrics_of_uneven_batches():

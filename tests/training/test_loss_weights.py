@@ -4,7 +4,7 @@ from potstill.errors import ConfigError
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import WarmUp
 from potstill.heads.kd import KD
-from potstill.weighting import Weighting
+from potstill.training.loss_weights import Weighting
 
 
 class Feature(Head):

@@ -1,7 +1,7 @@
 import torch
 
-from gpu_stand_in import Row, put_in_place
-from potstill.glance import Glance
+from potstill.training.glance import Glance
+from tests.support.gpu_stand_in import Row, put_in_place
 
 NAMES = ("loss", "accuracy")
 

@@ -3,8 +3,8 @@
 import pytest
 
 from potstill.errors import ConfigError
-from potstill.lean_loop import LeanLoop
-from potstill.trainer import make_trainer
+from potstill.training.fast_loop import LeanLoop
+from potstill.training.trainer import make_trainer
 from tests.pipeline.test_run import SMALL, composed
 
 

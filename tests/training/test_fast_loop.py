@@ -8,8 +8,8 @@ import torch
 from torch.optim.lr_scheduler import StepLR
 
 from potstill.heads.kd import KD
-from potstill.lean_loop import LeanLoop, LeanResult, Unprofiled, lean
-from potstill.module import DistillationModule
+from potstill.training.fast_loop import LeanLoop, LeanResult, Unprofiled, lean
+from potstill.training.module import DistillationModule
 
 
 def distil(tiny):

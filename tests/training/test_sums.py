@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from potstill.sums import EpochSums
+from potstill.training.sums import EpochSums
 
 
 def test_means_are_numpys():

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from potstill import lr
 from potstill.errors import ConfigError, NonFiniteError
 from potstill.heads.base import Head
 from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
 from potstill.metrics_file import MetricsFile
-from potstill.module import DistillationModule
 from potstill.teacher.frozen import sha256_of
+from potstill.training import schedules
+from potstill.training.module import DistillationModule
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 
@@ -30,7 +30,7 @@ def test_training_equals_a_loop_by_hand(tiny, batches, loader, trainer):
     student, teacher = tiny(4), tiny(8, seed=1).eval()
     by_hand, alpha, temperature = copy.deepcopy(student), 0.3, 3.0
     optimizer = SGD(by_hand.parameters())
-    schedule = lr.cosine(optimizer, 8, 4, warmup_epochs=0)
+    schedule = schedules.cosine(optimizer, 8, 4, warmup_epochs=0)
     for image, target, _ in batches * 2:
         with torch.no_grad():
             soft = (teacher(image) / temperature).softmax(1)
@@ -49,7 +49,7 @@ def test_training_equals_a_loop_by_hand(tiny, batches, loader, trainer):
         {"kd": KD(temperature)},
         alpha=alpha,
         label_smoothing=0.1,
-        scheduler=lr.cosine,
+        scheduler=schedules.cosine,
     )
     trainer(max_epochs=2).fit(ours, loader(batches))
     for (name, mine), expected in zip(

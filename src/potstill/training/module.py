@@ -13,13 +13,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.data.loaders.batch import Batch, check_views, unpack
 from potstill.heads.base import Head
-from potstill.lr import count_steps
 from potstill.models.features.outputs import Signal
 from potstill.named_state import name_states
-from potstill.networks import Networks
-from potstill.record import Record
-from potstill.validation import Validation
-from potstill.weighting import Weighting
+from potstill.training.loss_weights import Weighting
+from potstill.training.schedules import count_steps
+from potstill.training.step_metrics import Record
+from potstill.training.student_teacher import Networks
+from potstill.training.validation_metrics import Validation
 
 
 class DistillationModule(Networks):

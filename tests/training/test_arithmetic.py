@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
-from potstill import kernels
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
-from potstill.kernels import half_of, settle_precision, use_channels_last
-from potstill.module import DistillationModule
 from potstill.pipeline import fit
 from potstill.pipeline.experiment import Study
 from potstill.teacher.frozen import sha256_of
+from potstill.training import precision
+from potstill.training.module import DistillationModule
+from potstill.training.precision import half_of, settle_precision, use_channels_last
 
 CONF = Path(__file__).parents[1] / "conf"
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def test_a_compiled_student_is_saved_as_any_other(study, monkeypatch, tmp_path):
         return compiled(*args, **settings, backend="eager")
 
     monkeypatch.setattr(torch, "compile", without_a_compiler)
-    monkeypatch.setattr(kernels, "has_compiler", lambda device: True)
+    monkeypatch.setattr(precision, "has_compiler", lambda device: True)
     eager, _, _ = trained(study("compile=auto", name="eager"), monkeypatch)
     assert not used
     fast, network, _ = trained(study("compile=true"), monkeypatch)
@@ -233,7 +233,7 @@ def test_precision_is_settled_for_the_run_and_its_stages(monkeypatch):
             },
         }
     )
-    monkeypatch.setattr(kernels, "has_matrix_units", lambda device: True)
+    monkeypatch.setattr(precision, "has_matrix_units", lambda device: True)
     settled = settle_precision(cfg, CPU)
     assert settled.trainer == {"precision": "bf16-mixed", "max_epochs": 2}
     assert settled.stages.a.trainer.precision == "bf16-mixed"
@@ -251,7 +251,7 @@ def test_precision_is_settled_for_the_run_and_its_stages(monkeypatch):
     ],
 )
 def test_half_precision_of_a_network_that_only_answers(monkeypatch, precision, units, expected):
-    monkeypatch.setattr(kernels, "has_matrix_units", lambda device: units)
+    monkeypatch.setattr(precision, "has_matrix_units", lambda device: units)
     assert half_of(precision, CPU) is expected
 
 

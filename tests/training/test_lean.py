@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.lean import LeanModule, is_on
-from potstill.module import DistillationModule
+from potstill.training.lean import LeanModule, is_on
+from potstill.training.module import DistillationModule
 
 
 class Spy(DistillationModule):
