@@ -22,11 +22,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from potstill import checkpoint as files
-from potstill.callbacks.checkpoint import Checkpoint
-from potstill.callbacks.ema import EMA
-from potstill.callbacks.ema_teacher import EMATeacher
-from potstill.callbacks.interrupt import Interrupt
-from potstill.callbacks.reseed import Reseed
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.heads.kd import KD
@@ -34,6 +29,11 @@ from potstill.identity import held, identity
 from potstill.metrics_file import MetricsFile
 from potstill.pipeline.teacher_cache import open_replay
 from potstill.report.curves import merge_metrics
+from potstill.training.callbacks.checkpoint import Checkpoint
+from potstill.training.callbacks.ema import EMA
+from potstill.training.callbacks.ema_teacher import EMATeacher
+from potstill.training.callbacks.interrupt import Interrupt
+from potstill.training.callbacks.reseed import Reseed
 from potstill.training.module import DistillationModule
 from potstill.training.schedules import cosine
 

@@ -181,7 +181,7 @@ def test_the_teacher_is_asked_in_a_quicker_form_and_the_store_says_which(
     [
         ["teacher.rounding=0"],
         ["head@module.heads=[kd,fitnet]"],
-        ["+callbacks.moves={_target_: potstill.callbacks.ema_teacher.EMATeacher}"],
+        ["+callbacks.moves={_target_: potstill.training.callbacks.ema_teacher.EMATeacher}"],
     ],
 )
 def test_where_the_teacher_itself_is_asked(study, overrides):

@@ -14,7 +14,6 @@ import torch.multiprocessing as mp
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
-from potstill.callbacks.ema import EMA
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.prune_pattern import PrunePattern
 from potstill.pipeline.stages.prune_weights import PruneWeights
@@ -22,6 +21,7 @@ from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, Taylor
 from potstill.pruning.weights.masks import add_masks
 from potstill.pruning.weights.schedule import cubic
 from potstill.pruning.weights.select import update_masks
+from potstill.training.callbacks.ema import EMA
 from potstill.training.module import DistillationModule
 
 STEPS = 8

@@ -7,9 +7,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from potstill.callbacks.ema_teacher import EMATeacher
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
+from potstill.training.callbacks.ema_teacher import EMATeacher
 from potstill.training.module import DistillationModule
 
 DECAY = 0.75

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.callbacks.teacher_check import TeacherCheck
 from potstill.errors import DataError
 from potstill.heads.kd import KD
 from potstill.teacher.frozen import sha256_of
+from potstill.training.callbacks.teacher_check import TeacherCheck
 from potstill.training.module import DistillationModule
 
 CLASSES, PICTURES, RIGHT = 5, 40, 36  # the oracle below is right on 90 %

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers.logger import Logger
 
-from potstill.callbacks.diagnostics import HeadDiagnostics
 from potstill.heads.base import Head
 from potstill.heads.kd import KD
 from potstill.heads.mse import MSE
+from potstill.training.callbacks.head_diagnostics import HeadDiagnostics
 from potstill.training.module import DistillationModule
 
 

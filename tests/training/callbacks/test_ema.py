@@ -8,11 +8,11 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from potstill.callbacks.ema import EMA, decay_at
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.heads.simkd import SimKD
 from potstill.pipeline.stages.prune_weights import PruneWeights
+from potstill.training.callbacks.ema import EMA, decay_at
 from potstill.training.module import DistillationModule
 
 DECAY = 0.75

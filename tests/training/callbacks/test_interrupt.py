@@ -5,12 +5,12 @@ import signal
 
 import lightning.pytorch as pl
 import pytest
-from small_fits import fit, module
 
 from potstill import checkpoint as files
-from potstill.callbacks.checkpoint import Checkpoint
-from potstill.callbacks.interrupt import Interrupt
 from potstill.errors import ConfigError, Interrupted
+from potstill.training.callbacks.checkpoint import Checkpoint
+from potstill.training.callbacks.interrupt import Interrupt
+from tests.support.small_fits import fit, module
 
 
 def kept(folder):

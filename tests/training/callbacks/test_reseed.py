@@ -2,11 +2,11 @@
 
 import lightning.pytorch as pl
 import torch
-from small_fits import fit, module
 
-from potstill.callbacks.checkpoint import Checkpoint
-from potstill.callbacks.reseed import Reseed
 from potstill.data.transforms.counted_rng import key
+from potstill.training.callbacks.checkpoint import Checkpoint
+from potstill.training.callbacks.reseed import Reseed
+from tests.support.small_fits import fit, module
 
 STEPS = 4
 

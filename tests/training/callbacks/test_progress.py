@@ -7,7 +7,7 @@ import pytest
 import rich
 from lightning.pytorch.loggers import CSVLogger
 
-from potstill.callbacks.progress import Progress
+from potstill.training.callbacks.progress import Progress
 from potstill.training.module import DistillationModule
 
 
