@@ -14,8 +14,8 @@ import lightning.pytorch as pl
 from fault_processes import code_of, finished, forked, killed_after, rest, trained
 from fault_runs import STEPS, Run, is_torn
 
-from potstill import checkpoint as files
 from potstill.errors import StorageError
+from potstill.training.checkpoints import files
 
 
 @dataclass

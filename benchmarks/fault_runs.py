@@ -21,11 +21,9 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from potstill import checkpoint as files
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.heads.kd import KD
-from potstill.identity import held, identity
 from potstill.metrics_file import MetricsFile
 from potstill.pipeline.teacher_cache import open_replay
 from potstill.report.curves import merge_metrics
@@ -34,6 +32,8 @@ from potstill.training.callbacks.ema import EMA
 from potstill.training.callbacks.ema_teacher import EMATeacher
 from potstill.training.callbacks.interrupt import Interrupt
 from potstill.training.callbacks.reseed import Reseed
+from potstill.training.checkpoints import files
+from potstill.training.checkpoints.identity import held, identity
 from potstill.training.module import DistillationModule
 from potstill.training.schedules import cosine
 

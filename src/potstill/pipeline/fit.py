@@ -15,15 +15,15 @@ from torch import nn
 from potstill.artifact.file import Artifact, load_artifact, read_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import Recipe
-from potstill.checkpoint import last_good
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
-from potstill.identity import identity
 from potstill.models.weights import load_weights
 from potstill.pipeline.stages.base import Change
 from potstill.training.callbacks.checkpoint import Checkpoint
 from potstill.training.callbacks.ema import EMA
+from potstill.training.checkpoints.files import last_good
+from potstill.training.checkpoints.identity import identity
 from potstill.training.module import DistillationModule
 from potstill.training.precision import resolve_precision, use_channels_last, use_compile
 from potstill.training.trainer import make_trainer

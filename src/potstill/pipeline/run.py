@@ -14,7 +14,6 @@ from potstill.config.validate import instantiate
 from potstill.distributed import collectives, environment
 from potstill.distributed.consistency import check_same
 from potstill.distributed.strategy import join
-from potstill.identity import compare, environment, held, identity, load_identity, save_identity
 from potstill.libraries import quiet
 from potstill.loggers import finish
 from potstill.pipeline import stage_runner
@@ -24,6 +23,14 @@ from potstill.pipeline.export import export
 from potstill.pipeline.summary import describe
 from potstill.report.budget import Budget
 from potstill.report.page import write_page
+from potstill.training.checkpoints.identity import (
+    compare,
+    environment,
+    held,
+    identity,
+    load_identity,
+    save_identity,
+)
 from potstill.training.precision import settle_precision
 from potstill.training.trainer import make_trainer
 

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from potstill.data.loaders.batch import Batch, check_views, unpack
 from potstill.heads.base import Head
 from potstill.models.features.outputs import Signal
-from potstill.named_state import name_states
+from potstill.training.checkpoints.optimizer_state import name_states
 from potstill.training.loss_weights import Weighting
 from potstill.training.schedules import count_steps
 from potstill.training.step_metrics import Record

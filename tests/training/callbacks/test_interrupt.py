@@ -6,10 +6,10 @@ import signal
 import lightning.pytorch as pl
 import pytest
 
-from potstill import checkpoint as files
 from potstill.errors import ConfigError, Interrupted
 from potstill.training.callbacks.checkpoint import Checkpoint
 from potstill.training.callbacks.interrupt import Interrupt
+from potstill.training.checkpoints import files
 from tests.support.small_fits import fit, module
 
 

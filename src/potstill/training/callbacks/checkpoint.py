@@ -8,12 +8,12 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
-from potstill import checkpoint as files
-from potstill.callbacks.checked_io import CheckedIO
-from potstill.callbacks.loops import let_validation_follow, validation_follows
 from potstill.errors import ConfigError, NonFiniteError
-from potstill.identity import compare, environment
-from potstill.new_settings import drop_saved_settings, follow_new_schedule
+from potstill.training.checkpoints import files
+from potstill.training.checkpoints.identity import compare, environment
+from potstill.training.checkpoints.io import CheckedIO
+from potstill.training.checkpoints.loop_state import let_validation_follow, validation_follows
+from potstill.training.checkpoints.new_settings import drop_saved_settings, follow_new_schedule
 
 
 class Checkpoint(LightningCheckpoint):

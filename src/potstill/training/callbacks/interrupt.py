@@ -9,9 +9,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
-from potstill.checkpoint import name_of
 from potstill.errors import ConfigError, Interrupted
 from potstill.training.callbacks.checkpoint import Checkpoint
+from potstill.training.checkpoints.files import name_of
 
 
 class Interrupt(LightningCheckpoint):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from potstill.errors import ConfigError
-from potstill.new_settings import drop_saved_settings, follow_new_schedule
+from potstill.training.checkpoints.new_settings import drop_saved_settings, follow_new_schedule
 from potstill.training.schedules import cosine
 
 

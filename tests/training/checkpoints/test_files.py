@@ -12,9 +12,18 @@ import signal
 import pytest
 import torch
 
-from potstill import checkpoint
-from potstill.checkpoint import clean, damage, last_good, link, name_of, prune, read, write
 from potstill.errors import DataError, StorageError
+from potstill.training.checkpoints import files
+from potstill.training.checkpoints.files import (
+    clean,
+    damage,
+    last_good,
+    link,
+    name_of,
+    prune,
+    read,
+    write,
+)
 
 STATE = {"global_step": 7, "epoch": 2, "state_dict": {"w": torch.arange(6.0)}, "names": ["a"]}
 
@@ -77,10 +86,10 @@ def test_the_newest_counts_by_number_not_by_name_or_time(tmp_path):
 
 def test_the_best_serves_where_no_other_is_whole(tmp_path):
     path = saved(tmp_path, 3)
-    write(STATE | {"global_step": 2}, tmp_path / checkpoint.BEST)
+    write(STATE | {"global_step": 2}, tmp_path / files.BEST)
     assert last_good(tmp_path) == path
     path.write_bytes(b"")
-    assert last_good(tmp_path).name == checkpoint.BEST
+    assert last_good(tmp_path).name == files.BEST
 
 
 def test_none_yet_is_no_error_and_all_damaged_is(tmp_path):
@@ -161,7 +170,7 @@ def test_what_torch_cannot_save_is_no_storage_error(tmp_path):
 
 def test_a_link_is_a_checkpoint_without_a_second_copy(tmp_path):
     first, second = saved(tmp_path, 1), saved(tmp_path, 2)
-    best = tmp_path / checkpoint.BEST
+    best = tmp_path / files.BEST
     for source in (first, second, second):  # twice the same, as after a resume
         link(source, best)
         assert damage(best) is None
@@ -175,7 +184,7 @@ def test_a_link_is_a_checkpoint_without_a_second_copy(tmp_path):
 def test_prune_keeps_the_newest_up_to_the_step(tmp_path):
     for step in (1, 2, 3, 8):
         saved(tmp_path, step)
-    write(STATE, tmp_path / checkpoint.BEST)
+    write(STATE, tmp_path / files.BEST)
     prune(tmp_path, 3, keep=2)
     kept = {"best.ckpt", "best.json"}
     kept |= {f"step-0000000{step}.{kind}" for step in (2, 3) for kind in ("ckpt", "json")}

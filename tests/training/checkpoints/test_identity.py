@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from potstill.errors import ConfigError, DataError
-from potstill.identity import (
+from potstill.training.checkpoints.identity import (
     compare,
     environment,
     held,

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from potstill.errors import DataError
-from potstill.named_state import name_states
+from potstill.training.checkpoints.optimizer_state import name_states
 
 
 def make(names, groups=1, lr=0.1, seed=0):

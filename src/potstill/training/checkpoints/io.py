@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from potstill import checkpoint as files
+from potstill.training.checkpoints import files
 
 
 class CheckedIO(CheckpointIO):

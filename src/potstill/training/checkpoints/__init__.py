@@ -1,0 +1,1 @@
+"""Checkpoints: files, identity and exact resumption."""
