@@ -24,7 +24,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.heads.kd import KD
-from potstill.metrics_file import MetricsFile
 from potstill.pipeline.teacher_cache import open_replay
 from potstill.report.curves import merge_metrics
 from potstill.training.callbacks.checkpoint import Checkpoint
@@ -34,6 +33,7 @@ from potstill.training.callbacks.interrupt import Interrupt
 from potstill.training.callbacks.reseed import Reseed
 from potstill.training.checkpoints import files
 from potstill.training.checkpoints.identity import held, identity
+from potstill.training.loggers.csv import MetricsFile
 from potstill.training.module import DistillationModule
 from potstill.training.schedules import cosine
 

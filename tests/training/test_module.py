@@ -13,9 +13,9 @@ from potstill.errors import ConfigError, NonFiniteError
 from potstill.heads.base import Head
 from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
-from potstill.metrics_file import MetricsFile
 from potstill.teacher.frozen import sha256_of
 from potstill.training import schedules
+from potstill.training.loggers.csv import MetricsFile
 from potstill.training.module import DistillationModule
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from potstill.benchmark.onnx_latency import in_onnxruntime
 from potstill.data.loaders.epoch_order import alone
 from potstill.distributed import collectives
-from potstill.loggers import log_summary
 from potstill.measure import metrics
 from potstill.measure.counts import (
     count_macs,
@@ -30,6 +29,7 @@ from potstill.report.curves import merge_metrics
 from potstill.report.table import rich_table
 from potstill.report.write import Answers, Row, write_report
 from potstill.teacher.frozen import sha256_of
+from potstill.training.loggers.wandb import log_summary
 from potstill.training.predict import predict
 
 

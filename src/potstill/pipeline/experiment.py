@@ -16,7 +16,6 @@ from potstill.config.stage_settings import links
 from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
-from potstill.loggers import finish
 from potstill.measure import metrics
 from potstill.models.weights import is_path
 from potstill.pipeline.fit import Fitted, choose_kernels, fit
@@ -27,6 +26,7 @@ from potstill.teacher.frozen import sha256_of
 from potstill.teacher.registry import KeptTeacher, check_classes
 from potstill.training import schedules
 from potstill.training.checkpoints.identity import counts
+from potstill.training.loggers.wandb import finish
 from potstill.training.module import DistillationModule
 from potstill.training.predict import predict
 from potstill.training.trainer import make_trainer

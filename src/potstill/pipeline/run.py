@@ -15,7 +15,6 @@ from potstill.distributed import collectives, environment
 from potstill.distributed.consistency import check_same
 from potstill.distributed.strategy import join
 from potstill.libraries import quiet
-from potstill.loggers import finish
 from potstill.pipeline import stage_runner
 from potstill.pipeline.evaluate import report
 from potstill.pipeline.experiment import Study
@@ -31,6 +30,7 @@ from potstill.training.checkpoints.identity import (
     load_identity,
     save_identity,
 )
+from potstill.training.loggers.wandb import finish
 from potstill.training.precision import settle_precision
 from potstill.training.trainer import make_trainer
 

@@ -15,11 +15,11 @@ from potstill.config.validate import instantiate
 from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
-from potstill.loggers import finish
 from potstill.pipeline.experiment import Study, recipe_of
 from potstill.pipeline.fit import Fitted, fit
 from potstill.pipeline.stages.base import Change
 from potstill.training import schedules
+from potstill.training.loggers.wandb import finish
 from potstill.training.module import DistillationModule
 
 

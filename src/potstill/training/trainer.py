@@ -12,8 +12,8 @@ from potstill.config.validate import instantiate
 from potstill.distributed import collectives
 from potstill.distributed.strategy import strategy
 from potstill.errors import ConfigError
-from potstill.metrics_file import MetricsFile
 from potstill.training.fast_loop import Unprofiled, lean
+from potstill.training.loggers.csv import MetricsFile
 from potstill.training.precision import AUTO, HALF_MIXED, resolve_precision
 
 # What would be passed over under trainer, and where it is said.

@@ -10,9 +10,9 @@ import torch
 from potstill.data.fake import Fake
 from potstill.errors import ConfigError, NonFiniteError
 from potstill.heads.kd import KD
-from potstill.metrics_file import MetricsFile
 from potstill.training.callbacks.checkpoint import Checkpoint
 from potstill.training.checkpoints import files
+from potstill.training.loggers.csv import MetricsFile
 from potstill.training.module import DistillationModule
 from potstill.training.schedules import cosine
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from potstill.loggers import finish, log_summary, wandb_logger
+from potstill.training.loggers.wandb import finish, log_summary, wandb_logger
 
 
 @pytest.fixture

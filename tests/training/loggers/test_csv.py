@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger
 
 from potstill.errors import StorageError
-from potstill.metrics_file import MetricsFile
+from potstill.training.loggers.csv import MetricsFile
 
 ROWS = [({"b": 1.5, "epoch": 0}, 3), ({"a": 0.25, "epoch": 0}, 3), ({"b": 2.0, "c": 7}, 9)]
 
