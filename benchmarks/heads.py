@@ -25,7 +25,7 @@ import torch
 from training_step import NUM_CLASSES, Step
 
 from potstill.atomic import write_atomically
-from potstill.heads.common.index import catalog
+from potstill.heads.index import catalog
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.teacher.frozen import FrozenTeacher
 

@@ -16,7 +16,7 @@ from potstill.config.compose import Command, configs
 from potstill.config.validate import instantiate, validate
 from potstill.data.digits import Digits
 from potstill.errors import PotstillError
-from potstill.heads.common.index import catalog
+from potstill.heads.index import catalog
 from potstill.models.features.outputs import Signal
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,8 @@ from torch import nn
 from potstill.benchmark.evaluate import check_fits, corrupted, load_data, predict
 from potstill.benchmark.open_file import open_file
 from potstill.errors import ConfigError, DataError
-from tests.support.measured_files import CONF, OVERRIDES
+from tests.support.measured_files import OVERRIDES
+from tests.support.places import CONF
 
 
 def test_data_is_that_of_the_config(files):

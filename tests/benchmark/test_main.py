@@ -12,7 +12,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from potstill.benchmark import measure_files, tested
 from potstill.benchmark.__main__ import main
-from tests.support.measured_files import CONF, OVERRIDES
+from tests.support.measured_files import OVERRIDES
+from tests.support.places import CONF
 
 SETS = [part for line in OVERRIDES for part in ("--set", line)]
 DATA = ["--config-dir", str(CONF), "--data", "fake", *SETS]

@@ -1,14 +1,13 @@
 """The configs a command stands for, and Hydra's errors as one line each."""
 
-from pathlib import Path
-
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from potstill.config.compose import Command, configs
 from potstill.errors import ConfigError
+from tests.support.places import CONF_SAMPLE
 
-SAMPLE = Path(__file__).parent / "conf_sample"
+SAMPLE = CONF_SAMPLE
 
 
 def composed(*overrides, **settings):

@@ -1,7 +1,5 @@
 """The schema's types, the resolvers of conf/hydra, and the text of --help."""
 
-from pathlib import Path
-
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -9,9 +7,10 @@ from omegaconf.errors import ConfigKeyError, ValidationError
 
 from potstill.config import options
 from potstill.config.schema import Config
+from tests.support.places import CONF, CONF_SAMPLE
 
-REAL = Path(__file__).parents[1] / "conf"
-SAMPLE = Path(__file__).parent / "conf_sample"
+REAL = CONF
+SAMPLE = CONF_SAMPLE
 
 
 def test_a_config_refuses_keys_and_types_it_does_not_declare():

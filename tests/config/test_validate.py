@@ -1,7 +1,5 @@
 """Configs that compose but cannot work, and the one wrapper around Hydra's instantiate."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -9,10 +7,9 @@ from omegaconf import OmegaConf
 from potstill.config.compose import Command, configs
 from potstill.config.validate import instantiate, validate
 from potstill.errors import ConfigError, DataError
+from tests.support.places import CONF, CONF_SAMPLE
 
-HERE = Path(__file__).parent
-SAMPLE = HERE / "conf_sample"
-REAL = HERE.parent / "conf"
+SAMPLE, REAL = CONF_SAMPLE, CONF
 
 
 def checked(*overrides, folder=SAMPLE):

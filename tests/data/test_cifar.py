@@ -1,7 +1,5 @@
 """CIFAR from arrays, from a pretended download, and what goes wrong."""
 
-import os
-from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -12,8 +10,7 @@ from PIL import Image
 
 from potstill.data.cifar import CIFAR
 from potstill.errors import ConfigError, DataError
-
-SHARED = Path(os.environ.get("POTSTILL_SHARED", Path(__file__).parents[3] / "shared"))
+from tests.support.places import SHARED
 
 
 def made_up(num_classes=10):

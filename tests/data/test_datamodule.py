@@ -1,7 +1,5 @@
 """Every configured data set instantiates with exactly its own keys; shared settings are checked."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -13,13 +11,10 @@ from potstill.data.loaders.views import Viewing
 from potstill.data.transforms.mixup import Mix
 from potstill.data.transforms.pipeline import Distort
 from potstill.errors import ConfigError
+from tests.support.places import CONF
 
 # Shards are the folder's settings and more; they have tests of their own.
-CONF = [
-    path
-    for path in sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
-    if path.stem != "imagenet_shards"
-]
+CONF = [path for path in sorted((CONF / "data").glob("*.yaml")) if path.stem != "imagenet_shards"]
 
 
 def composed(path, **overrides):

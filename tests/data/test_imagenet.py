@@ -1,8 +1,5 @@
 """ImageNet's layout: what is checked before anything is built, and real photographs."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
@@ -12,8 +9,7 @@ from torchvision.transforms import v2
 from potstill.data.imagenet import ImageNet
 from potstill.errors import ConfigError, DataError
 from tests.support.image_folders import CLASSES, make_folder
-
-SHARED = Path(os.environ.get("POTSTILL_SHARED", Path(__file__).parents[3] / "shared"))
+from tests.support.places import SHARED
 
 
 def imagenet(root, num_classes=3, **settings):

@@ -1,8 +1,5 @@
 """ImageNet from shards: what the folder gives, from anywhere, and from any place in an epoch."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from lightning.pytorch import LightningModule
@@ -11,9 +8,8 @@ from potstill.data.imagenet_shards import ImageNetShards
 from potstill.data.loaders import epoch_order
 from potstill.data.storage.write_shards import write_shards
 from potstill.errors import ConfigError, DataError
+from tests.support.places import SHARED
 from tests.support.shard_folders import SETTINGS, folder_data, make_shards, put_in_place, shard_data
-
-SHARED = Path(os.environ.get("POTSTILL_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 @pytest.fixture(scope="module")

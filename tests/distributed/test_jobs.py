@@ -8,7 +8,7 @@ import pytest
 from potstill import cli
 from potstill.distributed import launcher
 from potstill.distributed.launcher import ProcessFailed
-from test_cli import command, conf, run_folder  # noqa: F401
+from tests.test_cli import command, conf, run_folder  # noqa: F401
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -31,6 +30,7 @@ from potstill.training.predict import predict
 from potstill.training.trainer import make_trainer
 from tests.pipeline.test_run import SMALL, UNCHECKED, composed, metrics_of
 from tests.support.forked import forked
+from tests.support.places import ROOT
 
 NUM_VAL = 101  # odd: the processes' shares differ
 RUN = [
@@ -229,7 +229,7 @@ def test_a_head_may_sit_out_an_epoch(monkeypatch, weight, rests):
 
 def test_the_command_line_starts_them(tmp_path):
     """Once for real: one line of output each, one report, a log for each process."""
-    root = Path(__file__).parents[1]
+    root = ROOT
     small = [
         *SMALL,
         *UNCHECKED,

@@ -2,7 +2,6 @@
 
 import ast
 import json
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -10,8 +9,8 @@ from omegaconf import OmegaConf
 from potstill.config.validate import instantiate
 from potstill.export.base import describe, reason
 from tests.support.exported_nets import FACTS
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 OPTIONS = sorted((ROOT / "conf" / "export").glob("*.yaml"))
 OPTIONAL = {"onnx", "onnxscript", "onnxruntime", "executorch", "coremltools"}
 

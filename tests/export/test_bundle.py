@@ -30,11 +30,10 @@ from potstill.export.bundle import Bundle
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
 from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
+from tests.support.places import ROOT, SHARED
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("POTSTILL_SHARED", ROOT / ".." / "shared"))
 SCRIPT = ROOT / "src" / "potstill" / "export" / "bundled" / "classify.py"
 RESIZE, CROP = FACTS["preprocess"]["resize"], FACTS["preprocess"]["crop"]
 OTHER = json.dumps({**FACTS, "preprocess": {"resize": 8, "crop": 8}}).encode()

@@ -1,7 +1,6 @@
 """Every published value is held by a test, those of more than one head among them here."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +8,9 @@ import torch
 from potstill.heads.kd import KD
 from potstill.models.features.outputs import Signal
 from potstill.training.module import DistillationModule
+from tests.support.places import ROOT
 
-TESTS = Path(__file__).parent
+TESTS = ROOT / "tests"
 GOLDEN = json.loads((TESTS / "golden" / "kd_losses.json").read_text())
 LABELS = torch.tensor(GOLDEN["_inputs"]["y"])
 

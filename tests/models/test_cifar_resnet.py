@@ -1,6 +1,4 @@
 import importlib.util
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +6,8 @@ import torch
 
 from potstill.errors import ConfigError
 from potstill.models.cifar_resnet import OptionA, cifar_resnet
+from tests.support.places import SHARED
 
-SHARED = Path(os.environ.get("POTSTILL_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 PUBLISHED = {depth: SHARED / "weights" / f"cifar10_resnet{depth}.safetensors" for depth in (20, 56)}
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 

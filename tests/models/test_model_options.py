@@ -1,7 +1,6 @@
 """Every file in conf/model composes, builds and runs; convolutional networks trace."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import fx, nn
 
-CONF = Path(__file__).parents[2] / "conf"
+from tests.support.places import CONF
+
 OPTIONS = sorted({file.stem for file in (CONF / "model").glob("*.yaml")} - {"artifact"})  # a file
 LARGE = {"resnet34", "resnet50", "resnet101", "resnet152", "vgg16_bn", "vgg19_bn"}
 LARGE |= {"vit_b_16", "wrn_28_10"}

@@ -1,7 +1,6 @@
 """What a run exports: each network in each format, bundles of the files beside them."""
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +11,11 @@ from potstill.errors import DataError
 from potstill.export import onnx
 from potstill.pipeline import export
 from tests.support.exported_nets import CLASSES, FACTS, pictures, small
+from tests.support.places import CONF
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-CONF = Path(__file__).parents[1] / "conf" / "export"
+EXPORTS = CONF / "export"
 
 
 class Refused(torch.nn.Module):
@@ -44,7 +44,7 @@ def study(tmp_path):
 
 
 def asked(study, *names):
-    nodes = [OmegaConf.load(CONF / f"{name}.yaml") for name in names]
+    nodes = [OmegaConf.load(EXPORTS / f"{name}.yaml") for name in names]
     study.cfg = OmegaConf.create({"export": OmegaConf.merge(*nodes)})
     return export.export(study)
 

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "faults.py"
+from tests.support.places import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "faults.py"
 KILLS = 20
 # Two processes at a time; each imports torch and Lightning once and forks its runs.
 HALVES = (

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -20,8 +19,8 @@ from potstill.models.weights import load_weights
 from potstill.pipeline import fit
 from potstill.pipeline.experiment import is_trained
 from potstill.pipeline.run import run
+from tests.support.places import CONF
 
-CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SMALL = [
     "data=fake",

@@ -8,8 +8,8 @@ from rich.console import Console
 from potstill.config.compose import Command, configs
 from potstill.data.fake import Fake
 from potstill.pipeline.summary import called, describe, loss
+from tests.support.places import CONF
 
-CONF = Path(__file__).parents[1] / "conf"
 HALVE = "{_target_: potstill.heads.common.schedules.Halve, start: 20, every: 5}"
 
 

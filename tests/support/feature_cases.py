@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 
 from potstill.heads.base import Head
 from potstill.models.features.outputs import Signal
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "kd_losses.json").read_text())
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 CASES = ["random", "constant", "zeros", "one", "identical"]

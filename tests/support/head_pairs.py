@@ -1,7 +1,5 @@
 """Tiny pairs of networks, every head from its option file, and a few steps of training."""
 
-from pathlib import Path
-
 import lightning.pytorch as pl
 import torch
 from omegaconf import OmegaConf
@@ -10,11 +8,12 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from potstill.config.validate import instantiate
 from potstill.data.fake import Fake
-from potstill.heads.common.index import catalog
+from potstill.heads.index import catalog
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.training.module import DistillationModule
+from tests.support.places import CONF
 
-OPTIONS = Path(__file__).parents[1] / "conf" / "head"
+OPTIONS = CONF / "head"
 HEADS = [name for name, _ in catalog()]
 STEPS, BATCH, CLASSES, PIXELS = 3, 8, 5, 16
 

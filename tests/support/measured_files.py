@@ -1,6 +1,5 @@
 """A network trained for a moment, as every kind of file that can be measured."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -17,7 +16,6 @@ from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
 from potstill.quantization.scheme import Scheme
 
-CONF = Path(__file__).parents[2] / "conf"
 BUILDER = {"_target_": "potstill.models.tiny_cnn.tiny_cnn", "num_classes": 5, "width": 4}
 SHAPE = (3, 32, 32)
 DATA = {"num_classes": 5, "test_size": 60, "train_size": 300, "val_size": 40, "noise": 90.0}

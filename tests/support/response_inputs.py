@@ -1,15 +1,15 @@
 """The inputs of the golden values of response and relation heads, in float64."""
 
 import json
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.models.features.outputs import Signal
+from tests.support.places import ROOT
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "kd_losses.json").read_text())
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "kd_losses.json").read_text())
 
 
 def golden(name: str) -> float:

@@ -20,8 +20,8 @@ from potstill.teacher.frozen import sha256_of
 from potstill.training import precision
 from potstill.training.module import DistillationModule
 from potstill.training.precision import half_of, settle_precision, use_channels_last
+from tests.support.places import CONF
 
-CONF = Path(__file__).parents[1] / "conf"
 CPU = torch.device("cpu")
 SMALL = (
     *("data=fake", "data.image_size=16", "data.batch_size=8", "data.val_size=16"),

@@ -64,12 +64,12 @@ def _show(rows: "Sequence[Measured]", settings: "Settings", host: dict[str, Any]
 
     from potstill.benchmark import tables
 
-    tables = [tables.cost_table(rows)]
-    tables += [tables.answer_table(rows)] if settings.data else []
-    tables += [tables.corruption_table(rows)] if settings.severity else []
-    tables += tables.latency_tables(rows)
+    shown = [tables.cost_table(rows)]
+    shown += [tables.answer_table(rows)] if settings.data else []
+    shown += [tables.corruption_table(rows)] if settings.severity else []
+    shown += tables.latency_tables(rows)
     console = Console()
-    for table in tables:
+    for table in shown:
         console.print(table)
     console.print(tables.described(host), soft_wrap=True, highlight=False, markup=False)
 
@@ -86,7 +86,7 @@ def _record(
         "teacher": str(settings.teacher) if settings.teacher else None,
         "severity": settings.severity,
         "corruptions": library_version() if settings.severity else None,
-        "rows": [tables.to_json() for row in rows],
+        "rows": [row.to_json() for row in rows],
     }
 
 

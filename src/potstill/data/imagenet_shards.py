@@ -23,8 +23,8 @@ class ImageNetShards(ImageNet):
     a random order, so a chunk holds some of every class.
 
     Args:
-        root: a folder that `python -m potstill.data.storage.write_shards` wrote, or the address of a copy
-            of it, s3://... or gs://.... An address needs litdata, and credentials in the
+        root: a folder that `python -m potstill.data.storage.write_shards` wrote, or the address
+            of a copy of it, s3://... or gs://.... An address needs litdata, and credentials in the
             environment, as Amazon's and Google's own tools do.
         cache: folder for what is downloaded from an address; needed for one.
         cache_gb: how much of it is kept, in 10^9 bytes; all, where null.

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from potstill.atomic import write_atomically
 from potstill.config.validate import instantiate
-from potstill.distributed import collectives, environment
+from potstill.distributed import collectives
 from potstill.distributed.consistency import check_same
+from potstill.distributed.environment import rank
 from potstill.distributed.strategy import join
 from potstill.libraries import quiet
 from potstill.pipeline import stage_runner
@@ -40,7 +41,7 @@ def run(cfg: DictConfig) -> float:
     quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     # By one process: the others are of the same run.
-    with held(folder) if environment.rank() == 0 else nullcontext():
+    with held(folder) if rank() == 0 else nullcontext():
         return _run(cfg, folder)
 
 

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from potstill.data.fake import Fake
-from potstill.data.loaders import epoch_order
+from potstill.data.loaders import epoch_order as orders_of
 from potstill.data.loaders.epoch_order import EpochLoader, epoch_order, eval_batches, train_batches
 from potstill.errors import ConfigError
 
@@ -96,7 +96,7 @@ def test_too_large_a_batch_is_refused():
 def as_rank(monkeypatch):
     """Return a function that pretends to be one of several processes."""
     return lambda rank, world: monkeypatch.setattr(
-        epoch_order, "rank_and_world", lambda: (rank, world)
+        orders_of, "rank_and_world", lambda: (rank, world)
     )
 
 
@@ -231,9 +231,9 @@ def test_overfit_batches_is_refused():
 
 
 def test_alone_one_process_reads_what_several_share(monkeypatch):
-    monkeypatch.setattr(epoch_order.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(epoch_order.dist, "get_rank", lambda: 1)
-    monkeypatch.setattr(epoch_order.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(orders_of.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(orders_of.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(orders_of.dist, "get_world_size", lambda: 2)
     assert torch.cat(epoch_order.eval_batches(5, 2)).tolist() == [1, 3]
     with epoch_order.alone():
         assert torch.cat(epoch_order.eval_batches(5, 2)).tolist() == [0, 1, 2, 3, 4]

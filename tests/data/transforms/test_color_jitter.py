@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.transforms import color_jitter
+from potstill.data.transforms import color_jitter as module
 from potstill.data.transforms.color_jitter import check_strengths, color_jitter, jitter_factors
 from potstill.errors import ConfigError
 
@@ -46,7 +46,7 @@ def assert_bytes_close(ours, theirs, share):
 )
 def test_each_change_equals_torchvisions(images, uniform, name, theirs, low, high, share):
     factor = low + (high - low) * uniform[:, 0]
-    got = getattr(color_jitter, name)(images, factor.view(-1, 1, 1, 1))
+    got = getattr(module, name)(images, factor.view(-1, 1, 1, 1))
     expected = [theirs(image, f) for image, f in zip(images, factor.tolist(), strict=True)]
     assert_bytes_close(got, torch.stack(expected), share)
 

@@ -35,7 +35,8 @@ class PruneWeights(HeldMasks):
 
     Args:
         sparsity: share of zeros in the end, between 0 and 1.
-        criterion: what a weight is worth, of `potstill.pruning.weights.criteria`; None for magnitude.
+        criterion: importance of a weight, of `potstill.pruning.weights.criteria`; None for
+            magnitude.
         scope: `layer`, the same share of every layer, or `global`, the lowest of all.
         start, end: of the ramp, shares of the fit's steps; equal for one shot.
         every: steps between two prunings on the ramp.

@@ -1,8 +1,5 @@
 """Each criterion's scores against torch-pruning, plain Python or a hand calculation."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch_pruning as tp
@@ -10,7 +7,6 @@ from torch import nn
 from torch.nn import functional as F
 from torch_pruning.pruner.importance import FPGMImportance
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from potstill.errors import ConfigError
 from potstill.pruning.channels.criteria.batch_norm_scale import BatchNormScale
 from potstill.pruning.channels.criteria.fpgm import FPGM

@@ -9,8 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from potstill.pruning.channels.criteria.base import Criterion
+from tests.support.places import CONF
 
-OPTIONS = Path(__file__).parents[3] / "conf" / "criterion"
+OPTIONS = CONF / "criterion"
 NAMES = sorted(path.stem for path in OPTIONS.glob("*.yaml"))
 
 

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 
 import potstill.heads
 from potstill.heads.base import Head
-from potstill.heads.common.index import WRAPPERS, catalog, main
+from potstill.heads.index import catalog, main
+from tests.support.places import CONF
 
-OPTIONS = Path(__file__).parents[2] / "conf" / "head"
+OPTIONS = CONF / "head"
 NAMES = [name for name, _ in catalog()]
 
 
@@ -28,8 +29,7 @@ def heads_of(name: str) -> list[type[Head]]:
 def test_every_head_is_listed():
     modules = [path.stem for path in Path(potstill.heads.__path__[0]).glob("*.py")]
     heads = {m for m in modules if m != "__init__" and heads_of(m)}
-    assert sorted(heads - WRAPPERS) == NAMES
-    assert heads >= WRAPPERS
+    assert sorted(heads) == NAMES
 
 
 @pytest.mark.parametrize(("name", "line"), catalog())
@@ -57,8 +57,6 @@ def test_one_line_a_head(capsys):
 
 
 def test_torch_is_not_loaded():
-    code = (
-        "import sys, potstill.heads.common.index as c; c.catalog(); print('torch' in sys.modules)"
-    )
+    code = "import sys, potstill.heads.index as c; c.catalog(); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -1,9 +1,7 @@
-"""Which distillation heads there are: `python -m potstill.heads.common.index`, without loading torch."""
+"""List of the distillation heads: `python -m potstill.heads.index`, without loading torch."""
 
 import ast
 from pathlib import Path
-
-WRAPPERS = {"member"}  # a head around a head is no method of its own
 
 
 def catalog() -> list[tuple[str, str]]:
@@ -11,13 +9,9 @@ def catalog() -> list[tuple[str, str]]:
 
     The name is that of the module and of the file in conf/head.
     """
-    modules = {path.stem: ast.parse(path.read_text("utf-8")) for path in _sources()}
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    modules = {path.stem: ast.parse(path.read_text("utf-8")) for path in files}
     return [(name, _first_line(tree)) for name, tree in modules.items() if _defines_head(tree)]
-
-
-def _sources() -> list[Path]:
-    files = Path(__file__).parent.glob("*.py")
-    return sorted(path for path in files if path.stem not in WRAPPERS)
 
 
 def _defines_head(module: ast.Module) -> bool:
