@@ -126,7 +126,7 @@ def compose(*overrides: str) -> DictConfig:
 
 
 def calibrated(network: nn.Module, images: Tensor) -> nn.Module:
-    """Return `network` in eval mode with the batch-norm statistics of these pictures.
+    """Return `network` in eval mode with the batch-norm statistics of these images.
 
     With fresh ones a deep network's logits grow past what half precision holds.
     """

@@ -14,9 +14,9 @@ from contestants import Job, compose
 from races import PAIRS, RUNS, SPARE, STAND_IN, Pair, Raced, make_teacher, settings
 from torch.utils.data import DataLoader
 from turns import Contestant, Found, Pause, race, ratio
-from tutorial import PilPictures
+from tutorial import PilImages
 
-from potstill.data.loaders.in_memory import ArrayLoader, Normalize, Pictures
+from potstill.data.loaders.in_memory import ArrayLoader, Images, Normalize
 from potstill.data.loaders.views import Viewing
 from potstill.data.transforms.crop_flip import Augment
 
@@ -26,8 +26,8 @@ def race_loaders(rounds: int, batches: int, sizes: Sequence[int]) -> dict[str, F
     batch_size, (first, *larger) = 128, [f"{size:,}" for size in sizes]
     images = torch.empty(max(sizes), 3, 32, 32, dtype=torch.uint8).random_(0, 256)
     targets = torch.arange(max(sizes)) % 10
-    several = {f"{n:,}": Pictures(images[:n], targets[:n]) for n in sizes}
-    loops = {name: partial(_ours, pictures, batch_size) for name, pictures in several.items()}
+    several = {f"{n:,}": Images(images[:n], targets[:n]) for n in sizes}
+    loops = {name: partial(_ours, photos, batch_size) for name, photos in several.items()}
     loops[f"{first} again"] = loops[first]
     loops |= {name: partial(_pil, several[first], batch_size) for name in ("pil", "pil again")}
     times = race({name: Contestant(loop, batches) for name, loop in loops.items()}, rounds)
@@ -35,17 +35,17 @@ def race_loaders(rounds: int, batches: int, sizes: Sequence[int]) -> dict[str, F
     return found | {f"loader {n}/{first}": ratio(times, n, first, 1.10) for n in larger}
 
 
-def _ours(pictures: Pictures, batch_size: int, pause: Pause) -> None:
+def _ours(photos: Images, batch_size: int, pause: Pause) -> None:
     viewing = Viewing(Augment(seed=0, crop_padding=4, flip=True))
-    loader = ArrayLoader(pictures, batch_size, viewing, Normalize((0.5,) * 3, (0.25,) * 3))
+    loader = ArrayLoader(photos, batch_size, viewing, Normalize((0.5,) * 3, (0.25,) * 3))
     while True:
         for _ in loader:
             pause()
 
 
-def _pil(pictures: Pictures, batch_size: int, pause: Pause) -> None:
+def _pil(photos: Images, batch_size: int, pause: Pause) -> None:
     while True:
-        for _ in DataLoader(PilPictures(pictures), batch_size, shuffle=True, drop_last=True):
+        for _ in DataLoader(PilImages(photos), batch_size, shuffle=True, drop_last=True):
             pause()
 
 
@@ -95,7 +95,7 @@ def race_sweep(folder: Path, steps: int, epochs: int, quick: bool) -> Raced:
 
     Each run is followed by one without a teacher, and that by itself again: the control. The
     store, the quick copy of the teacher and the checks of both are in the time; building the
-    networks is not. The first run asks for each picture in each epoch, unless its view was shown
+    networks is not. The first run asks for each image in each epoch, unless its view was shown
     before; the others never.
     """
     pair = STAND_IN if quick else PAIRS["resnet56_resnet20"]
@@ -117,7 +117,7 @@ def race_sweep(folder: Path, steps: int, epochs: int, quick: bool) -> Raced:
     each = [sum(values) / RUNS for values in seconds.values()]
     found = Found(each[0] / each[1], _quartiles(seconds), each[2] / each[1], 1.10)
     facts = {"teacher_forwards_first": float(forwards[0]), "others": float(sum(forwards[1:]))}
-    asked = {"pictures_times_epochs": float(pair.batch_size * steps * epochs)}
+    asked = {"images_times_epochs": float(pair.batch_size * steps * epochs)}
     milliseconds = {name: 1e3 * value for name, value in zip(seconds, each, strict=True)}
     return Raced({"shared/alone": found}, milliseconds, facts | asked)
 

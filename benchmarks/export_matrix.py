@@ -1,7 +1,7 @@
 """Every exporter on every family of networks, in float32 and in int8: what agrees, what is refused.
 
 `python benchmarks/export_matrix.py` prints a Markdown table; `--networks` and `--formats` choose
-rows and columns. Weights are random, with batch-norm statistics of random pictures: the numbers
+rows and columns. Weights are random, with batch-norm statistics of random images: the numbers
 say whether a file computes what its network does, not how well it classifies.
 """
 

@@ -57,12 +57,12 @@ class Net(nn.Module):
 
 
 class PlainFake(Fake):
-    """The same pictures through an ordinary shuffling loader."""
+    """The same images through an ordinary shuffling loader."""
 
     def train_dataloader(self) -> DataLoader:
-        """Return pictures and targets, in an order drawn anew each epoch."""
-        pictures = self._splits["train"]
-        data = TensorDataset(self.normalize(pictures.images), pictures.targets)
+        """Return images and targets, in an order drawn anew each epoch."""
+        images = self._splits["train"]
+        data = TensorDataset(self.normalize(images.images), images.targets)
         return DataLoader(data, self.batch_size, shuffle=True, drop_last=True)
 
 
@@ -85,7 +85,7 @@ class Run:
     allow: tuple[str, ...] = ()
 
     def data(self) -> pl.LightningDataModule:
-        """Return 52 pictures, 20 of them for validation."""
+        """Return 52 images, 20 of them for validation."""
         shown: dict[str, Any] = {"num_classes": 4, "image_size": 8, "batch_size": 8, "val_size": 20}
         if self.averaged:
             shown |= {"mixup": 0.4, "cutmix": 1.0}

@@ -32,7 +32,7 @@ from potstill.atomic import write_atomically
 
 
 def photographs(root: Path) -> Path:
-    """Write tiny pictures in ImageNet's layout, 52 for training and validation, 4 for the test."""
+    """Write tiny images in ImageNet's layout, 52 for training and validation, 4 for the test."""
     generator = torch.Generator().manual_seed(0)
     for part, count in (("train", 13), ("val", 1)):
         for label in "abcd":

@@ -3,7 +3,7 @@
 `python benchmarks/heads.py` prints a Markdown table; `--json FILE` keeps the numbers as well,
 `--readme` puts the table between the markers of README.md.
 
-A ResNet-56 teaches a ResNet-20 on pictures of 32 pixels, 100 classes, on one CPU thread. Heads
+A ResNet-56 teaches a ResNet-20 on images of 32 pixels, 100 classes, on one CPU thread. Heads
 take turns, a step each, in an order that rotates; a round's CPU times are divided by that round's
 time of KD, and the median over rounds is shown. KD takes part twice: what its second place shows
 is the noise.
@@ -113,7 +113,7 @@ def table(costs: list[Cost], rounds: int, batch_size: int) -> str:
     low, high = control.time_quartiles
     lines += [
         "",
-        f"Time and memory relative to `kd`. ResNet-56 teaches ResNet-20, {batch_size} pictures of "
+        f"Time and memory relative to `kd`. ResNet-56 teaches ResNet-20, {batch_size} images of "
         f"32 pixels, {NUM_CLASSES} classes, float32, one CPU thread, medians of {rounds} rounds; "
         f"`kd` measured a second time in the same rounds gives {control.time:.2f} (quartiles "
         f"{low:.2f} to {high:.2f}). Memory counts what lives between forward and backward pass, "

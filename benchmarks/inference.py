@@ -1,11 +1,11 @@
 """ResNet-18 at 224 pixels on one thread: PyTorch, ONNX Runtime and ExecuTorch, float32 and int8.
 
 `python benchmarks/inference.py` prints a Markdown table; `--json FILE` keeps the numbers as well,
-`--quick` tries everything with pictures and rounds too few to say anything of speed.
+`--quick` tries everything with images and rounds too few to say anything of speed.
 
 All take turns in one process, a call each a round; a ratio is one of medians. "Pruned" has half
 the channels, and so a quarter of the MACs. Weights are random, and ranges of activations are those
-of random pictures: the numbers are of time and size, not of accuracy. A row whose median is over
+of random images: the numbers are of time and size, not of accuracy. A row whose median is over
 1.5 times its minimum is noisy, and so is a ratio with such a row in it. Without VNNI a processor
 of the x86 family multiplies bytes hardly faster than floats.
 """

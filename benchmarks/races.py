@@ -15,7 +15,7 @@ from tutorial import tutorial
 
 from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
-from potstill.data.loaders.in_memory import Pictures
+from potstill.data.loaders.in_memory import Images
 
 SPARE = 4  # steps beyond the rounds: building, warm-up, and the loader's look ahead
 RUNS = 8  # of a sweep
@@ -31,7 +31,7 @@ class Pair:
 
     Attributes:
         overrides: of the run's config; the first names the experiment.
-        batch_size: pictures a step.
+        batch_size: images a step.
         matrix_units: goals of b/a and c/a where the processor has them for bfloat16.
         plain: the goal of b/a where it has none.
     """
@@ -123,7 +123,7 @@ def race_pair(
     if "fixed" in times:
         ratios["e/fixed"] = ratio(times, "e", "fixed", 1.02)
     facts = {name: max(part.facts[name] for part in parts) for name in parts[0].facts}
-    asked = facts[f"teacher_passes_a_picture_in_{EPOCHS}_epochs"] / EPOCHS
+    asked = facts[f"teacher_passes_a_image_in_{EPOCHS}_epochs"] / EPOCHS
     ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill, asked)
     return Raced(ratios, medians(times), facts)
 
@@ -151,13 +151,13 @@ def _race_built(pair: Pair, rounds: int, folder: Path, more: Sequence[str]) -> B
     for name in ("a", "a again"):
         job = Job(online, folder / name)
         make = partial(deepcopy, job.student)
-        loops[name] = partial(tutorial, _pictures(job), pair.batch_size, make, plain, job.device)
+        loops[name] = partial(tutorial, _images(job), pair.batch_size, make, plain, job.device)
     clock = clock_of(jobs["b"].device)
     times = race({name: Contestant(loop, steps, clock) for name, loop in loops.items()}, rounds)
     facts = {
         "loss_difference_c_e": apart(jobs["c"].losses, losses["e"]),
         "logit_difference_b_c": _off(jobs["c"], table),
-        f"teacher_passes_a_picture_in_{EPOCHS}_epochs": asked_share(jobs["c"].data) * EPOCHS,
+        f"teacher_passes_a_image_in_{EPOCHS}_epochs": asked_share(jobs["c"].data) * EPOCHS,
     }
     if on_gpu:
         facts["steps_that_never_wait"] = float(never_waits(Job(online, folder / "f", teacher)))
@@ -187,14 +187,14 @@ def _asked() -> list[tuple[str, str]]:
 
 
 def make_teacher(job: Job, batch_size: int) -> nn.Module:
-    """Return a fresh teacher whose batch-norms know the first pictures."""
+    """Return a fresh teacher whose batch-norms know the first images."""
     torch.manual_seed(1)
     network: nn.Module = instantiate(job.cfg.module.teacher)
     image, *_ = next(iter(job.data.train_dataloader()))
     return calibrated(network.to(image.device), image[:batch_size])
 
 
-def _pictures(job: Job) -> Pictures:
+def _images(job: Job) -> Images:
     return job.data._splits["train"]
 
 
@@ -214,7 +214,7 @@ def apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
 def _off(job: Job, table: Tensor) -> float:
     """Return how far the table is from the teacher on one batch, relative to its largest."""
     assert job.teacher is not None
-    image, _, sample_id = next(iter(job.data.train_loader(_pictures(job))))
+    image, _, sample_id = next(iter(job.data.train_loader(_images(job))))
     logits = job.teacher.to(image.device)(image).float()
     return float((table[sample_id] - logits).abs().max() / logits.abs().max())
 
@@ -229,7 +229,7 @@ def asked_share(data: ImageData) -> float:
 def _sweep(stored: Found, alone: list[float], fill: list[float], share: float) -> Found:
     """Return eight runs that share a store over eight without a teacher, by calculation.
 
-    The first of the runs asks the teacher for the `share` of its pictures whose view is new, the
+    The first of the runs asks the teacher for the `share` of its images whose view is new, the
     others never: with the same seed they see the same ones.
     """
     asked = share * statistics.median(fill) / statistics.median(alone) / RUNS

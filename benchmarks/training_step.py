@@ -15,7 +15,7 @@ from potstill.models.features.extractor import Tap
 from potstill.models.features.outputs import Signal
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "head"
-NUM_CLASSES, NUM_PICTURES = 100, 50_000  # CIFAR-100: CRD remembers every picture
+NUM_CLASSES, NUM_IMAGES = 100, 50_000  # CIFAR-100: CRD remembers every image
 
 
 class Step:
@@ -25,7 +25,7 @@ class Step:
         self.head = make_head(name)
         torch.manual_seed(0)
         self.student = cifar_resnet(20, NUM_CLASSES)
-        targets = torch.arange(NUM_PICTURES) % NUM_CLASSES
+        targets = torch.arange(NUM_IMAGES) % NUM_CLASSES
         ours, theirs = zip(*self.head.pairs, strict=True) if self.head.pairs else ((), ())
         self.taps = Tap(self.student, ours), Tap(teacher, theirs)
         self.head.attach(self.student, teacher, targets)
@@ -33,7 +33,7 @@ class Step:
         self.trained = [*self.student.parameters(), *self._adapters()]
         self.optimizer = torch.optim.SGD(self.trained, lr=1e-3, momentum=0.9)
         self.student.train()
-        self.sample_id = torch.randperm(NUM_PICTURES)[:batch_size]
+        self.sample_id = torch.randperm(NUM_IMAGES)[:batch_size]
         self.target = targets[self.sample_id]
         self.images = torch.randn(self.head.num_views, batch_size, 3, 32, 32)
 

@@ -11,17 +11,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from turns import Pause
 
-from potstill.data.loaders.in_memory import Pictures
+from potstill.data.loaders.in_memory import Images
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
-class PilPictures(Dataset):
-    """Pictures one by one through PIL and torchvision's transforms."""
+class PilImages(Dataset):
+    """Images one by one through PIL and torchvision's transforms."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self.images = pictures.images.permute(0, 2, 3, 1).numpy()
-        self.targets = pictures.targets.tolist()
+    def __init__(self, photos: Images) -> None:
+        self.images = photos.images.permute(0, 2, 3, 1).numpy()
+        self.targets = photos.targets.tolist()
         self.transform = transforms.Compose(
             [
                 transforms.RandomCrop(32, padding=4),
@@ -35,13 +35,13 @@ class PilPictures(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return a picture and its label."""
+        """Return an image and its label."""
         image = Image.fromarray(np.ascontiguousarray(self.images[index]))
         return self.transform(image), self.targets[index]
 
 
 def tutorial(
-    pictures: Pictures,
+    photos: Images,
     batch_size: int,
     make: Callable[[], nn.Module],
     teacher: nn.Module,
@@ -50,7 +50,7 @@ def tutorial(
 ) -> None:
     """Distil as a blog would: PIL in a DataLoader, float32, the teacher asked at every step."""
     temperature, alpha = 4.0, 0.9
-    loader = DataLoader(PilPictures(pictures), batch_size, shuffle=True, drop_last=True)
+    loader = DataLoader(PilImages(photos), batch_size, shuffle=True, drop_last=True)
     student = make().to(device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     running_loss = 0.0

@@ -34,7 +34,7 @@ def training_step(_found):
 
 
 class Toy(nn.Module):
-    """Autograd saves the picture and what goes into the second layer, and both weights."""
+    """Autograd saves the image and what goes into the second layer, and both weights."""
 
     def __init__(self, inner):
         super().__init__()
@@ -306,9 +306,9 @@ def test_throughput_by_stand_ins(throughput, tmp_path, capsys):
     assert raced["facts"]["logit_difference_b_c"] < 1e-3
     assert read["all"]["overhead"]["facts"]["loss_difference"] < 1e-6
     assert read["overhead_ms"] == read["all"]["overhead"]["ratios"]["overhead_ms"]["value"]
-    # Of eight runs the first asks for each picture of each epoch, at this seed no view twice.
+    # Of eight runs the first asks for each image of each epoch, at this seed no view twice.
     counted = read["all"]["sweep"]["facts"]
-    assert counted["teacher_forwards_first"] == counted["pictures_times_epochs"] == 4 * 2 * 2
+    assert counted["teacher_forwards_first"] == counted["images_times_epochs"] == 4 * 2 * 2
     assert counted["others"] == 0
     out = capsys.readouterr().out
     for line in ("| resnet56_resnet20 | c/e |", "| overhead | overhead_ms |", "| loaders |"):

@@ -116,7 +116,7 @@ def test_flags_that_print_run_nothing(conf, monkeypatch, capsys, flags):
 def test_help_shows_groups_options_and_flags(conf, monkeypatch, capsys):
     command(monkeypatch, conf, "--help")
     out = capsys.readouterr().out
-    assert "data: what to learn from\n  fake                     Made-up pictures." in out
+    assert "data: what to learn from\n  fake                     Made-up images." in out
     assert "costs $0." in out
     assert "--multirun,-m" in out
 

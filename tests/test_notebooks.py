@@ -52,9 +52,9 @@ def test_nothing_is_said_on_stderr(outputs):
 
 def test_figures_are_drawn(outputs):
     shown = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    pictures = [matplotlib.image.imread(io.BytesIO(base64.b64decode(png))) for png in shown]
-    assert len(pictures) == 2
-    assert all(picture.std() > 0.05 for picture in pictures)
+    images = [matplotlib.image.imread(io.BytesIO(base64.b64decode(png))) for png in shown]
+    assert len(images) == 2
+    assert all(image.std() > 0.05 for image in images)
 
 
 def test_table_compares_three_trained_networks(outputs):

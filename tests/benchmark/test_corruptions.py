@@ -12,7 +12,7 @@ from potstill.benchmark.corruptions import TYPES, corrupt
 from potstill.errors import ConfigError
 
 IDS = np.array([7, 3, 11])
-PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,16 +32,16 @@ def test_the_types_are_those_of_the_benchmark():
 
 
 def test_contrast_by_its_formula():
-    x = PICTURES / 255
+    x = IMAGES / 255
     means = x.mean(axis=(1, 2), keepdims=True)
     expected = np.clip((x - means) * 0.2 + means, 0, 1) * 255
-    np.testing.assert_array_equal(corrupt(PICTURES, "contrast", IDS), expected.astype(np.uint8))
+    np.testing.assert_array_equal(corrupt(IMAGES, "contrast", IDS), expected.astype(np.uint8))
 
 
 def test_jpeg_is_that_of_pillow_at_quality_15():
-    for picture, found in zip(PICTURES, corrupt(PICTURES, "jpeg_compression", IDS), strict=True):
+    for image, found in zip(IMAGES, corrupt(IMAGES, "jpeg_compression", IDS), strict=True):
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=15)
+        Image.fromarray(image).save(file, "JPEG", quality=15)
         np.testing.assert_array_equal(found, np.asarray(Image.open(file)))
 
 
@@ -53,17 +53,17 @@ def test_noise_has_the_deviation_of_its_severity():
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_a_picture_is_corrupted_the_same_in_any_batch(name):
-    together = corrupt(PICTURES, name, IDS)
-    alone = [corrupt(PICTURES[[k]], name, IDS[[k]])[0] for k in (2, 0, 1)]
+def test_a_image_is_corrupted_the_same_in_any_batch(name):
+    together = corrupt(IMAGES, name, IDS)
+    alone = [corrupt(IMAGES[[k]], name, IDS[[k]])[0] for k in (2, 0, 1)]
     np.testing.assert_array_equal(together[[2, 0, 1]], alone)
     assert together.dtype == np.uint8
-    assert (together != PICTURES).any(axis=(1, 2, 3)).all()
+    assert (together != IMAGES).any(axis=(1, 2, 3)).all()
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "impulse_noise", "glass_blur"])
-def test_each_picture_has_its_own_draw(name):
-    twice = corrupt(PICTURES[[0, 0]], name, np.array([0, 1]))
+def test_each_image_has_its_own_draw(name):
+    twice = corrupt(IMAGES[[0, 0]], name, np.array([0, 1]))
     assert (twice[0] != twice[1]).any()
 
 
@@ -71,13 +71,13 @@ def test_the_global_generator_is_left_alone():
     np.random.seed(5)
     expected = np.random.random(3)
     np.random.seed(5)
-    corrupt(PICTURES, "shot_noise", IDS)
+    corrupt(IMAGES, "shot_noise", IDS)
     np.testing.assert_array_equal(np.random.random(3), expected)
 
 
-def test_small_pictures_and_a_missing_library(monkeypatch):
-    with pytest.raises(ConfigError, match=r"--robust: pictures of 16 pixels.* for 32 or more"):
-        corrupt(PICTURES[:, :16], "fog", IDS)
+def test_small_images_and_a_missing_library(monkeypatch):
+    with pytest.raises(ConfigError, match=r"--robust: images of 16 pixels.* for 32 or more"):
+        corrupt(IMAGES[:, :16], "fog", IDS)
     monkeypatch.setitem(sys.modules, "imagecorruptions", None)
     with pytest.raises(ConfigError, match=r"--robust: needs imagecorruptions.*potstill\[robust\]"):
-        corrupt(PICTURES, "fog", IDS)
+        corrupt(IMAGES, "fog", IDS)

@@ -28,23 +28,23 @@ def test_a_graph_that_takes_no_batch_is_one_line(tmp_path, files):
     path = tmp_path / "net.pt2"
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 5))
     torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 32, 32),)), path)
-    with pytest.raises(DataError, match=r"net\.pt2: takes no 60 pictures at once"):
+    with pytest.raises(DataError, match=r"net\.pt2: takes no 60 images at once"):
         predict({0: open_file(path)}, files.data.test_dataloader())
 
 
-def test_pictures_are_corrupted_as_bytes_and_normalised_again(files, monkeypatch):
+def test_images_are_corrupted_as_bytes_and_normalised_again(files, monkeypatch):
     seen = []
 
-    def note(pictures, name, ids, severity):
-        seen.append((pictures, name, ids, severity))
-        return 255 - pictures
+    def note(images, name, ids, severity):
+        seen.append((images, name, ids, severity))
+        return 255 - images
 
     monkeypatch.setattr("potstill.benchmark.evaluate.corrupt", note)
     [(image, target, _)] = corrupted(files.data, "fog", 2)
-    pictures = files.data._splits["test"]
+    images = files.data._splits["test"]
     [(given, name, ids, severity)] = seen
-    torch.testing.assert_close(torch.from_numpy(given), pictures.images.permute(0, 2, 3, 1))
+    torch.testing.assert_close(torch.from_numpy(given), images.images.permute(0, 2, 3, 1))
     assert (name, severity, ids.tolist()) == ("fog", 2, list(range(60)))
-    expected = ((255 - pictures.images.float()) / 255 - 0.5) / 0.25
+    expected = ((255 - images.images.float()) / 255 - 0.5) / 0.25
     torch.testing.assert_close(image, expected, check_stride=False)
-    assert torch.equal(target, pictures.targets)
+    assert torch.equal(target, images.targets)

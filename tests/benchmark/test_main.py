@@ -1,4 +1,4 @@
-"""The command: its numbers against the network's own on the same pictures, and its errors."""
+"""The command: its numbers against the network's own on the same images, and its errors."""
 
 import json
 import re
@@ -35,10 +35,10 @@ def measured(files, tmp_path, monkeypatch, capsys):
 
 
 def logits(files, name):
-    pictures = files.data._splits["test"]
-    images = (pictures.images.numpy().astype(np.float32) / 255 - 0.5) / 0.25
+    photos = files.data._splits["test"]
+    images = (photos.images.numpy().astype(np.float32) / 255 - 0.5) / 0.25
     with torch.no_grad():
-        return files.networks[name](torch.from_numpy(images)), pictures.targets
+        return files.networks[name](torch.from_numpy(images)), photos.targets
 
 
 def test_every_file_is_tested_in_its_own_engine(files, measured):
@@ -71,7 +71,7 @@ def test_what_was_not_measured_is_blank(files, measured):
             *("accuracy", "ece", "agreement", "robust_accuracy", "corrupted"),
         }
     assert "accuracy" not in printed
-    # Rounds of too few calls for a percentile; and 16 pictures are more than the .pte takes.
+    # Rounds of too few calls for a percentile; and 16 images are more than the .pte takes.
     kinds = [[(time["batch"], time["p95_ms"]) for time in r["latency"]] for r in found["rows"]]
     assert kinds == [[(1, None), (16, None)], [(1, None)]]
 
@@ -97,12 +97,12 @@ def test_noise_is_marked(files, measured, monkeypatch):
     assert printed.count("noisy") == 2
 
 
-def test_corrupted_pictures_are_those_of_the_test_set(files, measured, monkeypatch):
-    """With corruptions that a test can do itself: one keeps pictures, one turns them black."""
+def test_corrupted_images_are_those_of_the_test_set(files, measured, monkeypatch):
+    """With corruptions that a test can do itself: one keeps images, one turns them black."""
     monkeypatch.setattr(tested, "TYPES", ("none", "black"))
     monkeypatch.setattr(
         "potstill.benchmark.evaluate.corrupt",
-        lambda pictures, name, ids, severity: pictures * (name == "none"),
+        lambda photos, name, ids, severity: photos * (name == "none"),
     )
     found, printed = measured(files.paths["onnx"], *DATA, "--robust")
     [row] = found["rows"]
@@ -127,8 +127,8 @@ def test_corrupted_pictures_are_those_of_the_test_set(files, measured, monkeypat
         (["FILE", "--threads", "some"], 2, "argument --threads: 'some' is no count from 1"),
         (["FILE", "--engines", "tflite"], 2, "argument --engines: 'tflite' is none of eager"),
         (["FILE", "--engines", "eager"], 2, "--engines: no file is an artifact"),
-        (["FILE", "--robust"], 2, "--robust: says nothing without test pictures. Fix: --data"),
-        (["FILE", "--teacher", "FILE"], 2, "--teacher: says nothing without test pictures"),
+        (["FILE", "--robust"], 2, "--robust: says nothing without test images. Fix: --data"),
+        (["FILE", "--teacher", "FILE"], 2, "--teacher: says nothing without test images"),
         (["FILE", *DATA, "--severity", "4"], 2, "--severity=4: nothing is corrupted. Fix: --rob"),
         (["FILE", "--data", "fake", "--config-dir", "x"], 2, "--config-dir=x: holds no data opt"),
         (["FILE", *DATA, "--set", "seed=1"], 2, "--set=seed=1: sets nothing of the data. Fix: "),

@@ -41,7 +41,7 @@ def test_what_the_clock_times_can_be_called_again(files, kind):
 
 
 def test_no_time_for_a_batch_that_is_not_computed_at_once(files):
-    with pytest.raises(DataError, match=r"takes no 9 pictures at once \(at most 8 at once\)"):
+    with pytest.raises(DataError, match=r"takes no 9 images at once \(at most 8 at once\)"):
         open_file(files.paths["pte"]).bind(torch.zeros(9, 3, 32, 32))
 
 
@@ -60,9 +60,9 @@ def test_a_file_of_somebody_else(tmp_path):
     opened = foreign_onnx(tmp_path / "fixed.onnx", [1, 3, 5, 7])
     assert opened.image_shape == (3, 5, 7)
     assert opened.bind(torch.zeros(1, 3, 5, 7))() is None
-    with pytest.raises(DataError, match="takes no 2 pictures at once"):
+    with pytest.raises(DataError, match="takes no 2 images at once"):
         opened.bind(torch.zeros(2, 3, 5, 7))
-    with pytest.raises(DataError, match=r"any\.onnx: does not say how large its pictures are"):
+    with pytest.raises(DataError, match=r"any\.onnx: does not say how large its images are"):
         _ = foreign_onnx(tmp_path / "any.onnx", ["n", 3, "h", "w"]).image_shape
 
 
@@ -71,7 +71,7 @@ def test_a_graph_of_somebody_else_has_no_facts(tmp_path):
     torch.export.save(torch.export.export(nn.ReLU(), (torch.zeros(1, 3, 4, 4),)), path)
     opened = open_file(path)
     assert opened.facts == {}
-    with pytest.raises(DataError, match="takes no 2 pictures at once"):
+    with pytest.raises(DataError, match="takes no 2 images at once"):
         opened.bind(torch.zeros(2, 3, 4, 4))
 
 

@@ -14,7 +14,7 @@ from tests.support.places import SHARED
 
 
 def made_up(num_classes=10):
-    """Return {part: (images, labels)} of 40 training and 20 test pictures."""
+    """Return {part: (images, labels)} of 40 training and 20 test images."""
     random = np.random.default_rng(0)
     return {
         part: (
@@ -156,8 +156,8 @@ def test_one_changed_pixel_changes_the_fingerprint(tmp_path):
 def test_real_cifar_has_its_known_channel_means(tmp_path):
     folder = SHARED / "data" / "cifar10"
     (sheet,) = sorted(folder.glob("test_*.webp"))
-    with Image.open(sheet) as picture:
-        tiles = np.asarray(picture).reshape(100, 32, 100, 32, 3).transpose(0, 2, 1, 3, 4)
+    with Image.open(sheet) as photo:
+        tiles = np.asarray(photo).reshape(100, 32, 100, 32, 3).transpose(0, 2, 1, 3, 4)
     images, labels = tiles.reshape(-1, 32, 32, 3), np.load(folder / f"{sheet.stem}_labels.npy")
     write(tmp_path, {"train": (images[:100], labels[:100]), "test": (images, labels)})
     data = cifar(tmp_path, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -75,7 +75,7 @@ def test_fake_training_covers_what_is_not_held_out():
     seen = torch.cat([image for image, _, _ in data.train_dataloader()])
     distances = torch.cdist(seen.flatten(1), held_out.flatten(1))
     assert len(seen) == 30
-    assert distances.min() > 0.1  # no picture is in both
+    assert distances.min() > 0.1  # no image is in both
 
 
 def test_every_setting_of_the_configuration_reaches_the_augmentation():

@@ -20,7 +20,7 @@ def whole(loader):
     return [torch.cat(column) for column in zip(*loader, strict=True)]
 
 
-def test_the_pictures_are_scikit_learns(digits):
+def test_the_images_are_scikit_learns(digits):
     grey, labels = load_digits(return_X_y=True)
     bytes_ = torch.from_numpy(grey).view(-1, 1, 8, 8) * 255 / 16
     large = TF.resize(bytes_.float(), [16, 16], antialias=False).round()

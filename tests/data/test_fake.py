@@ -1,4 +1,4 @@
-"""Made-up pictures: what they are made of, and that scikit-learn learns them."""
+"""Made-up images: what they are made of, and that scikit-learn learns them."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_noise_hides_the_classes():
     assert model.score(test[0].flatten(1), test[1]) < 0.4
 
 
-def test_data_seed_makes_the_pictures_and_seed_does_not():
+def test_data_seed_makes_the_images_and_seed_does_not():
     def made(**seeds):
         data = Fake(image_size=8, train_size=40, test_size=10, val_size=10, **seeds)
         data.setup()
@@ -41,6 +41,6 @@ def test_data_seed_makes_the_pictures_and_seed_does_not():
 
 
 @pytest.mark.parametrize("name", ["train_size", "test_size"])
-def test_too_few_pictures_are_refused(name):
+def test_too_few_images_are_refused(name):
     with pytest.raises(ConfigError, match=f"data.{name}=9"):
         Fake(**{name: 9})

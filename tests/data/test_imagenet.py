@@ -100,7 +100,7 @@ def test_settings_that_cannot_be_are_refused():
 
 
 def assert_equals_torchvision(data, count):
-    """Compare the first test pictures with torchvision's ImageFolder and evaluation preset."""
+    """Compare the first test images with torchvision's ImageFolder and evaluation preset."""
     side = round(data.image_size / 0.875)
     preset = v2.Compose(
         [

@@ -14,7 +14,7 @@ from tests.support.shard_folders import SETTINGS, folder_data, make_shards, put_
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return make_shards(tmp_path_factory.mktemp("pictures"))
+    return make_shards(tmp_path_factory.mktemp("images"))
 
 
 def assert_same(ours, theirs):
@@ -29,8 +29,8 @@ def two_epochs(data):
     return [batch for _ in range(2) for batch in loader]
 
 
-def pictures(batches):
-    """Return the pictures by their ids."""
+def make_images(batches):
+    """Return the images by their ids."""
     return {
         i: image
         for images, _, ids in batches
@@ -115,7 +115,7 @@ def test_a_window_changes_the_order_and_nothing_else(root):
     for epoch in (slice(4), slice(4, 8)):
         ids = [torch.cat([batch[2] for batch in b[epoch]]).tolist() for b in (plain, windowed)]
         assert ids[0] != ids[1]
-    first, second = (pictures(batches[:4]) for batches in (plain, windowed))
+    first, second = (make_images(batches[:4]) for batches in (plain, windowed))
     shared = first.keys() & second.keys()  # each epoch leaves out two of the eighteen
     assert len(shared) >= 14
     assert all(torch.equal(first[i], second[i]) for i in shared)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.data.loaders.in_memory import ArrayEvalLoader, Normalize, Pictures
+from potstill.data.loaders.in_memory import ArrayEvalLoader, Images, Normalize
 from potstill.distributed import collectives
 from potstill.distributed.consistency import check_same
 from potstill.errors import ConfigError
@@ -19,7 +19,7 @@ def loader():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (NUMBER, 3, 4, 4), generator=generator, dtype=torch.uint8)
     normalize = Normalize((0.5,) * 3, (0.5,) * 3)
-    return ArrayEvalLoader(Pictures(images, torch.arange(NUMBER) % 7), 16, normalize)
+    return ArrayEvalLoader(Images(images, torch.arange(NUMBER) % 7), 16, normalize)
 
 
 def network():
@@ -110,7 +110,7 @@ def test_the_first_goes_ahead(found):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_predictions_are_of_every_picture_once_in_order(found, rank):
+def test_predictions_are_of_every_image_once_in_order(found, rank):
     alone = predict(network(), loader(), torch.device("cpu"))
     assert found[rank]["predicted"][1].tolist() == [number % 7 for number in range(NUMBER)]
     torch.testing.assert_close(found[rank]["predicted"], alone)

@@ -113,7 +113,7 @@ def test_the_files_hold_those_networks(study):
     assert json.loads(kept.read_text())["sha256"] == first["teacher"]
 
 
-def test_validation_counts_every_picture_once(study):
+def test_validation_counts_every_image_once(study):
     folder, (first, _), cfg = study
     data = instantiate(cfg.data)
     data.setup("fit")

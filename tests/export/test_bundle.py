@@ -29,7 +29,7 @@ from potstill.export import bundle, onnx
 from potstill.export.bundle import Bundle
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
-from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
+from tests.support.exported_nets import CLASSES, FACTS, integers, make_images, small
 from tests.support.places import ROOT, SHARED
 
 pytest.importorskip("onnxruntime")
@@ -48,12 +48,12 @@ def network():
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory):
     stem = tmp_path_factory.mktemp("bundle") / "student"
-    return Bundle()(network, stem, pictures(), FACTS).path
+    return Bundle()(network, stem, make_images(), FACTS).path
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Pictures of every kind, good and bad."""
+    """Images of every kind, good and bad."""
     folder = tmp_path_factory.mktemp("photos")
     noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((61, 43), Image.Resampling.BICUBIC)
@@ -76,7 +76,7 @@ def bad(photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
     content = (photos / "colour.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(content[: len(content) // 2])
-    (folder / "text.jpg").write_text("not a picture")
+    (folder / "text.jpg").write_text("not an image")
     (folder / "empty.png").write_bytes(b"")
     return folder
 
@@ -152,7 +152,7 @@ def test_bare_environment_gives_the_networks_answers(bare, folder, photos, netwo
     assert all(float(line[3].removesuffix(" ms")) > 0 for line in lines)
 
 
-def test_bad_pictures_are_one_line_each_and_the_others_run(bare, folder, photos, bad):
+def test_bad_images_are_one_line_each_and_the_others_run(bare, folder, photos, bad):
     good, missing = photos / "grey.JPEG", bad / "missing.jpg"
     code, out, err = run(bare, folder, bad, missing, good)
     assert code == 1
@@ -178,7 +178,7 @@ def test_standard_input_and_benchmark(bare, folder, photos, bad):
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [((), "no pictures"), (("--top", "0", "x.jpg"), "--top"), (("--colour",), "--colour")],
+    [((), "no images"), (("--top", "0", "x.jpg"), "--top"), (("--colour",), "--colour")],
 )
 def test_usage(folder, args, said, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -187,10 +187,10 @@ def test_usage(folder, args, said, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_a_folder_with_no_pictures(folder, tmp_path, capsys):
+def test_a_folder_with_no_images(folder, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("")
     assert script_of(folder).main([str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"error: {tmp_path}: a folder without pictures\n"
+    assert capsys.readouterr().err == f"error: {tmp_path}: a folder without images\n"
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,8 @@ def test_a_damaged_folder_is_one_line(folder, name, content, said, tmp_path, cap
     assert re.fullmatch(f"error: .*{said}\n", capsys.readouterr().err)
 
 
-def assert_same_pictures(found, expected, std, largest=1, share=0.2):
-    """Compare prepared pictures: Pillow's resize and torchvision's round some values apart.
+def assert_same_images(found, expected, std, largest=1, share=0.2):
+    """Compare prepared images: Pillow's resize and torchvision's round some values apart.
 
     By at most `largest` of 255, and that no more than a `share` of them.
     """
@@ -226,11 +226,11 @@ def assert_same_pictures(found, expected, std, largest=1, share=0.2):
     assert (steps.abs() > 0.5).double().mean() < share
 
 
-def test_pictures_are_prepared_as_by_the_project(folder, photos):
+def test_images_are_prepared_as_by_the_project(folder, photos):
     script = script_of(folder)
     classifier = script.Classifier(folder / "model.onnx")
     for path in files_in(photos):
-        assert_same_pictures(classifier.read(str(path)), by_the_project(path), FACTS["std"])
+        assert_same_images(classifier.read(str(path)), by_the_project(path), FACTS["std"])
 
 
 def test_photographs_are_prepared_as_by_the_project(folder):
@@ -243,7 +243,7 @@ def test_photographs_are_prepared_as_by_the_project(folder):
         classifier.resize, classifier.crop = resize, crop
         for path in files:
             expected = by_the_project(path, resize, crop)
-            assert_same_pictures(classifier.read(str(path)), expected, FACTS["std"], 2, 0.03)
+            assert_same_images(classifier.read(str(path)), expected, FACTS["std"], 2, 0.03)
 
 
 def test_only_the_middle_is_resized(folder):
@@ -259,7 +259,7 @@ def test_only_the_middle_is_resized(folder):
 
 
 def test_digits_are_those_of_the_data_module(folder, tmp_path):
-    """A grey picture of 8x8 pixels, enlarged, and one of 32x32 that stays as it is."""
+    """A grey image of 8x8 pixels, enlarged, and one of 32x32 that stays as it is."""
     data = Digits()
     data.setup()
     images = data.load()[1].images[:4]  # of the test set
@@ -274,7 +274,7 @@ def test_digits_are_those_of_the_data_module(folder, tmp_path):
     torch.testing.assert_close(large, expected, atol=1e-6, rtol=0)
     small_one = (greys[found[0]].reshape(8, 8) * (255 / 16)).round().astype(np.uint8)
     Image.fromarray(small_one).save(tmp_path / "small.png")
-    assert_same_pictures(classifier.read(str(tmp_path / "small.png")), expected, FACTS["std"])
+    assert_same_images(classifier.read(str(tmp_path / "small.png")), expected, FACTS["std"])
 
 
 def same_digit(grey, image):
@@ -298,7 +298,7 @@ def test_orientation_is_ignored_as_in_training_unless_asked_for(folder, photos, 
 
 def test_logits_are_those_of_the_exported_file(folder, network):
     classifier = script_of(folder).Classifier(folder / "model.onnx")
-    images = pictures()
+    images = make_images()
     found = torch.from_numpy(np.stack([classifier.logits(one[None].numpy()) for one in images]))
     noise = (found - network(images)).square().sum() / network(images).square().sum()
     assert 10 * torch.log10(1 / noise) > 30  # what the exporter asks of its file
@@ -320,8 +320,8 @@ def test_script_is_for_old_pythons_and_needs_little():
 def both(network, tmp_path_factory):
     pytest.importorskip("executorch")
     stem = tmp_path_factory.mktemp("both") / "student"
-    files = [write(network, stem, pictures(), FACTS) for write in (Pte(), Onnx())]
-    return files, Bundle()(network, stem, pictures(), FACTS, files)
+    files = [write(network, stem, make_images(), FACTS) for write in (Pte(), Onnx())]
+    return files, Bundle()(network, stem, make_images(), FACTS, files)
 
 
 def test_a_bundle_takes_the_files_there_are(both, monkeypatch):
@@ -371,14 +371,14 @@ def test_a_network_that_is_refused_leaves_no_folder(network, tmp_path, monkeypat
     def refuse(*_):
         raise DataError("export=onnx: refused. Fix: another")
 
-    Bundle()(network, tmp_path / "net", pictures(), FACTS)
+    Bundle()(network, tmp_path / "net", make_images(), FACTS)
     monkeypatch.setattr(onnx, "convert", refuse)
     with pytest.raises(DataError, match="refused"):
-        Bundle()(network, tmp_path / "net", pictures(), FACTS)
+        Bundle()(network, tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_large_pictures_are_refused_before_they_are_decoded(folder, tmp_path, capsys):
+def test_large_images_are_refused_before_they_are_decoded(folder, tmp_path, capsys):
     buffer = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
     (tmp_path / "bomb.png").write_bytes(buffer.getvalue())

@@ -9,7 +9,7 @@ import pytest
 from potstill.errors import ConfigError
 from potstill.export import coreml
 from potstill.export.coreml import CoreMl
-from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
+from tests.support.exported_nets import CLASSES, FACTS, integers, make_images, small
 
 
 def test_nobody_takes_it_for_checked():
@@ -21,7 +21,7 @@ def test_nobody_takes_it_for_checked():
 def test_package(tmp_path, monkeypatch):
     written, convert = [], coreml.convert
     monkeypatch.setattr(coreml, "convert", lambda *a: written.append(convert(*a)) or written[0])
-    done = CoreMl(unchecked=True)(integers(small()), tmp_path / "net", pictures(), FACTS)
+    done = CoreMl(unchecked=True)(integers(small()), tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == [done.path]
     assert done.bytes == sum(f.stat().st_size for f in done.path.rglob("*") if f.is_file())
     assert math.isnan(done.agreement)

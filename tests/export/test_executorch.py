@@ -11,7 +11,7 @@ from potstill.export import executorch as exporter
 from potstill.export.executorch import Pte, check_one_delegate
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.quantization.dynamic import quantize_dynamic
-from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, residual
+from tests.support.exported_nets import CLASSES, FACTS, integers, make_images, residual
 
 pytest.importorskip("executorch")
 LARGEST = 8
@@ -22,7 +22,9 @@ def written(tiny_net, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pte")
     nets = {"float32": tiny_net, "int8": integers(residual())}
     write = Pte(largest_batch=LARGEST)
-    return {name: (net, write(net, folder / name, pictures(), FACTS)) for name, net in nets.items()}
+    return {
+        name: (net, write(net, folder / name, make_images(), FACTS)) for name, net in nets.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +51,16 @@ def test_logits_of_any_batch(written, precision, floor):
     runtime = ExecuTorch(done.path)
     assert runtime.largest_batch == LARGEST
     for count in (1, LARGEST, LARGEST + 3):  # the last in two parts
-        images = pictures(count)
+        images = make_images(count)
         assert (runtime(images) - network(images)).abs().max() <= done.max_difference * 1.01 + 1e-6
 
 
 def test_linear_layers_alone_in_int8(tiny_net, tmp_path):
     network, _ = quantize_dynamic(tiny_net)
-    done = Pte(largest_batch=LARGEST)(network, tmp_path / "net", pictures(), FACTS)
+    done = Pte(largest_batch=LARGEST)(network, tmp_path / "net", make_images(), FACTS)
     assert done.sqnr_db > 60
-    images = pictures(3)
-    # Rows are rounded by themselves: alone and in a batch, a picture has the same logits.
+    images = make_images(3)
+    # Rows are rounded by themselves: alone and in a batch, an image has the same logits.
     runtime = ExecuTorch(done.path)
     alone = torch.cat([runtime(image[None]) for image in images])
     torch.testing.assert_close(alone, network(images), atol=1e-4, rtol=0)
@@ -77,7 +79,7 @@ def test_other_weights_in_the_file_are_found(written, tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "convert", lambda *_: done.path.read_bytes())
     changed = type(network)().eval()
     with pytest.raises(DataError, match=r"export=net.pte: the file computes something else"):
-        Pte()(changed, tmp_path / "net", pictures(), FACTS)
+        Pte()(changed, tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -88,9 +90,11 @@ class Summed(nn.Module):
 
 def test_a_layer_that_xnnpack_does_not_take_is_named(tmp_path):
     with pytest.raises(DataError, match=r"leaves out aten\.cumsum.*export\.executorch\.one_d"):
-        Pte(largest_batch=1)(Summed(), tmp_path / "net", pictures(2), FACTS)
+        Pte(largest_batch=1)(Summed(), tmp_path / "net", make_images(2), FACTS)
     assert list(tmp_path.iterdir()) == []
-    done = Pte(largest_batch=1, one_delegate=False)(Summed(), tmp_path / "net", pictures(2), FACTS)
+    done = Pte(largest_batch=1, one_delegate=False)(
+        Summed(), tmp_path / "net", make_images(2), FACTS
+    )
     assert done.sqnr_db > 100
 
 
@@ -111,4 +115,4 @@ def test_settings_and_missing_library(tiny_net, tmp_path, monkeypatch):
         Pte(largest_batch=0)
     monkeypatch.setitem(__import__("sys").modules, exporter.XNNPACK, None)
     with pytest.raises(ConfigError, match=r"export=executorch: needs executorch.*\[export\]"):
-        Pte()(tiny_net, tmp_path / "net", pictures(2), FACTS)
+        Pte()(tiny_net, tmp_path / "net", make_images(2), FACTS)

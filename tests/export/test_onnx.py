@@ -13,7 +13,7 @@ from potstill.export.onnx import Onnx
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.quantization.dynamic import quantize_dynamic
-from tests.support.exported_nets import CLASSES, FACTS, integers, pictures, small
+from tests.support.exported_nets import CLASSES, FACTS, integers, make_images, small
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -29,7 +29,7 @@ def nets():
 @pytest.fixture(scope="module")
 def files(nets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
-    return {name: Onnx()(net, folder / name, pictures(), FACTS) for name, net in nets.items()}
+    return {name: Onnx()(net, folder / name, make_images(), FACTS) for name, net in nets.items()}
 
 
 @pytest.mark.parametrize(("precision", "floor"), [("float32", 100), ("int8", 30)])
@@ -39,7 +39,7 @@ def test_logits_of_any_batch(nets, files, precision, floor):
     assert done.sqnr_db > floor
     runtime = OnnxRuntime(done.path)
     for count in (1, 7):
-        images = pictures(count)
+        images = make_images(count)
         difference = (runtime(images) - nets[precision](images)).abs().max()
         assert difference <= done.max_difference * 1.01 + 1e-6
 
@@ -98,7 +98,7 @@ def test_other_weights_in_the_file_are_found(nets, files, tmp_path, monkeypatch)
     weights.raw_data = weights.raw_data[::-1]
     monkeypatch.setattr(exporter, "convert", lambda *_: other)
     with pytest.raises(DataError, match=r"export=net.onnx: the file computes something else"):
-        Onnx(weights="int8")(nets["int8"], tmp_path / "net", pictures(), FACTS)
+        Onnx(weights="int8")(nets["int8"], tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_convolutions_left_in_float_are_an_error(nets, files, tmp_path, monkeypa
     monkeypatch.setattr(exporter, "convert", lambda *_: onnx.load(files["float32"].path))
     monkeypatch.setattr(exporter, "unsigned_weights", lambda _: None)
     with pytest.raises(DataError, match="3 convolutions in float32"):
-        Onnx()(nets["int8"], tmp_path / "net", pictures(), FACTS)
+        Onnx()(nets["int8"], tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,7 +117,7 @@ class Branching(torch.nn.Module):
 
 def test_a_network_that_cannot_be_written(tmp_path):
     with pytest.raises(DataError, match=r"export=onnx: the network cannot be written \(.+\)\. Fix"):
-        Onnx()(Branching(), tmp_path / "net", pictures(), FACTS)
+        Onnx()(Branching(), tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,13 +128,13 @@ def test_the_reason_is_the_first_of_all_errors(tmp_path):
 
     network = Bessel()
     with pytest.raises(DataError, match=r"\(No ONNX function found for .*bessel_j0.*\)\. Fix"):
-        Onnx()(network, tmp_path / "net", pictures(), FACTS)
+        Onnx()(network, tmp_path / "net", make_images(), FACTS)
 
 
 def test_rows_quantized_by_themselves_are_refused_in_one_line(nets, tmp_path):
     network, _ = quantize_dynamic(nets["float32"])
     with pytest.raises(DataError, match=r"^export=onnx: no ONNX operator quantizes.* Fix: .*$"):
-        Onnx()(network, tmp_path / "net", pictures(), FACTS)
+        Onnx()(network, tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,4 +143,4 @@ def test_settings_and_missing_library(nets, tmp_path, monkeypatch):
         Onnx(weights="int4")
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r"export=onnx: needs onnxscript.*potstill\[export\]"):
-        Onnx()(nets["float32"], tmp_path / "net", pictures(), FACTS)
+        Onnx()(nets["float32"], tmp_path / "net", make_images(), FACTS)

@@ -19,7 +19,7 @@ from potstill.export.parity import (
     sqnr_db,
 )
 from potstill.quantization.dynamic import quantize_dynamic
-from tests.support.exported_nets import integers, pictures, small
+from tests.support.exported_nets import integers, make_images, small
 
 IMAGES = torch.zeros(2, 3, 4, 4)
 REFERENCE = torch.tensor([[3.0, 4.0], [3.0, 4.0]])
@@ -87,7 +87,7 @@ def test_a_file_that_differs_is_not_kept_nor_an_earlier_one(tmp_path, logits):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_clear_pictures_must_agree_however_small_the_noise():
+def test_clear_images_must_agree_however_small_the_noise():
     reference = torch.cat([torch.full((99, 1), 100.0), torch.zeros(99, 1)], 1)
     reference = torch.cat([reference, torch.tensor([[3.0, 0.0]])])
     other = torch.cat([reference[:99], torch.tensor([[0.0, 3.0]])])
@@ -114,7 +114,7 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 
 def test_how_close_a_file_must_be():
-    network, images = integers(small()), pictures()
+    network, images = integers(small()), make_images()
     reference = in_batches(network, images)
     assert 6 < least_db(network, images, reference) <= 30
     assert least_db(small(), images, reference) == FLOAT_DB

@@ -5,7 +5,7 @@ import torch
 
 from potstill.export.sensitivity import nudged
 from potstill.quantization.dynamic import quantize_dynamic
-from tests.support.exported_nets import integers, pictures, small
+from tests.support.exported_nets import integers, make_images, small
 
 
 def test_biases_move_by_half_an_accumulators_step():
@@ -25,7 +25,7 @@ def test_biases_move_by_half_an_accumulators_step():
 
 @pytest.mark.parametrize("convert", [integers, lambda network: quantize_dynamic(network)[0]])
 def test_logits_move_a_little(convert):
-    network, images = convert(small()), pictures()
+    network, images = convert(small()), make_images()
     with torch.no_grad():
         before, after = network(images), nudged(network)(images)
     assert 0 < (after - before).abs().max() < 0.2 * before.abs().max()

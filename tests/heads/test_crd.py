@@ -156,7 +156,7 @@ def test_evaluation_changes_nothing():
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
 
 
-def test_repeated_picture_last_one_wins():
+def test_repeated_image_last_one_wins():
     memory = ContrastMemory(5, 2, 0.07, 0.5, seed=0)
     memory.student.zero_()
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, 0.8]])
@@ -308,7 +308,7 @@ def test_networks(student, teacher):
 
 
 def test_data_that_does_not_fit():
-    with pytest.raises(ValueError, match=r"one label a training picture.*got None\. Fix"):
+    with pytest.raises(ValueError, match=r"one label a training image.*got None\. Fix"):
         CRD().attach(NET, NET, None)
     with pytest.raises(ValueError, match=r"two classes or more, got shape \(5,\)"):
         CRD().attach(NET, NET, torch.zeros(5))

@@ -27,7 +27,7 @@ def test_gradient():
 
 
 def test_kd_is_the_sum_the_paper_takes_apart():
-    """Equation 6: KD = TCKD + (1 - p_t) NCKD, picture by picture."""
+    """Equation 6: KD = TCKD + (1 - p_t) NCKD, image by image."""
     for row in range(len(Y)):
         s, q, y = ZS[row : row + 1], ZT[row : row + 1], Y[row : row + 1]
         others = 1 - (q / 4).softmax(1)[0, y]

@@ -15,7 +15,7 @@ from tests.support.feature_cases import (
     loss_of,
     t,
 )
-from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, pictures, vit
+from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, make_images, vit
 
 ONE = "stage-2:preact"
 
@@ -89,7 +89,7 @@ def test_margins_come_from_the_teachers_batch_norms():
 def test_deeper_stages_weigh_more():
     head, student, teacher = OFD(), cnn(), cnn(6, 8, 12, seed=1)
     ours, theirs = bind(head, student, teacher)
-    student, teacher = ours(pictures(4)), theirs(pictures(4))
+    student, teacher = ours(make_images(4)), theirs(make_images(4))
     total = 0.0
     for k, (mine, other) in enumerate(zip(head.student_layers, head.teacher_layers, strict=True)):
         connected = head.connectors[k](student.features[mine])
@@ -112,7 +112,7 @@ def test_larger_teacher_is_averaged():
 def test_teacher_without_batch_norm_is_fitted_by_the_first_training_batch():
     head = OFD(ONE, "stage-1:preact")
     ours, theirs = bind(head, cnn(), vit())
-    student, teacher = ours(pictures(4)), theirs(pictures(4))
+    student, teacher = ours(make_images(4)), theirs(make_images(4))
     head.eval()(student, teacher, torch.zeros(4))
     assert head.is_fitted == [False]
     head.train()(student, teacher, torch.zeros(4))
@@ -121,7 +121,7 @@ def test_teacher_without_batch_norm_is_fitted_by_the_first_training_batch():
     expected = [integral(c.mean().item(), c.std(correction=0).item()) for c in channels]
     assert head.margin0.flatten().tolist() == pytest.approx(expected, rel=1e-4)
     kept = copy.deepcopy(head.state_dict())
-    head(ours(pictures(4, seed=1)), theirs(pictures(4, seed=1)), torch.zeros(4))
+    head(ours(make_images(4, seed=1)), theirs(make_images(4, seed=1)), torch.zeros(4))
     assert torch.equal(head.margin0, kept["margin0"])
     again = OFD(ONE, "stage-1:preact")
     bind(again, cnn(), vit())

@@ -18,11 +18,11 @@ from tests.support.feature_cases import (
     golden_maps,
     loss_of,
 )
-from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, pictures, vit
+from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, make_images, vit
 
 
 def flat(width: int, stride: int, num_classes: int = 10) -> nn.Module:
-    """A map of `width` channels, a stride smaller than the picture, and a classifier."""
+    """A map of `width` channels, a stride smaller than the image, and a classifier."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, width, stride, stride), nn.ReLU())
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -75,7 +75,7 @@ def test_deployed_student_by_hand(student, teacher):
     student, teacher = student(), teacher(seed=1)
     head = SimKD(teacher="stage-1" if hasattr(teacher, "fc") else "pooled")
     ours, _ = bind(head, student, teacher)
-    deployed, images = head.eval().export(student), pictures(3)
+    deployed, images = head.eval().export(student), make_images(3)
     feature = ours(images).features["stage-1"]
     if feature.dim() == 3:
         feature = feature[:, 1:].transpose(1, 2).unflatten(2, (8, 8))
@@ -95,7 +95,7 @@ def test_teachers_logits_come_back_from_its_own_map():
     teacher = cnn(seed=1)
     head = SimKD()
     _, theirs = bind(head, cnn(), teacher)
-    signal = theirs(pictures(3))
+    signal = theirs(make_images(3))
     pooled = signal.features["stage-1"].mean((2, 3))
     torch.testing.assert_close(head.classifier(pooled), signal.logits)
 
@@ -113,7 +113,7 @@ def test_classifier_is_a_frozen_copy():
 def test_deployed_shares_what_is_trained():
     student, head = cnn(), SimKD()
     ours, theirs = bind(head, student, cnn(seed=1))
-    deployed, images = head.export(student), pictures(4)
+    deployed, images = head.export(student), make_images(4)
     before = deployed(images)
     trained = [p for p in [*student.parameters(), *head.parameters()] if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.5)
@@ -126,7 +126,7 @@ def test_deployed_shares_what_is_trained():
 def test_deployed_is_an_ordinary_module(tmp_path):
     student, head = cnn(), SimKD()
     bind(head.eval(), student, cnn(6, 8, 12, seed=1))
-    deployed, images = head.export(student).eval(), pictures(2)
+    deployed, images = head.export(student).eval(), make_images(2)
     logits = deployed(images)
     copied = copy.deepcopy(deployed)
     with torch.no_grad():
@@ -141,7 +141,7 @@ def test_deployed_is_an_ordinary_module(tmp_path):
 def test_deployed_can_be_traced():
     head, student = SimKD(), cnn()
     bind(head.eval(), student, cnn(6, 8, 12, seed=1))
-    deployed, images = head.export(student).eval(), pictures(2)
+    deployed, images = head.export(student).eval(), make_images(2)
     logits = deployed(images)
     torch.testing.assert_close(torch.fx.symbolic_trace(deployed)(images), logits)
     exported = torch.export.export(deployed, (images,))

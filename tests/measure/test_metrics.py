@@ -112,7 +112,7 @@ def test_half_precision_is_scored_like_what_it_holds():
     assert divergence(half, half * 2) == divergence(half.float(), half.float() * 2)
 
 
-def test_accuracy_by_class_with_one_that_has_no_picture():
+def test_accuracy_by_class_with_one_that_has_no_image():
     logits = torch.eye(3)[[0, 1, 1, 1]]
     found = class_accuracy(logits, torch.tensor([0, 0, 1, 1]))
     assert found[:2].tolist() == [0.5, 1.0]

@@ -78,10 +78,10 @@ def test_published_weights_score_as_published():
     unpack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(unpack)
     images, labels = unpack.read_split("test")
-    pictures = (torch.from_numpy(images[:1000].copy()) / 255 - MEAN) / STD
+    photos = (torch.from_numpy(images[:1000].copy()) / 255 - MEAN) / STD
     model = cifar_resnet(20, 10, weights=str(PUBLISHED[20])).eval()
     with torch.inference_mode():
-        batches = pictures.permute(0, 3, 1, 2).split(250)
+        batches = photos.permute(0, 3, 1, 2).split(250)
         predicted = torch.cat([model(batch).argmax(1) for batch in batches])
     correct = (predicted.numpy() == labels[:1000]).sum()
     deviation = (1000 * 0.9173 * 0.0827) ** 0.5

@@ -18,7 +18,7 @@ def test_outputs_are_timms_own():
     assert ours.drop_rate == 0.3
 
 
-def test_a_network_for_one_picture_size_is_made_for_ours():
+def test_a_network_for_one_image_size_is_made_for_ours():
     model = timm_model("test_vit", 10, image_size=32).eval()
     assert model.patch_embed.img_size == (32, 32)
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)

@@ -18,7 +18,7 @@ def test_the_imagenet_stem_is_torchvisions_own_to_the_bit(name):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "vit_b_16", "densenet121"])
-def test_auto_is_the_imagenet_stem_for_large_pictures(name):
+def test_auto_is_the_imagenet_stem_for_large_images(name):
     with torch.device("meta"):
         ours, theirs = torchvision_model(name, 1000, image_size=224), models.get_model(name)
     assert [*map(str, ours.state_dict())] == [*map(str, theirs.state_dict())]
@@ -36,7 +36,7 @@ def test_parameter_count_of_the_literature_with_the_cifar_stem(name, expected):
 
 
 @pytest.mark.parametrize("name", ["vit_tiny", "resnet18"])
-def test_an_explicit_stem_wins_over_the_picture_size(name):
+def test_an_explicit_stem_wins_over_the_image_size(name):
     with torch.device("meta"):
         small, large = (torchvision_model(name, 10, stem, 64) for stem in ("cifar", "imagenet"))
     layer = "conv_proj.weight" if name == "vit_tiny" else "conv1.weight"

@@ -37,6 +37,6 @@ def test_number_of_patches(stem, image_size, tokens):
         assert model(torch.empty(2, 3, image_size, image_size)).shape == (2, 10)
 
 
-def test_a_picture_of_no_whole_number_of_patches_raises():
+def test_a_image_of_no_whole_number_of_patches_raises():
     with pytest.raises(ConfigError, match=r"image_size=100: .* Fix: image_size=96"):
         vision_transformer("vit_b_16", 10, "imagenet", 100)

@@ -30,8 +30,8 @@ def target():
 
 
 def assert_same(model, other):
-    pictures = torch.randn(2, 3, 16, 16)
-    assert torch.equal(model(pictures), other(pictures))
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(model(images), other(images))
 
 
 def prefixed(state, prefix):

@@ -26,7 +26,7 @@ def trained(seed):
     """A network with batch-norm statistics of its own, as training leaves it."""
     torch.manual_seed(seed)
     network = tiny_cnn(3, width=4)
-    nn.init.normal_(network.linear.weight)  # so that answers differ from picture to picture
+    nn.init.normal_(network.linear.weight)  # so that answers differ from image to image
     for _ in range(3):
         network(torch.randn(8, 3, 16, 16))
     return network.eval()
@@ -75,12 +75,12 @@ def record(study):
     return json.loads((study.folder / "report.json").read_text())
 
 
-def by_hand(network, pictures, mean, std):
+def by_hand(network, photos, mean, std):
     """Accuracy without a loader: bytes, scaled and normalised in NumPy."""
-    images = (pictures.images.numpy().astype(np.float32) / 255 - mean[0]) / std[0]
+    images = (photos.images.numpy().astype(np.float32) / 255 - mean[0]) / std[0]
     with torch.no_grad():
         said = network(torch.from_numpy(images)).argmax(1)
-    return (said == pictures.targets).double().mean().item()
+    return (said == photos.targets).double().mean().item()
 
 
 def test_accuracies_are_those_of_the_test_and_the_validation_split(study, record):
@@ -88,8 +88,8 @@ def test_accuracies_are_those_of_the_test_and_the_validation_split(study, record
     for row in record["rows"]:
         network = study.fitted[row["name"]].network
         for key, split in (("accuracy", "test"), ("val_accuracy", "val")):
-            pictures = study.data._splits[split]
-            right = by_hand(network, pictures, study.data.mean, study.data.std)
+            photos = study.data._splits[split]
+            right = by_hand(network, photos, study.data.mean, study.data.std)
             assert row[key] == pytest.approx(right), (row["name"], key)
 
 
@@ -126,18 +126,18 @@ def test_integers_have_the_weights_of_the_network_with_batch_norm_folded_in():
 def test_the_page_is_about_the_last_network(record, study):
     assert record["subject"] == "int8"
     network = study.fitted["int8"].network
-    pictures = study.data._splits["test"]
-    right = by_hand(network, pictures, study.data.mean, study.data.std)
+    photos = study.data._splits["test"]
+    right = by_hand(network, photos, study.data.mean, study.data.std)
     confusion = np.array(record["confusion"])
     assert confusion.trace() / confusion.sum() == pytest.approx(right)
     assert (study.folder / "report.html").is_file()
 
 
-def test_examples_are_pictures_of_the_test_set(record, study):
+def test_examples_are_images_of_the_test_set(record, study):
     assert record["examples"]
     for example in record["examples"]:
-        picture = study.data._splits["test"].images[example["position"]] / 255
-        assert example["picture"] == data_uri(picture)
+        image = study.data._splits["test"].images[example["position"]] / 255
+        assert example["image"] == data_uri(image)
         target = study.data._splits["test"].targets[example["position"]]
         assert example["target"] == f"class{target}"
         assert example["ours"][0] != example["theirs"][0]

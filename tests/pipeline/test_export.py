@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from potstill.errors import DataError
 from potstill.export import onnx
 from potstill.pipeline import export
-from tests.support.exported_nets import CLASSES, FACTS, pictures, small
+from tests.support.exported_nets import CLASSES, FACTS, make_images, small
 from tests.support.places import CONF
 
 pytest.importorskip("onnxruntime")
@@ -30,7 +30,7 @@ class Data:
     mean, std = FACTS["mean"], FACTS["std"]
 
     def batches(self):
-        return [(pictures(), torch.arange(24) % 5, torch.arange(24))]
+        return [(make_images(), torch.arange(24) % 5, torch.arange(24))]
 
     val_dataloader = test_dataloader = batches
 
@@ -59,7 +59,7 @@ def test_the_bundle_is_made_of_the_file_beside_it(study, monkeypatch):
     assert json.loads((folder / "exports.json").read_text()) == [file, bundle]
     model = folder / "student-bundle" / "model.onnx"
     assert model.read_bytes() == (folder / "student.onnx").read_bytes()
-    hits = (small()(pictures()).argmax(1) == torch.arange(24) % 5).float().mean().item()
+    hits = (small()(make_images()).argmax(1) == torch.arange(24) % 5).float().mean().item()
     assert file["accuracy"] == bundle["accuracy"] == pytest.approx(hits)
     assert (folder / "student-bundle" / "labels.txt").read_text("utf-8").split() == list(CLASSES)
 

@@ -37,7 +37,7 @@ SMALL = [
     "+trainer.enable_progress_bar=false",
     "~callbacks.progress",
 ]
-# Fake pictures teach a teacher nothing in one batch; the check would say so.
+# Fake images teach a teacher nothing in one batch; the check would say so.
 UNCHECKED = ["callbacks.teacher_check=null"]
 
 

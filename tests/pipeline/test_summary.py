@@ -57,4 +57,4 @@ def test_every_line_fits_in_80_columns(capsys):
     assert [line.split()[0] for line in lines] == [
         *("potstill", "teacher", "student", "data", "loss", "train", "output")
     ]
-    assert "Fake, 32 training pictures, 10 classes, 32x32" in lines[3]
+    assert "Fake, 32 training images, 10 classes, 32x32" in lines[3]

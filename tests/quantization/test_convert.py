@@ -18,7 +18,7 @@ from potstill.quantization.graph.operators import DEQUANTIZE
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import prepare
 from tests.support import digits_net
-from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, pictures, sqnr
+from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, make_images, sqnr
 
 
 @pytest.fixture
@@ -31,20 +31,20 @@ def biases_as_they_are(monkeypatch):
 @pytest.mark.parametrize("name", [*FAMILIES, *TIMM])
 @torch.no_grad()
 def test_the_trained_network_is_the_deployed_one(name):
-    prepared, x = calibrated(build(name)), pictures(16, seed=9)
+    prepared, x = calibrated(build(name)), make_images(16, seed=9)
     expected, found = prepared(x), deploy(prepared)(x)
     # Rounding of float sums moves few values to the next step, and only in the large networks.
     assert sqnr(expected, found) >= 30
     assert expected.std() > 20 * (expected - found).abs().mean()
 
 
-def test_on_real_pictures_nothing_is_lost():
-    network, (images, _) = digits_net.trained(), digits_net.pictures(test=True)
+def test_on_real_images_nothing_is_lost():
+    network, (images, _) = digits_net.trained(), digits_net.make_images(test=True)
     prepared = prepare(network)
     for quantizer in activation_quantizers(prepared):
         quantizer.training = True
     with torch.no_grad():
-        prepared(digits_net.pictures()[0][:256])
+        prepared(digits_net.make_images()[0][:256])
         networks = {"float": network, "fake": prepared.eval(), "int8": deploy(prepared)}
         logits = {name: network(images) for name, network in networks.items()}
     accuracy = {name: digits_net.accuracy(value) for name, value in logits.items()}
@@ -59,7 +59,7 @@ def test_on_real_pictures_nothing_is_lost():
 def test_a_state_dict_fills_the_deployed_form_of_an_untrained_network():
     trained = deploy(calibrated(build("efficientnet")))
     torch.manual_seed(7)
-    skeleton, x = deploy(prepare(FAMILIES["efficientnet"]())), pictures(4)
+    skeleton, x = deploy(prepare(FAMILIES["efficientnet"]())), make_images(4)
     with pytest.raises(ConfigError, match=r"ranges of activations are not known.*Fix: "):
         skeleton(x)
     skeleton.load_state_dict(copy.deepcopy(trained.state_dict()))
@@ -86,7 +86,7 @@ def test_weights_are_int8_and_batch_norm_is_gone():
 
 
 def test_uint8_is_the_same_network():
-    deployed, x = deploy(calibrated(build("resnet"))), pictures(4)
+    deployed, x = deploy(calibrated(build("resnet"))), make_images(4)
     unsigned = with_activations(deployed, "uint8")
     assert torch.equal(unsigned(x), deployed(x))
     codes = {
@@ -112,7 +112,7 @@ def test_folding_is_exact_whatever_the_signs(bias, affine):
         network[1].weight.copy_(torch.tensor([-1.5, 0.0, 1e-3, 1.0, 2.0, -0.1]))
         network[1].bias.normal_()
     prepared = calibrated(network.eval())
-    x = pictures(4)
+    x = make_images(4)
     expected = prepared(x)
     step = activation_quantizers(prepared)[-1].grid()[0]
     differences = (deploy(prepared)(x) - expected).abs()
@@ -125,7 +125,7 @@ def test_batch_norm_without_a_convolution_becomes_one():
     torch.manual_seed(0)
     network = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.Flatten())
     nn.init.normal_(network[0].weight)
-    prepared, x = calibrated(network.eval()), pictures(4)
+    prepared, x = calibrated(network.eval()), make_images(4)
     deployed = deploy(prepared)
     layers = [m for m in deployed.modules() if isinstance(m, DeployedConv2d)]
     assert [layer.groups for layer in layers] == [3, 1]
@@ -149,14 +149,14 @@ def test_a_convolution_called_twice_is_folded_once():
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3)
     nn.init.normal_(norm.weight)
-    prepared, x = calibrated(Twice([norm]).eval()), pictures(4)
+    prepared, x = calibrated(Twice([norm]).eval()), make_images(4)
     assert sqnr(prepared(x), deploy(prepared)(x)) > 40
     with pytest.raises(ConfigError, match=r"conv is called twice.*Fix: "):
         deploy(calibrated(Twice([norm, nn.BatchNorm2d(3)]).eval()))
 
 
 def test_every_consumer_gets_a_dequantize_of_its_own():
-    deployed, x = deploy(calibrated(build("cifar_resnet"))), pictures(2)
+    deployed, x = deploy(calibrated(build("cifar_resnet"))), make_images(2)
     exported = torch.export.export(deployed, (x,)).module()
     expected = exported(x)
 

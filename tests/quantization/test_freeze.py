@@ -35,7 +35,7 @@ def prepared(tiny):
 
 
 def test_both_move_until_they_are_frozen(prepared):
-    assert len(activation_quantizers(prepared)) == 4  # picture, ReLU, mean, logits
+    assert len(activation_quantizers(prepared)) == 4  # image, ReLU, mean, logits
     assert {name.rpartition(".")[2] for name in moved(prepared, RANGES)} == {"lo", "hi"}
     assert len(moved(prepared, STATISTICS)) == 3
 

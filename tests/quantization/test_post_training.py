@@ -12,7 +12,7 @@ from potstill.quantization.convert import deploy
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.post_training import StaticQuantization, quantize_static, take_images
 from potstill.quantization.range_methods import find_range_method
-from tests.support.digits_net import accuracy, pictures, sqnr, trained, training_batches
+from tests.support.digits_net import accuracy, make_images, sqnr, trained, training_batches
 
 
 def images(count=3, seed=0):
@@ -22,7 +22,7 @@ def images(count=3, seed=0):
 
 @torch.no_grad()
 def heard(network, batches):
-    """Return (least, greatest) of the picture, every ReLU, the mean and the logits, in order."""
+    """Return (least, greatest) of the image, every ReLU, the mean and the logits, in order."""
     seen = {}
 
     def note(name, x):
@@ -58,7 +58,7 @@ def test_min_max_is_what_the_float_network_said():
 
 
 @pytest.mark.parametrize("name", ["min_max", "percentile", "mse"])
-def test_same_pictures_same_bits_and_nothing_else_moves(name):
+def test_same_images_same_bits_and_nothing_else_moves(name):
     torch.manual_seed(0)
     network = tiny_cnn(10)
     before = copy.deepcopy(network.state_dict())
@@ -76,7 +76,7 @@ def test_same_pictures_same_bits_and_nothing_else_moves(name):
 
 @pytest.mark.parametrize("name", ["min_max", "percentile", "mse"])
 def test_digits_keep_their_accuracy(name):
-    network, (test, _) = trained(), pictures(test=True)
+    network, (test, _) = trained(), make_images(test=True)
     prepared = quantize_static(network, training_batches(), find_range_method(name))
     with torch.no_grad():
         exact, fake, deployed = network(test), prepared(test), deploy(prepared)(test)
@@ -87,7 +87,7 @@ def test_digits_keep_their_accuracy(name):
 
 
 def test_one_broken_pixel_spoils_min_max_only():
-    network, (test, _) = trained(), pictures(test=True)
+    network, (test, _) = trained(), make_images(test=True)
     batches = [batch.clone() for batch, _ in training_batches()[:4]]
     batches[2][0, 0, 0, 0] = 100.0
     quality = {}
@@ -131,7 +131,7 @@ def test_impossible_settings_are_one_line(settings, message):
 
 
 def test_the_stage_gives_the_deployed_network():
-    network, (test, _) = trained(), pictures(test=True)
+    network, (test, _) = trained(), make_images(test=True)
     with torch.no_grad():
         found = StaticQuantization(n_batches=2)(network, training_batches())(test[:8])
         prepared = quantize_static(network, training_batches(), n_batches=2)

@@ -12,7 +12,7 @@ from potstill.models.features.extractor import Tap
 from potstill.quantization.observers import activation_quantizers, set_faking, set_observing
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
-from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, pictures
+from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, make_images
 
 LAYERS = {
     "resnet": ("stage1", "stage-1", "pooled", "layer2", "layer3:preact", "layer2:input"),
@@ -28,7 +28,7 @@ SWITCHES = ("faking", "frozen")
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_feature_is_found_and_bit_equal_without_rounding(name):
-    network, x = build(name), pictures(3)
+    network, x = build(name), make_images(3)
     prepared = prepare(network)
     before, after = (Tap(net, LAYERS[name], (3, 16, 16)) for net in (network, prepared))
     assert after.sources == before.sources
@@ -40,7 +40,7 @@ def test_every_feature_is_found_and_bit_equal_without_rounding(name):
 
 
 def test_features_are_found_while_rounding_too():
-    prepared, x = calibrated(build("resnet")), pictures(3)
+    prepared, x = calibrated(build("resnet")), make_images(3)
     tap = Tap(prepared, LAYERS["resnet"], (3, 16, 16))
     assert tap.sources == Tap(build("resnet"), LAYERS["resnet"], (3, 16, 16)).sources
     assert tap(x).features["layer3:preact"].min() < 0
@@ -79,7 +79,7 @@ def test_training_reaches_every_parameter_and_moves_every_range():
     network = build("mobilenet_v3").train()
     prepared = prepare(network, Scheme(momentum=0.5))
     before = copy.deepcopy(prepared)
-    F.cross_entropy(prepared(pictures()), torch.arange(8) % 5).backward()
+    F.cross_entropy(prepared(make_images()), torch.arange(8) % 5).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in prepared.parameters())
     assert all(q.seen.all() for q in activation_quantizers(prepared))
     assert not any(q.seen.any() for q in activation_quantizers(before))
@@ -88,7 +88,7 @@ def test_training_reaches_every_parameter_and_moves_every_range():
 
 
 def test_the_first_gradients_are_near_those_in_float():
-    network, x = build("cifar_resnet").train(), pictures()
+    network, x = build("cifar_resnet").train(), make_images()
     prepared = prepare(network)
     for net in (network, prepared):
         F.cross_entropy(net(x), torch.arange(8) % 5).backward()
@@ -101,12 +101,12 @@ def test_the_first_gradients_are_near_those_in_float():
 def test_a_copy_and_a_checkpoint_go_on_bit_by_bit():
     def step(network):
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
-        F.cross_entropy(network(pictures(seed=1)), torch.arange(8) % 5).backward()
+        F.cross_entropy(network(make_images(seed=1)), torch.arange(8) % 5).backward()
         optimizer.step()
         return network.state_dict()
 
     prepared = prepare(build("cifar_resnet").train())
-    prepared(pictures())
+    prepared(make_images())
     copied, loaded = copy.deepcopy(prepared), prepare(build("cifar_resnet").train())
     loaded.load_state_dict(copy.deepcopy(prepared.state_dict()))
     expected = step(prepared)
@@ -130,7 +130,7 @@ class InPlace(nn.Module):
 
 def test_in_place_operations_work_out_of_place():
     torch.manual_seed(0)
-    network, x = InPlace(), pictures(2)
+    network, x = InPlace(), make_images(2)
     prepared = prepare(network).train()
     given = x.clone()
     prepared(given).sum().backward()
@@ -153,7 +153,7 @@ def test_a_layer_called_twice_has_a_range_for_each_call():
 
 
 def test_switches_reach_everything():
-    prepared, x = calibrated(build("resnet")), pictures(2)
+    prepared, x = calibrated(build("resnet")), make_images(2)
     rounded = prepared(x)
     set_faking(prepared, False)
     assert not torch.equal(prepared(x), rounded)
@@ -166,7 +166,7 @@ def test_switches_reach_everything():
 def test_mixed_precision_trains():
     prepared = prepare(build("tiny_cnn").train())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = F.cross_entropy(prepared(pictures()), torch.arange(8) % 5)
+        loss = F.cross_entropy(prepared(make_images()), torch.arange(8) % 5)
     loss.backward()
     assert all(p.grad.isfinite().all() for p in prepared.parameters())
 

@@ -14,7 +14,7 @@ from potstill.quantization.prepare import prepare
 WORLD, STEPS = 2, 3
 
 
-def pictures(step):
+def make_images(step):
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(8, 3, 16, 16, generator=generator)
     return images * torch.linspace(0.5, 2, 8).view(8, 1, 1, 1)  # the halves have other ranges
@@ -36,7 +36,7 @@ def train(network, rows):
         if step == STEPS - 1:
             freeze_observers(network)
         optimizer.zero_grad()
-        network(pictures(step)[rows]).square().mean().backward()
+        network(make_images(step)[rows]).square().mean().backward()
         optimizer.step()
         found.append(torch.stack([torch.cat([getattr(q, end) for q in quantizers])
                                   for end in ("lo", "hi")]))  # fmt: skip

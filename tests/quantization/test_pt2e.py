@@ -6,7 +6,7 @@ import torch
 from potstill.errors import ConfigError
 from potstill.quantization.convert import deploy
 from potstill.quantization.post_training import quantize_static
-from tests.support.digits_net import accuracy, pictures, sqnr, trained, training_batches
+from tests.support.digits_net import accuracy, make_images, sqnr, trained, training_batches
 
 pytest.importorskip("torchao")
 pytest.importorskip("executorch")
@@ -21,7 +21,7 @@ def converted():
 
 @torch.no_grad()
 def test_pt2e_and_ours_are_equally_good(converted):
-    network, images = trained(), pictures(test=True)[0]
+    network, images = trained(), make_images(test=True)[0]
     prepared = quantize_static(network, training_batches(), n_batches=4)
     exact, ours, theirs = network(images), deploy(prepared)(images), converted(images)
     assert min(sqnr(exact, ours), sqnr(exact, theirs)) > 25
@@ -38,7 +38,7 @@ def test_no_batch_norm_is_left_but_integers(converted):
     assert any(value.dtype == torch.int8 for value in converted.state_dict().values())
 
 
-def test_network_is_left_alone_and_one_picture_is_enough(tiny):
+def test_network_is_left_alone_and_one_image_is_enough(tiny):
     network, image = tiny(), torch.randn(1, 3, 16, 16)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert quantize_pt2e(network, [image])(image).shape == (1, 5)

@@ -10,7 +10,7 @@ from torch import nn
 from potstill.quantization.convert import deploy
 from potstill.quantization.prepare import prepare
 from potstill.quantization.round_biases import quantized_layers, round_biases
-from tests.support.small_nets import build, calibrated, pictures, sqnr
+from tests.support.small_nets import build, calibrated, make_images, sqnr
 
 
 def steps(layer, quantizer):
@@ -75,7 +75,7 @@ def test_a_faint_filter_with_a_large_bias_fits(bias):
     network[0].weight[2], network[0].bias[2] = 0, bias
     network[0].weight[3] *= 1e-9
     network[0].bias[3] = bias
-    prepared, x = calibrated(network.eval()), pictures(4)
+    prepared, x = calibrated(network.eval()), make_images(4)
     deployed = deploy(prepared)
     layer, quantizer = quantized_layers(deployed)[0]
     assert np.abs(steps(layer, quantizer)).max() < 1.001 * 2**30

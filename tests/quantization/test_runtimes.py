@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from potstill.quantization.convert import deploy, split_dequantize
-from tests.support.small_nets import build, calibrated, pictures, sqnr
+from tests.support.small_nets import build, calibrated, make_images, sqnr
 
 
 @pytest.mark.parametrize("name", ["resnet_one_block", "mobilenet_v2"])
@@ -16,7 +16,7 @@ def test_xnnpack_takes_the_network_in_one_delegate(name):
     runtime = pytest.importorskip("executorch.runtime", reason="executorch is not installed")
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
-    prepared, x = calibrated(build(name)), pictures(4, seed=9)
+    prepared, x = calibrated(build(name)), make_images(4, seed=9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs, of their own parts
         exported = torch.export.export(deploy(prepared), (x,))
@@ -34,7 +34,7 @@ def test_onnx_runtime_gives_the_same_classes(tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    prepared, x = calibrated(build("cifar_resnet")), pictures(16, seed=9)
+    prepared, x = calibrated(build("cifar_resnet")), make_images(16, seed=9)
     file, batch = tmp_path / "network.onnx", {0: torch.export.Dim("batch")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

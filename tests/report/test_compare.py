@@ -10,7 +10,7 @@ from tests.support.sample_runs import ROWS, write_json
 CIFAR = {
     "dataset": "CIFAR10",
     "num_test": 10000,
-    "data": "CIFAR10, test split, 10000 pictures",
+    "data": "CIFAR10, test split, 10000 images",
     "data_fingerprint": "b" * 64,
 }
 
@@ -40,9 +40,9 @@ def test_rows_of_other_data_are_named_with_the_reason(folders):
     ("facts", "why"),
     [
         ({"num_test": 100}, "other test split: 100, not 360"),
-        ({"image_size": 16}, "other picture size: 16, not 32"),
+        ({"image_size": 16}, "other image size: 16, not 32"),
         ({"class_names": ["dog", "cat"]}, "other classes"),
-        ({}, "other pictures, split or normalisation: fingerprint cccccccc, not aaaaaaaa"),
+        ({}, "other images, split or normalisation: fingerprint cccccccc, not aaaaaaaa"),
     ],
 )
 def test_why_two_runs_do_not_compare(tmp_path, facts, why):

@@ -1,4 +1,4 @@
-"""Confusions counted by hand, and the picture of many classes read back."""
+"""Confusions counted by hand, and the image of many classes read back."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def test_shares_of_each_true_class():
     assert shares(COUNTS) == [[0.8, 0.2, 0], [0.1, 0.5, 0.4], [0, 0, 0]]
 
 
-def test_picture_has_a_pixel_for_each_cell_clear_where_nothing_is():
+def test_image_has_a_pixel_for_each_cell_clear_where_nothing_is():
     kind, data = heat_map(COUNTS).split(",")
     assert kind == "data:image/png;base64"
     alpha = imread(io.BytesIO(base64.b64decode(data)))[..., 3]

@@ -1,4 +1,4 @@
-"""What the picture of a training shows, read back from the drawn figure."""
+"""What the image of a training shows, read back from the drawn figure."""
 
 import pytest
 

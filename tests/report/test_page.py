@@ -47,14 +47,14 @@ def test_the_table_has_every_network(page):
     assert rows[5][6] == "-"
 
 
-def test_one_picture_and_the_interval_are_told(page):
-    assert "360 test pictures: one of them is 0.28 points" in page.text
+def test_one_image_and_the_interval_are_told(page):
+    assert "360 test images: one of them is 0.28 points" in page.text
     assert re.search(r"95 % interval of int8-qat is 96\.\d\d to 99\.\d\d %", page.text)
 
 
 def test_the_confusions_are_those_of_the_record(folder, page):
     counts = json.loads((folder / "report.json").read_text())["confusion"]
-    head, *rows = page.table("Test pictures of each true class")
+    head, *rows = page.table("Test images of each true class")
     assert head[1:] == list(CLASSES)
     assert [[int(cell or 0) for cell in row[1:]] for row in rows] == counts
     worst = max(n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j)
@@ -70,7 +70,7 @@ def test_classes_that_lost_are_the_difference_of_accuracies(folder, page):
     assert shown == pytest.approx(lost, abs=0.005)
 
 
-def test_curves_and_terms_have_a_picture_each_with_words(page):
+def test_curves_and_terms_have_a_image_each_with_words(page):
     names = [a["aria-label"] for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
     told = [name.partition(". ")[0] for name in names]
     assert told[:2] == ["Accuracy against size", "Accuracy against latency"]
@@ -136,8 +136,8 @@ def test_the_page_again_from_the_record_alone(folder):
     path = folder / "report.html"
     before = path.read_text()
     path.unlink()
-    for picture in (*folder.glob("*.png"), *folder.glob("*.csv")):
-        picture.rename(picture.with_suffix(".gone"))
+    for image in (*folder.glob("*.png"), *folder.glob("*.csv")):
+        image.rename(image.with_suffix(".gone"))
     assert write_page(folder) == path
     plain = [re.sub(r"g\d+-", "", text) for text in (before, path.read_text())]
     assert plain[0] == plain[1]

@@ -1,4 +1,4 @@
-"""The front against its definition by brute force, and what the picture shows."""
+"""The front against its definition by brute force, and what the image shows."""
 
 import random
 
@@ -38,7 +38,7 @@ def test_front_of_many_with_ties(seed):
     assert [p.cost for p in front] == sorted(p.cost for p in front)
 
 
-def test_picture_has_every_point_and_the_line_of_the_front():
+def test_image_has_every_point_and_the_line_of_the_front():
     axes = trade_off_figure(FOUR, "size (MB)").axes[0]
     line, *marks = axes.lines
     assert list(zip(*line.get_data(), strict=True)) == [(0.1, 97.5), (1, 98), (8, 99)]
@@ -68,7 +68,7 @@ def test_of_many_points_only_the_front_has_names():
     assert names == ["n0"]
 
 
-def test_the_picture_in_words():
+def test_the_image_in_words():
     assert in_words(FOUR, "MB") == (
         "small 97.50 % at 0.10 MB; middle 98.00 % at 1.00 MB; worse 97.00 % at 1.00 MB; "
         "big 99.00 % at 8.00 MB. On the Pareto front: small, middle, big."

@@ -1,4 +1,4 @@
-"""What the pictures of a test show, read back from the drawn figure."""
+"""What the images of a test show, read back from the drawn figure."""
 
 import io
 
@@ -21,7 +21,7 @@ def test_confusion_shows_percentages_of_each_true_class():
     axes = confusion_figure(counts, ["cat", "dog", "owl"]).axes[0]
     shown = axes.images[0].get_array().filled(np.nan)
     np.testing.assert_allclose(shown[:2], [[75, 25, 0], [0.1, 99.8, 0.1]])
-    assert np.isnan(shown[2]).all()  # a class without a picture has no percentages
+    assert np.isnan(shown[2]).all()  # a class without an image has no percentages
     assert texts(axes) == {
         (0, 0): "75",
         (0, 1): "25",

@@ -15,6 +15,6 @@ def test_bars_are_accuracies():
 
 def test_words():
     assert bins_in_words(BINS) == (
-        "25 % of the pictures at 60 % confidence are 50 % right; "
-        "75 % of the pictures at 95 % confidence are 100 % right."
+        "25 % of the images at 60 % confidence are 50 % right; "
+        "75 % of the images at 95 % confidence are 100 % right."
     )

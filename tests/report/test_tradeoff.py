@@ -1,4 +1,4 @@
-"""Who stands in a picture, and what is said of who does not."""
+"""Who stands in an image, and what is said of who does not."""
 
 from pathlib import Path
 

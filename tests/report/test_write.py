@@ -108,15 +108,15 @@ def test_json_is_json_even_with_nan_and_paths(report, tmp_path):
     assert record["meta"] == {"folder": str(tmp_path), "lr": [0.1, None]}
 
 
-def test_markdown_shows_the_table_and_only_pictures_that_are_there(written):
+def test_markdown_shows_the_table_and_only_images_that_are_there(written):
     page = written
     text = (page.parent / "report.md").read_text()
     assert "| teacher | train | 90.00 % | 100 | 2.00 k | 512 B | 0.50 ms | - |" in text
     assert "- seed: 3" in text
-    pictures = {path.name for path in page.parent.glob("*.png")}
-    assert pictures == {"curves.png", "confusion.png", "reliability.png"}
-    assert set(re.findall(r"!\[.*\]\((.*)\)", text)) == pictures
-    assert all((page.parent / name).read_bytes()[:4] == b"\x89PNG" for name in pictures)
+    images = {path.name for path in page.parent.glob("*.png")}
+    assert images == {"curves.png", "confusion.png", "reliability.png"}
+    assert set(re.findall(r"!\[.*\]\((.*)\)", text)) == images
+    assert all((page.parent / name).read_bytes()[:4] == b"\x89PNG" for name in images)
 
 
 def test_the_page_is_written_last_and_returned(written):

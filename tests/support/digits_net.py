@@ -10,7 +10,7 @@ from potstill.models.cifar_resnet import cifar_resnet
 
 
 @cache
-def pictures(test=False):
+def make_images(test=False):
     """Return (images (N, 3, 16, 16) in [-1, 1], labels (N,)); 360 of them are for testing."""
     images, labels = load_digits(return_X_y=True)
     small = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 8 - 1
@@ -21,7 +21,7 @@ def pictures(test=False):
 
 
 def training_batches(epoch=0, size=64):
-    images, labels = pictures()
+    images, labels = make_images()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(epoch))
     return [(images[rows], labels[rows]) for rows in order.split(size)[:-1]]
 
@@ -40,7 +40,7 @@ def trained(epochs=3):
 
 
 def accuracy(logits):
-    return 100 * (logits.argmax(1) == pictures(test=True)[1]).float().mean().item()
+    return 100 * (logits.argmax(1) == make_images(test=True)[1]).float().mean().item()
 
 
 def sqnr(exact, found):

@@ -1,4 +1,4 @@
-"""Small networks in float and in integers, and what is known of their pictures."""
+"""Small networks in float and in integers, and what is known of their images."""
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ FACTS = {
 }
 
 
-def pictures(count=24):
+def make_images(count=24):
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -32,16 +32,16 @@ def trained_on(network, images):
 
 def small():
     torch.manual_seed(0)
-    return trained_on(tiny_cnn(len(CLASSES)), pictures())
+    return trained_on(tiny_cnn(len(CLASSES)), make_images())
 
 
 def integers(network):
-    return deploy(trained_on(prepare(network), pictures()))
+    return deploy(trained_on(prepare(network), make_images()))
 
 
 def resnet8():
     torch.manual_seed(0)
-    return trained_on(cifar_resnet(8, len(CLASSES)), pictures())
+    return trained_on(cifar_resnet(8, len(CLASSES)), make_images())
 
 
 def residual():
@@ -50,4 +50,4 @@ def residual():
     stem = [nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()]
     block = BasicBlock(4, 8, 2, OptionA(4, 8, 2))
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, len(CLASSES))]
-    return trained_on(nn.Sequential(*stem, block, *head), pictures())
+    return trained_on(nn.Sequential(*stem, block, *head), make_images())

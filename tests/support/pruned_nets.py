@@ -108,7 +108,7 @@ def build(make, seed=0):
     return net.eval()
 
 
-def pictures(count=2, image_shape=IMAGE):
+def make_images(count=2, image_shape=IMAGE):
     return torch.randn(count, *image_shape, generator=torch.Generator().manual_seed(1))
 
 

@@ -46,8 +46,8 @@ def write_metrics(path, epochs=12, terms=TERMS):
     return path
 
 
-def answers(rows, names, pictures):
-    targets = torch.arange(pictures) % len(names)
+def answers(rows, names, photos):
+    targets = torch.arange(photos) % len(names)
     logits = {
         r.name: logits_of(r.accuracy, targets, len(names), seed=i) for i, r in enumerate(rows)
     }
@@ -59,7 +59,7 @@ def answers(rows, names, pictures):
     return Answers(logits, targets, names, subject, shown)
 
 
-def write_run(folder, rows=ROWS, names=CLASSES, pictures=360, meta=None, curves=("student",)):
+def write_run(folder, rows=ROWS, names=CLASSES, photos=360, meta=None, curves=("student",)):
     """Write a run's report and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: write_metrics(folder / f"{name}.csv") for name in curves}
@@ -68,15 +68,15 @@ def write_run(folder, rows=ROWS, names=CLASSES, pictures=360, meta=None, curves=
         "overrides": ["experiment=compress_digits", "budget={size_mb: 0.1}"],
         "name": "digits",
         "seed": 0,
-        "data": f"Digits, test split, {pictures} pictures",
+        "data": f"Digits, test split, {photos} images",
         "dataset": "Digits",
-        "num_test": pictures,
+        "num_test": photos,
         "image_size": 32,
         "data_fingerprint": "5de9903b" * 8,
         **(meta or {}),
     }
     config = {"name": "digits", "seed": facts["seed"], "module": {"alpha": 0.5}}
-    write_report(folder, rows, files, answers(rows, names, pictures), facts, config)
+    write_report(folder, rows, files, answers(rows, names, photos), facts, config)
     return folder
 
 
@@ -88,7 +88,7 @@ def timed(rows=ROWS):
 
 def write_json(folder, rows=ROWS, confusion=((3, 1), (0, 4)), class_names=("cat", "dog"), **meta):
     """Write the report.json of a run without its diagrams, and return its folder."""
-    facts = {"dataset": "Digits", "num_test": 360, "data": "Digits, test split, 360 pictures"}
+    facts = {"dataset": "Digits", "num_test": 360, "data": "Digits, test split, 360 images"}
     record = {
         "rows": [vars(r) for r in rows],
         "machine": {"cpu": "EPYC"},

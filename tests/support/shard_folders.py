@@ -1,4 +1,4 @@
-"""The same small pictures as a folder and as shards of a few pictures each, near and far."""
+"""The same small images as a folder and as shards of a few images each, near and far."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SETTINGS = {"num_classes": 3, "image_size": 12, "val_size": 6, "batch_size": 4, 
 
 
 def make_shards(root):
-    """Write `root/folder` and, from it, `root/shards`: 24 and 12 pictures in 4 and 2 chunks."""
+    """Write `root/folder` and, from it, `root/shards`: 24 and 12 images in 4 and 2 chunks."""
     write_shards(make_folder(root / "folder"), root / "shards", chunk_mb=0.006)
     return root / "shards"
 

@@ -1,4 +1,4 @@
-"""A small network with dropout, trained on made-up pictures, for the tests of callbacks."""
+"""A small network with dropout, trained on made-up images, for the tests of callbacks."""
 
 from functools import partial
 

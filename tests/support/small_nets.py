@@ -113,7 +113,7 @@ TIMM = {
 }  # fmt: skip
 
 
-def pictures(count: int = 8, seed: int = 0) -> Tensor:
+def make_images(count: int = 8, seed: int = 0) -> Tensor:
     """Return images (N, 3, 16, 16), smooth as photographs are."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(count, 3, 5, 5, generator=generator)
@@ -121,7 +121,7 @@ def pictures(count: int = 8, seed: int = 0) -> Tensor:
 
 
 def build(name: str) -> nn.Module:
-    """Return the network in eval mode, its batch-norms used to the pictures."""
+    """Return the network in eval mode, its batch-norms used to the images."""
     torch.manual_seed(0)
     network = _timm(name) if name in TIMM else FAMILIES[name]()
     if name in ("resnet", "resnet_bottleneck", "mobilenet_v2", "mobilenet_v3"):
@@ -138,7 +138,7 @@ def build(name: str) -> nn.Module:
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
     for seed in range(3):
         with torch.no_grad():
-            network.train()(pictures(seed=seed))
+            network.train()(make_images(seed=seed))
     for norm, momentum in zip(norms, was, strict=True):
         norm.momentum = momentum
     return network.eval()
@@ -152,11 +152,11 @@ def _timm(name: str) -> nn.Module:
 
 @torch.no_grad()
 def calibrated(network: nn.Module) -> nn.Module:
-    """Return the network fake-quantized, its ranges those of some pictures."""
+    """Return the network fake-quantized, its ranges those of some images."""
     prepared = prepare(network)
     for quantizer in activation_quantizers(prepared):
         quantizer.training = True
-    prepared(pictures(32, seed=5))
+    prepared(make_images(32, seed=5))
     return prepared.eval()
 
 

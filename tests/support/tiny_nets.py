@@ -60,7 +60,7 @@ class ViT(nn.Module):
 
 @torch.no_grad()
 def scrambled(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Fill weights and running statistics, so that black pictures too give features."""
+    """Fill weights and running statistics, so that black images too give features."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -102,7 +102,7 @@ def bind(
     return ours, theirs
 
 
-def pictures(num: int, side: int = 32, seed: int = 0) -> Tensor:
+def make_images(num: int, side: int = 32, seed: int = 0) -> Tensor:
     return torch.randn(num, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
@@ -111,7 +111,7 @@ def check_networks(head: Head, student: nn.Module, teacher: nn.Module, num: int 
     torch.manual_seed(0)
     targets = torch.arange(8) % 2
     ours, theirs = bind(head, student, teacher, targets)
-    images, ids = pictures(num), torch.arange(num)
+    images, ids = make_images(num), torch.arange(num)
     with torch.no_grad():
         wanted = theirs(images, ids)
     loss = head(ours(images, ids), wanted, targets[:num])

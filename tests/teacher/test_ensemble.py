@@ -10,7 +10,7 @@ from potstill.teacher.ensemble import TeacherEnsemble
 
 
 class Says(nn.Module):
-    """Answers the same logits to every picture."""
+    """Answers the same logits to every image."""
 
     def __init__(self, *logits):
         super().__init__()

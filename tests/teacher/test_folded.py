@@ -59,7 +59,7 @@ def test_half_precision_only_within_its_tolerance(teacher):
 
 
 class Branching(nn.Module):
-    """Cannot be traced: its path depends on the pictures."""
+    """Cannot be traced: its path depends on the images."""
 
     def __init__(self, network):
         super().__init__()

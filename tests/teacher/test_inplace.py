@@ -57,7 +57,7 @@ def test_a_residual_block_is_all_in_place():
     assert len(in_place_of(changed)) == 3  # two activations and the sum
     with torch.no_grad():
         assert torch.equal(changed(image), expected)
-    assert torch.equal(image, IMAGE)  # the pictures are the student's as well
+    assert torch.equal(image, IMAGE)  # the images are the student's as well
 
 
 def test_what_is_read_again_is_not_overwritten():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from potstill.data.loaders.in_memory import ArrayLoader, Normalize, Pictures
+from potstill.data.loaders.in_memory import ArrayLoader, Images, Normalize
 from potstill.data.loaders.views import Viewing
 from potstill.data.transforms.crop_flip import Augment
 from potstill.data.transforms.mixup import Mix
@@ -60,7 +60,7 @@ def batch(views):
 def test_a_step_with_a_head(name, pair, device):
     head = make_head(name, **SETTINGS.get((name, pair), {}))
     module = make_module(pair, {name: head})
-    fit(module, 2, head.num_views)  # the first step may fit something to the pictures
+    fit(module, 2, head.num_views)  # the first step may fit something to the images
     module.to(device)
     module.teacher.to(device)
     module.on_train_epoch_start()
@@ -91,9 +91,9 @@ def test_reading_a_number_would_be_seen(device):
 )
 def test_batches_from_arrays(distort, mix, device):
     images = torch.zeros(4 * BATCH, 3, PIXELS, PIXELS, dtype=torch.uint8, device=device)
-    pictures = Pictures(images, torch.zeros(4 * BATCH, dtype=torch.int64, device=device))
+    photos = Images(images, torch.zeros(4 * BATCH, dtype=torch.int64, device=device))
     viewing = Viewing(Augment(0, 2, flip=True, distort=distort), mix=mix, count=2)
-    loader = ArrayLoader(pictures, BATCH, viewing, Normalize((0.5,) * 3, (0.5,) * 3, device))
+    loader = ArrayLoader(photos, BATCH, viewing, Normalize((0.5,) * 3, (0.5,) * 3, device))
     with NoWaiting():
         for image, target, sample_id in loader:
             assert {part.device for part in (*image, target, sample_id)} == {META}

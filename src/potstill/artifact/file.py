@@ -111,7 +111,7 @@ def load_network(
         image_size: what the data has; None for no check.
 
     Raises:
-        ConfigError: if it is quantized already, or made for other classes or pictures.
+        ConfigError: if it is quantized already, or made for other classes or images.
         DataError: if the file is damaged or has no recipe.
     """
     network, artifact = load_artifact(path)

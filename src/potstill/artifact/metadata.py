@@ -10,7 +10,7 @@ from potstill.data.datamodule import ImageData
 
 
 def facts(data: ImageData) -> dict[str, Any]:
-    """Return what a user of a network must know: its classes, and what its pictures look like."""
+    """Return what a user of a network must know: its classes, and what its images look like."""
     crop = getattr(data, "centre_crop", None)
     side = data.image_size
     return {

@@ -14,9 +14,9 @@ A file is an artifact of a run (NAME.safetensors, in PyTorch), .onnx (ONNX Runti
 .pte (ExecuTorch) or .pt2 (torch.export). What is not measured stays blank.
 
   size        of the file, and gzipped at level 9
-  parameters  weights and biases, and MACs for one picture: of what PyTorch can read
+  parameters  weights and biases, and MACs for one image: of what PyTorch can read
   memory      the peak of a fresh process above its start with the libraries
-              imported: weights, activations, the engine's arenas; one picture
+              imported: weights, activations, the engine's arenas; one image
   latency     of the engine's own call on one batch, files in turn in each round;
               "noisy" where the median is over 1.5 times the minimum; blank for
               integers in PyTorch, which computes them by way of floats
@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if given.data is None:
         needy = {"--set": given.set, "--teacher": given.teacher, "--robust": given.robust}
         for name in (name for name, value in needy.items() if value):
-            raise ConfigError(f"{name}: says nothing without test pictures. Fix: --data NAME")
+            raise ConfigError(f"{name}: says nothing without test images. Fix: --data NAME")
     if given.severity is not None and not given.robust:
         raise ConfigError(f"--severity={given.severity}: nothing is corrupted. Fix: --robust")
     if given.engines and all(file.suffix != ARTIFACT for file in given.files):
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="data.KEY=VALUE", help="of that data")
     add("--config-dir", type=Path, default=Path("conf"), metavar="DIR", help="conf by default")
     add("--teacher", type=Path, metavar="FILE", help="a file to agree with")
-    add("--robust", action="store_true", help="also on corrupted pictures (pip extra: robust)")
+    add("--robust", action="store_true", help="also on corrupted images (pip extra: robust)")
     add("--severity", type=int, choices=range(1, 6), help="of corruptions, 3 by default")
 
     def refuse(message: str) -> NoReturn:

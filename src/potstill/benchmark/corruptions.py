@@ -1,4 +1,4 @@
-"""The fifteen corruptions of CIFAR-10-C and ImageNet-C, applied to test pictures.
+"""The fifteen corruptions of CIFAR-10-C and ImageNet-C, applied to test images.
 
 Hendrycks and Dietterich 2019, arXiv:1903.12261. The strengths of a severity are ImageNet-C's; on
 CIFAR they are harsher than those of CIFAR-10-C, so accuracies compare with one another and not
@@ -26,30 +26,28 @@ TYPES = (
 TAKE_A_SEED = ("impulse_noise", "glass_blur")
 
 
-def corrupt(
-    pictures: np.ndarray, name: str, ids: np.ndarray, severity: int = SEVERITY
-) -> np.ndarray:
-    """Return corrupted pictures (N, H, W, 3) uint8.
+def corrupt(images: np.ndarray, name: str, ids: np.ndarray, severity: int = SEVERITY) -> np.ndarray:
+    """Return corrupted images (N, H, W, 3) uint8.
 
-    What is drawn depends on a picture's id and the corruption alone: not on the batch, nor on
+    What is drawn depends on an image's id and the corruption alone: not on the batch, nor on
     what else was drawn. numpy's global generator is left as it was.
 
     Raises:
-        ConfigError: if the library is not installed, or the pictures are under 32 pixels.
+        ConfigError: if the library is not installed, or the images are under 32 pixels.
     """
     library = need("imagecorruptions", "--robust", "robust")
-    if min(pictures.shape[1:3]) < SMALLEST:
+    if min(images.shape[1:3]) < SMALLEST:
         raise ConfigError(
-            f"--robust: pictures of {min(pictures.shape[1:3])} pixels, and corruptions are made "
+            f"--robust: images of {min(images.shape[1:3])} pixels, and corruptions are made "
             f"for {SMALLEST} or more. Fix: other data"
         )
-    done = np.empty_like(pictures)
+    done = np.empty_like(images)
     with _global_generator():
         for place, sample_id in enumerate(ids.tolist()):
             seed = int(np.random.SeedSequence([TYPES.index(name), sample_id]).generate_state(1)[0])
             np.random.seed(seed)
             extra: dict[str, Any] = {"seed": seed} if name in TAKE_A_SEED else {}
-            done[place] = library.corrupt(pictures[place], severity, name, **extra)
+            done[place] = library.corrupt(images[place], severity, name, **extra)
     return done
 
 

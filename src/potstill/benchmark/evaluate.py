@@ -40,7 +40,7 @@ def load_data(name: str, settings: Iterable[str], config_dir: Path) -> Any:
 
 
 def check_fits(opened: Opened, data: Any) -> None:
-    """Raise ConfigError if a file was made for other pictures or classes than these."""
+    """Raise ConfigError if a file was made for other images or classes than these."""
     names = opened.facts.get("class_names")
     wanted = {
         "image_size": (opened.image_shape[-1], data.image_size),
@@ -79,12 +79,12 @@ def _logits(opened: Opened, image: Tensor) -> Tensor:
 
 
 def corrupted(data: Any, name: str, severity: int) -> Iterator[Batch]:
-    """Yield the test batches of `data` with their pictures corrupted before normalisation."""
+    """Yield the test batches of `data` with their images corrupted before normalisation."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
     for image, target, sample_id in data.test_dataloader():
         # Bytes once more: they were bytes before they were normalised.
-        pictures = ((image.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-        rows = pictures.permute(0, 2, 3, 1).contiguous().numpy()
+        images = ((image.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        rows = images.permute(0, 2, 3, 1).contiguous().numpy()
         done = torch.from_numpy(corrupt(rows, name, np.asarray(sample_id.cpu()), severity))
         yield data.normalize(done.permute(0, 3, 1, 2)), target, sample_id
 

@@ -26,7 +26,7 @@ from potstill.measure.counts import (
 from potstill.measure.latency import Timing, interleaved, on_threads
 
 log = logging.getLogger("potstill")
-CHECKED = 64  # pictures on which a file written for another engine is checked
+CHECKED = 64  # images on which a file written for another engine is checked
 EXPORTERS = {"onnxruntime": Onnx, "executorch": Pte}
 
 
@@ -36,7 +36,7 @@ class Settings:
 
     Attributes:
         threads: to compute on, each in turn.
-        batches: pictures at once, each in turn.
+        batches: images at once, each in turn.
         rounds: timed calls of each.
         warmup: calls of each before them.
         data: an option of conf/data, for accuracy; None for none.
@@ -109,7 +109,7 @@ def _files(
 
 
 def _write(source: Opened, engine: str, folder: Path, data: Any) -> Path:
-    """Write an artifact for `engine`; the exporter checks the file on test pictures, or noise."""
+    """Write an artifact for `engine`; the exporter checks the file on test images, or noise."""
     assert source.network is not None
     folder.mkdir(exist_ok=True)
     if data is None:

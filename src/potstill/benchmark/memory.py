@@ -13,7 +13,7 @@ def peak_bytes(path: Path, image_shape: Sequence[int], batch: int = 1) -> int | 
     """Return by how many bytes a fresh process's resident memory peaks above its start.
 
     The start is after the libraries were imported and before the file is opened; the peak is
-    over opening it and running `batch` pictures of `image_shape` (C, H, W) on one thread. So it
+    over opening it and running `batch` images of `image_shape` (C, H, W) on one thread. So it
     is what weights, activations and the engine's own arenas take, without the libraries. None
     where the system has no such count (it is Linux's) or the file cannot be run so.
     """

@@ -26,7 +26,7 @@ log = logging.getLogger("potstill")
 def in_onnxruntime(
     networks: Mapping[str, nn.Module], image_shape: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Return a row's latency columns for each network, one picture on one thread of the CPU.
+    """Return a row's latency columns for each network, one image on one thread of the CPU.
 
     Networks take turns, so that what slows the machine down slows them all. One that the engine
     cannot run, or an engine that is not installed, leaves its columns out.

@@ -43,7 +43,7 @@ class Opened:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """The shape (C, H, W) of a picture.
+        """The shape (C, H, W) of an image.
 
         Raises:
             DataError: if the file does not say.
@@ -51,7 +51,7 @@ class Opened:
         shape = self.facts.get("image_shape")
         if not shape:
             raise DataError(
-                f"{self.path}: does not say how large its pictures are. "
+                f"{self.path}: does not say how large its images are. "
                 "Fix: a file that was exported by potstill"
             )
         return tuple(shape)
@@ -151,7 +151,7 @@ def _refuses(
     path: Path, images: Tensor, error: Exception, fix: str = "another --batch"
 ) -> DataError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return DataError(f"{path}: takes no {len(images)} pictures at once ({reason}). Fix: {fix}")
+    return DataError(f"{path}: takes no {len(images)} images at once ({reason}). Fix: {fix}")
 
 
 def _extra(path: Path) -> dict[str, Any]:

@@ -24,11 +24,11 @@ class Measured:
         gzip_bytes: the same compressed.
         num_parameters: learned numbers; see `costs.count_parameters`.
         num_nonzeros: those that are not zero.
-        macs: multiply-accumulates for one picture.
+        macs: multiply-accumulates for one image.
         memory_bytes: see `memory.peak_bytes`.
         accuracy: over the whole test set, in this engine, 0 to 1.
         ece: expected calibration error, 0 to 1.
-        agreement: share of the test pictures on which it names the teacher's class.
+        agreement: share of the test images on which it names the teacher's class.
         robust_accuracy: the mean of `corrupted`.
         corrupted: accuracy under each corruption.
         latency: (threads, batch) -> milliseconds of the engine's call on the whole batch.
@@ -107,7 +107,7 @@ def corruption_table(rows: Sequence[Measured]) -> Table:
 
 
 def latency_tables(rows: Sequence[Measured]) -> list[Table]:
-    """Return a table for each number of threads and pictures; `noisy` says which to distrust."""
+    """Return a table for each number of threads and images; `noisy` says which to distrust."""
     return [
         _latency_table(rows, threads, batch)
         for threads, batch in dict.fromkeys(key for row in rows for key in row.latency)

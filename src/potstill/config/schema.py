@@ -20,7 +20,7 @@ class TeacherSettings:
         store_dir: where trained teachers and their outputs are kept.
         store: keep the teacher's outputs and replay them: auto, off, read or refresh.
         precision: of the kept outputs, float16 or float32.
-        top_k: how many logits a picture keeps, for many classes; null for all.
+        top_k: how many logits an image keeps, for many classes; null for all.
         accuracy: the recorded accuracy, a fraction.
         tolerance: how far under `accuracy` a teacher may test, a fraction.
         rounding: how far its logits may move, relative to the largest, when it is asked in a

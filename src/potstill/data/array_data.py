@@ -1,18 +1,18 @@
-"""The data module for pictures that fit in memory."""
+"""The data module for images that fit in memory."""
 
 from typing import Any
 
 from potstill.data.datamodule import ImageData
-from potstill.data.loaders.in_memory import ArrayEvalLoader, ArrayLoader, Pictures
+from potstill.data.loaders.in_memory import ArrayEvalLoader, ArrayLoader, Images
 from potstill.data.transforms.crop_flip import Augment
 
 
 class ArrayData(ImageData):
-    """Pictures kept in memory as bytes; subclasses implement `load`.
+    """Images kept in memory as bytes; subclasses implement `load`.
 
     Args:
         crop_padding: pixels of black on each side before a random crop; 0 for no crop.
-        flip: mirror half of the pictures.
+        flip: mirror half of the images.
         settings: see `ImageData`.
     """
 
@@ -20,12 +20,12 @@ class ArrayData(ImageData):
         super().__init__(**settings)
         self.show(Augment(self.seed, crop_padding, flip, self.distort))
 
-    def train_loader(self, split: Pictures) -> ArrayLoader:
+    def train_loader(self, split: Images) -> ArrayLoader:
         """Return the shuffled, augmented batches of a split."""
         return ArrayLoader(
             split.to(self.device), self.batch_size, self.viewing, self.normalize, self.drop_last
         )
 
-    def eval_loader(self, split: Pictures) -> ArrayEvalLoader:
+    def eval_loader(self, split: Images) -> ArrayEvalLoader:
         """Return the batches of a split as it is, in order."""
         return ArrayEvalLoader(split.to(self.device), self.eval_batch_size, self.normalize)

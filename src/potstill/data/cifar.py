@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from potstill.data.array_data import ArrayData
-from potstill.data.loaders.in_memory import Pictures
+from potstill.data.loaders.in_memory import Images
 from potstill.errors import ConfigError, DataError
 
 CIFAR10_NAMES = (
@@ -19,7 +19,7 @@ ARRAYS = tuple(f"{part}_{what}" for part in ("train", "test") for what in ("imag
 
 
 class CIFAR(ArrayData):
-    """50,000 training and 10,000 test pictures of 32x32 pixels.
+    """50,000 training and 10,000 test images of 32x32 pixels.
 
     Args:
         root: folder of `{train,test}_{images,labels}.npy`: uint8 (N, 32, 32, 3) and labels (N,).
@@ -35,7 +35,7 @@ class CIFAR(ArrayData):
         if num_classes not in (10, 100):
             raise ConfigError(f"data.num_classes={num_classes}: no such CIFAR. Fix: 10 or 100")
         if image_size != 32:
-            raise ConfigError(f"data.image_size={image_size}: CIFAR's pictures are 32x32. Fix: 32")
+            raise ConfigError(f"data.image_size={image_size}: CIFAR's images are 32x32. Fix: 32")
         super().__init__(num_classes=num_classes, image_size=image_size, **settings)
         self.root = Path(root)
         self.class_names = CIFAR10_NAMES if num_classes == 10 else CIFAR100_NAMES
@@ -46,19 +46,19 @@ class CIFAR(ArrayData):
         if missing:
             self._download(missing)
 
-    def load(self) -> tuple[Pictures, Pictures]:
-        """Return the official (training, test) pictures."""
+    def load(self) -> tuple[Images, Images]:
+        """Return the official (training, test) images."""
         self.prepare_data()
         return self._read("train"), self._read("test")
 
     def _path(self, name: str) -> Path:
         return self.root / f"{name}.npy"
 
-    def _read(self, part: str) -> Pictures:
+    def _read(self, part: str) -> Images:
         images = _load(self._path(f"{part}_images"))
         labels = _load(self._path(f"{part}_labels"))
         _check(self._path(f"{part}_images"), images, labels, self.num_classes)
-        return Pictures(
+        return Images(
             torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
             torch.from_numpy(labels.astype(np.int64)),
         )

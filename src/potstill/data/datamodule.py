@@ -34,27 +34,27 @@ class ImageData(LightningDataModule):
         image_size: pixels, height and width.
         mean: per channel, of pixels between 0 and 1; ImageNet's, unless told otherwise.
         std: per channel.
-        batch_size: training pictures per step and process.
-        eval_batch_size: validation and test pictures per batch and process.
-        val_size: how many training pictures are set aside for validation.
-        split_seed: chooses those pictures.
+        batch_size: training images per step and process.
+        eval_batch_size: validation and test images per batch and process.
+        val_size: how many training images are set aside for validation.
+        split_seed: chooses those images.
         seed: of the order and the augmentation.
-        views: how many augmented views of each picture a step sees.
+        views: how many augmented views of each image a step sees.
         view_cycle: after how many epochs the same views come again, in a new order; never, where
             null. What a teacher says of them can then be stored.
         color_jitter: strength of brightness, contrast, saturation and hue; null for none.
         randaugment: how many operations and their magnitude, 0 to 30; null for none.
         cutout: side of a black square in pixels; 0 for none.
         mixup: alpha of mixup; 0 for none.
-        cutmix: alpha of CutMix; 0 for none. With mixup, each picture gets one of the two.
+        cutmix: alpha of CutMix; 0 for none. With mixup, each image gets one of the two.
         drop_last: leave out an epoch's last batch where it is not full.
 
     Attributes:
         class_names: by label.
         train_targets: after `setup`, (num_train,) int64 by sample id.
-        fingerprint: after `setup`, sha256 over pictures, labels, split, size and normalisation.
-            What training does to the pictures is apart from it: `viewing.identity`.
-        viewing: what training does to the pictures, and which of their views it shows when.
+        fingerprint: after `setup`, sha256 over images, labels, split, size and normalisation.
+            What training does to the images is apart from it: `viewing.identity`.
+        viewing: what training does to the images, and which of their views it shows when.
     """
 
     class_names: tuple[str, ...]
@@ -108,18 +108,18 @@ class ImageData(LightningDataModule):
             )
 
     def show(self, augment: Augmentation) -> None:
-        """Say what training does to each picture; mixing and the number of views come on top."""
+        """Say what training does to each image; mixing and the number of views come on top."""
         self.augment = augment
         self.viewing = Viewing(augment, self.mix, self.views, self.view_cycle)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """The shape of one picture, (3, H, W)."""
+        """The shape of one image, (3, H, W)."""
         return 3, self.image_size, self.image_size
 
     @property
     def num_train(self) -> int:
-        """How many pictures the training split has."""
+        """How many images the training split has."""
         return len(self.train_targets)
 
     @property
@@ -134,11 +134,11 @@ class ImageData(LightningDataModule):
 
     @property
     def num_views(self) -> int | None:
-        """How many views of a picture training shows; None where they never come round."""
+        """How many views of an image training shows; None where they never come round."""
         return self.viewing.num_views
 
     def view_index(self, sample_id: Tensor, epoch: int, view: int = 0) -> Tensor:
-        """Return which of the `num_views` views of the pictures (N,) `epoch` shows, (N,) int64.
+        """Return which of the `num_views` views of the images (N,) `epoch` shows, (N,) int64.
 
         Raises:
             ConfigError: where `num_views` is None.
@@ -146,13 +146,13 @@ class ImageData(LightningDataModule):
         return self.viewing.index(sample_id, epoch, view)
 
     def view_images(self, sample_id: Tensor, view_index: Tensor) -> Tensor:
-        """Return any views (N,) of the training pictures (N,), as a training batch has them."""
+        """Return any views (N,) of the training images (N,), as a training batch has them."""
         if self._viewer is None or self._viewer.device != self.device:
             self._viewer = self.train_loader(self._splits["train"])
         return render(self._viewer, sample_id, view_index, self.image_shape)
 
     def load(self) -> tuple[Any, Any]:
-        """Return the official (training, test) `Pictures` or `Files`, before the split."""
+        """Return the official (training, test) `Images` or `Files`, before the split."""
         raise NotImplementedError
 
     def train_loader(self, split: Any) -> Any:
@@ -182,7 +182,7 @@ class ImageData(LightningDataModule):
         if overfit_batches:
             raise ConfigError(
                 f"trainer.overfit_batches={overfit_batches}: every epoch has an order "
-                "of its own, so these would be other pictures each time. Fix: leave it out"
+                "of its own, so these would be other images each time. Fix: leave it out"
             )
         loader = self.train_loader(self._splits["train"])
         if trainer := self.trainer:

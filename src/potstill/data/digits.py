@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: real pictures that need no download."""
+"""Scikit-learn's handwritten digits: real images that need no download."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from potstill.data.array_data import ArrayData
-from potstill.data.loaders.in_memory import Pictures
+from potstill.data.loaders.in_memory import Images
 from potstill.data.loaders.split import split_ids
 from potstill.errors import ConfigError
 
@@ -18,13 +18,13 @@ TEST_SIZE = 360  # 20 % of the 1,797, the same whatever the seeds
 class Digits(ArrayData):
     """The 1,797 digits of 8x8 pixels (Alpaydin and Kaynak 1998), enlarged, three equal channels.
 
-    The test pictures never change; validation pictures are taken from the rest.
+    The test images never change; validation images are taken from the rest.
 
     Args:
         num_classes: 10.
-        image_size: pixels to which the 8x8 pictures are enlarged, bilinearly.
+        image_size: pixels to which the 8x8 images are enlarged, bilinearly.
         flip: refused: a mirrored digit is no digit.
-        color_jitter: without saturation and hue, which grey pictures do not have.
+        color_jitter: without saturation and hue, which grey images do not have.
         settings: see `ArrayData`.
     """
 
@@ -46,18 +46,18 @@ class Digits(ArrayData):
                 f"Fix: data.color_jitter=[{jitter[0]},{jitter[1]},0,0]"
             )
 
-    def load(self) -> tuple[Pictures, Pictures]:
+    def load(self) -> tuple[Images, Images]:
         """Return the (training, test) digits."""
         grey, labels = load_digits(return_X_y=True)  # (1797, 64), 0 .. 16
-        pictures = Pictures(
+        images = Images(
             _enlarge(torch.from_numpy(grey).float().view(-1, 1, 8, 8), self.image_size),
             torch.from_numpy(labels).long(),
         )
-        train_ids, test_ids = split_ids(pictures.targets, TEST_SIZE, seed=0)
-        return pictures[train_ids], pictures[test_ids]
+        train_ids, test_ids = split_ids(images.targets, TEST_SIZE, seed=0)
+        return images[train_ids], images[test_ids]
 
 
 def _enlarge(grey: Tensor, size: int) -> Tensor:
-    """Return (N, 3, size, size) bytes of pictures (N, 1, 8, 8) between 0 and 16."""
+    """Return (N, 3, size, size) bytes of images (N, 1, 8, 8) between 0 and 16."""
     large = F.interpolate(grey * (255 / 16), size=size, mode="bilinear", align_corners=False)
     return large.round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()

@@ -1,27 +1,27 @@
-"""Made-up pictures for tests and speed: noise around a pattern of the class."""
+"""Made-up images for tests and speed: noise around a pattern of the class."""
 
 from typing import Any
 
 import torch
 
 from potstill.data.array_data import ArrayData
-from potstill.data.loaders.in_memory import Pictures
+from potstill.data.loaders.in_memory import Images
 from potstill.data.transforms.counted_rng import generator
 from potstill.errors import ConfigError
 
-_FAKE = 4  # keeps the pictures apart from other uses of the same seed
+_FAKE = 4  # keeps the images apart from other uses of the same seed
 
 
 class Fake(ArrayData):
-    """Pictures of any size and number, easy to learn: the class sets the mean of 4x4 tiles.
+    """Images of any size and number, easy to learn: the class sets the mean of 4x4 tiles.
 
     Args:
         num_classes: K; labels go round, so that the classes are even.
         image_size: pixels.
-        train_size: official training pictures, of which `val_size` go to validation.
-        test_size: test pictures.
+        train_size: official training images, of which `val_size` go to validation.
+        test_size: test images.
         noise: standard deviation of a pixel around its class's pattern, of 255.
-        data_seed: makes the pictures; apart from `seed`, so that seeds share one data set.
+        data_seed: makes the images; apart from `seed`, so that seeds share one data set.
         settings: see `ArrayData`.
     """
 
@@ -47,11 +47,11 @@ class Fake(ArrayData):
         self.train_size, self.test_size = train_size, test_size
         self.noise, self.data_seed = noise, data_seed
 
-    def load(self) -> tuple[Pictures, Pictures]:
-        """Return the (training, test) pictures."""
+    def load(self) -> tuple[Images, Images]:
+        """Return the (training, test) images."""
         return self._draw(self.train_size, part=0), self._draw(self.test_size, part=1)
 
-    def _draw(self, count: int, part: int) -> Pictures:
+    def _draw(self, count: int, part: int) -> Images:
         patterns = torch.rand(
             self.num_classes, 3, 4, 4, generator=generator(_FAKE, self.data_seed, 2)
         )
@@ -61,4 +61,4 @@ class Fake(ArrayData):
             count, *self.image_shape, generator=generator(_FAKE, self.data_seed, part)
         )
         images = means[targets] + self.noise * images
-        return Pictures(images.clamp_(0, 255).to(torch.uint8), targets)
+        return Images(images.clamp_(0, 255).to(torch.uint8), targets)

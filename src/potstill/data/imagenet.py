@@ -14,7 +14,7 @@ from potstill.errors import ConfigError, DataError
 class ImageNet(ImageData):
     """Photographs in `root/train/CLASS/`, `root/val/CLASS/` (Russakovsky et al., arXiv:1409.0575).
 
-    The validation pictures are taken from `train`; `val` is the test set, for the end.
+    The validation images are taken from `train`; `val` is the test set, for the end.
 
     Args:
         root: the folder.
@@ -23,11 +23,11 @@ class ImageNet(ImageData):
         class_names: the class folders in the order of the labels; sorted, where null.
         crop_scale: least and greatest share of the area a training crop takes.
         crop_ratio: least and greatest width / height of a training crop.
-        flip: mirror half of the pictures.
+        flip: mirror half of the images.
         eval_crop_ratio: share of the shorter side that is looked at; 0.875 is 224 of 256.
         num_workers: processes that read files; results do not depend on it.
         prefetch_factor: batches each of them reads ahead; null for torch's 2.
-        max_pixels: larger pictures are refused before they are decoded.
+        max_pixels: larger images are refused before they are decoded.
         settings: see `ImageData`.
     """
 
@@ -95,7 +95,7 @@ class ImageNet(ImageData):
         )
 
     def eval_loader(self, split: Files) -> FolderEvalLoader:
-        """Return the batches of a split, the middle of every picture, in order."""
+        """Return the batches of a split, the middle of every image, in order."""
         return FolderEvalLoader(
             split, self.eval_batch_size, self.centre_crop, self.normalize, self._workers()
         )

@@ -19,7 +19,7 @@ from potstill.errors import ConfigError, DataError
 class ImageNetShards(ImageNet):
     """What `ImageNet` reads from a folder, from the shards that were written of it.
 
-    Sample ids, splits, batches and fingerprint are the folder's. Pictures lie in the shards in
+    Sample ids, splits, batches and fingerprint are the folder's. Images lie in the shards in
     a random order, so a chunk holds some of every class.
 
     Args:
@@ -56,7 +56,7 @@ class ImageNetShards(ImageNet):
         self._open()
 
     def load(self) -> tuple[Shards, Shards]:
-        """Return the pictures of (train, val)."""
+        """Return the images of (train, val)."""
         store, manifest = self._open()
         train, val = (self._part(store, manifest, name) for name in ("train", "val"))
         self._fits = self.limit is None or manifest.size <= self.limit
@@ -77,9 +77,9 @@ class ImageNetShards(ImageNet):
         )
 
     def eval_loader(self, split: Files) -> FolderEvalLoader:
-        """Return the batches of a split, the middle of every picture, in order."""
+        """Return the batches of a split, the middle of every image, in order."""
         assert isinstance(split, Shards)
-        # Its pictures lie scattered: whole chunks would push those of the training out.
+        # Its images lie scattered: whole chunks would push those of the training out.
         return super().eval_loader(replace(split, whole=self._fits))
 
     def _open(self) -> tuple[Store, Manifest]:
@@ -124,7 +124,7 @@ class ImageNetShards(ImageNet):
             )
         if self.mix is not None:
             raise ConfigError(
-                f"{given}: less than the shards have, and pictures are mixed with any others. "
+                f"{given}: less than the shards have, and images are mixed with any others. "
                 "Fix: data.mixup=0 data.cutmix=0, or more data.cache_gb"
             )
         # Twice: workers read ahead.

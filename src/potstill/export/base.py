@@ -22,7 +22,7 @@ class Exported:
         path: the file.
         bytes: its size.
         runtime: what ran it.
-        agreement: share of pictures with the same top class, a fraction.
+        agreement: share of images with the same top class, a fraction.
         max_difference: largest difference of a logit.
         sqnr_db: power of the logits over that of their differences, in decibels.
     """

@@ -24,7 +24,7 @@ class CoreMl:
     run the package: its agreement, difference and decibels are NaN.
 
     Args:
-        largest_batch: pictures at once.
+        largest_batch: images at once.
         unchecked: must be true, so that nobody takes the package for a checked one.
 
     Raises:

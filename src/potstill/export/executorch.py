@@ -28,7 +28,7 @@ class Pte:
     It answers to `forward`, and to `preprocess` and `labels` with texts.
 
     Args:
-        largest_batch: pictures at once; memory for their input and logits is set aside.
+        largest_batch: images at once; memory for their input and logits is set aside.
         one_delegate: refuse a network of which XNNPACK does not take everything; else the rest
             runs in ExecuTorch's portable kernels, which are slow.
         threads: the check runs on.

@@ -18,7 +18,7 @@ from potstill.quantization.convert import is_deployed, with_activations
 from potstill.quantization.dynamic import is_dynamic
 
 KEY = "export=onnx"
-EXAMPLES = 2  # of one picture, torch.export would conclude that the batch is always 1
+EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1
 
 
 class Onnx:

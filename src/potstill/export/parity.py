@@ -29,7 +29,7 @@ LOWEST_DB = 6.0
 class Parity:
     """How two sets of logits compare; the fields of `Exported`, and `clear`.
 
-    `clear` is the agreement on pictures that are no near tie.
+    `clear` is the agreement on images that are no near tie.
     """
 
     agreement: float
@@ -50,7 +50,7 @@ def sqnr_db(reference: Tensor, other: Tensor) -> float:
 def compare(reference: Tensor, other: Tensor, min_sqnr_db: float) -> Parity:
     """Compare logits (N, K).
 
-    A near tie is a picture whose two classes in question lie closer in the reference than four
+    A near tie is an image whose two classes in question lie closer in the reference than four
     standard deviations of the noise that `min_sqnr_db` allows.
     """
     first, second = reference.argmax(1), other.argmax(1)
@@ -72,7 +72,7 @@ def check(parity: Parity, min_sqnr_db: float, what: str) -> None:
         raise DataError(
             f"{what}: the file computes something else than the network: {parity.sqnr_db:.1f} dB "
             f"where {min_sqnr_db:.1f} are wanted, the same class on {100 * parity.agreement:.1f} % "
-            f"of the pictures, logits up to {parity.max_difference:.3g} apart. No file was kept. "
+            f"of the images, logits up to {parity.max_difference:.3g} apart. No file was kept. "
             "Fix: another export, or a network of other layers"
         )
 

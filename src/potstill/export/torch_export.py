@@ -16,7 +16,7 @@ from potstill.export.runtimes.base import quiet_libraries
 from potstill.export.runtimes.eager import TorchExport
 from potstill.quantization.convert import is_deployed
 
-EXAMPLES = 2  # of one picture, torch.export would conclude that the batch is always 1
+EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1
 
 
 class Pt2:
@@ -50,7 +50,7 @@ def capture(network: nn.Module, images: Tensor, key: str, largest: int | None = 
     Raises:
         DataError: if torch.export cannot follow it; `key` is what asked for it.
     """
-    # As many pictures as there may be: convolutions choose by the batch, and the choice is
+    # As many images as there may be: convolutions choose by the batch, and the choice is
     # taken for a limit on it.
     example = images[:1].expand(largest or EXAMPLES, *images.shape[1:]).contiguous()
     batch = None if largest == 1 else {0: torch.export.Dim("batch", min=1, max=largest)}

@@ -23,7 +23,7 @@ class Head(nn.Module):
         kind: "response" (shares `alpha` with the task loss), "feature" or "relation"
             (added with a weight of their own).
         default_weight: the authors' weight, used where the config gives none.
-        num_views: how many views of each picture the head needs.
+        num_views: how many views of each image the head needs.
     """
 
     kind: ClassVar[str] = "response"

@@ -12,7 +12,7 @@ from potstill.models.features.outputs import Signal
 
 
 def congruence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the product of neighbouring pictures' differences |s - t|, (N, D) each.
+    """Return the product of neighbouring images' differences |s - t|, (N, D) each.
 
     Averaged over the N - 1 neighbours in batch order; 0 for a batch of one. This is the loss
     the author gave to RepDistiller.

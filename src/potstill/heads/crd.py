@@ -29,7 +29,7 @@ def nce_loss(log_p: Tensor, num_samples: int) -> Tensor:
 
 
 class ContrastMemory(nn.Module):
-    """One embedding a picture and network, unit vectors (num_samples, dim), as buffers.
+    """One embedding an image and network, unit vectors (num_samples, dim), as buffers.
 
     Together 8 * num_samples * dim bytes, in every checkpoint too: 51 MB for CIFAR, 1.3 GB for
     ImageNet at dim 128; a training step holds a copy of both for the backward pass.
@@ -89,14 +89,14 @@ class ContrastMemory(nn.Module):
 
 
 class CRD(Counted, Head):
-    """Tell a picture's own teacher embedding among those of pictures of other classes, both ways.
+    """Tell an image's own teacher embedding among those of images of other classes, both ways.
 
     Both pooled features are embedded (linear, L2 norm; the teacher's embedding is trained too)
     and scored against a memory of the other network's embeddings, see `ContrastMemory`. Z is
     fixed by the first training batch, the memory moves after the loss, both in training only.
-    Negatives are distinct where `num_negatives` pictures of other classes exist, else drawn with
+    Negatives are distinct where `num_negatives` images of other classes exist, else drawn with
     replacement, as the authors do. They are a function of seed, step and rank; `step` counts
-    training calls. Needs the training set's labels and every picture's sample id.
+    training calls. Needs the training set's labels and every image's sample id.
     """
 
     kind: ClassVar[str] = "feature"
@@ -126,9 +126,9 @@ class CRD(Counted, Head):
         self.shapes: tuple[int, ...] = ()
         self.labels: Tensor
         self.counts: Tensor
-        for name in ("labels", "counts"):  # each picture's class, each class's pictures
+        for name in ("labels", "counts"):  # each image's class, each class's images
             self.register_buffer(name, torch.zeros(0, dtype=torch.int64), persistent=False)
-        self.most = 0  # pictures of one class, known without asking the device
+        self.most = 0  # images of one class, known without asking the device
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
         """Keep the labels by sample id; ValueError without labels or with one class only."""
@@ -136,7 +136,7 @@ class CRD(Counted, Head):
             found = None if targets is None else f"shape {tuple(targets.shape)}"
             raise ValueError(
                 "CRD draws negatives of other classes: targets must be one label a training "
-                f"picture, of two classes or more, got {found}. Fix: data that knows its labels"
+                f"image, of two classes or more, got {found}. Fix: data that knows its labels"
             )
         self.labels = targets.to(self.labels.device, torch.int64)
         self.counts = self.labels.bincount()
@@ -159,7 +159,7 @@ class CRD(Counted, Head):
         """Return the loss of both sides, a scalar; in training, update Z, memory and step."""
         if student.sample_id is None:
             raise ValueError(
-                "CRD looks pictures up by sample id, and the data gives none. "
+                "CRD looks images up by sample id, and the data gives none. "
                 "Fix: data that returns sample ids"
             )
         ((ours, theirs),) = self.features(student, teacher)
@@ -182,9 +182,9 @@ class CRD(Counted, Head):
         return loss
 
     def draw_negatives(self, sample_id: Tensor) -> Tensor:
-        """Return (N, K) sample ids of other classes than each picture's.
+        """Return (N, K) sample ids of other classes than each image's.
 
-        One shuffle serves the batch; every picture reads it from a place of its own. All shapes
+        One shuffle serves the batch; every image reads it from a place of its own. All shapes
         are known beforehand, so that a GPU need not be waited for.
         """
         device, wanted = sample_id.device, (len(sample_id), self.num_negatives)
@@ -200,7 +200,7 @@ class CRD(Counted, Head):
         return shuffled[self._pass_over(own, shuffled, place)]
 
     def _pass_over(self, own: Tensor, shuffled: Tensor, place: Tensor) -> Tensor:
-        """Turn places among other classes' pictures (N, K) into places in the whole shuffle."""
+        """Turn places among other classes' images (N, K) into places in the whole shuffle."""
         by_class = self.labels[shuffled].argsort(stable=True)  # a class's places, in order
         column, count = torch.arange(self.most, device=own.device), self.counts[own][:, None]
         first = (self.counts.cumsum(0) - self.counts)[own][:, None]

@@ -21,7 +21,7 @@ from potstill.models.features.outputs import Signal
 def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return T^2 * KL(teacher || student) of each channel's softmax over positions, eq. 3-4.
 
-    Maps (N, C, H, W); averaged over pictures and channels, in nats.
+    Maps (N, C, H, W); averaged over images and channels, in nats.
     """
     log_p = F.log_softmax(student.flatten(2).flatten(0, 1) / temperature, dim=1)  # (N * C, H * W)
     log_q = F.log_softmax(teacher.flatten(2).flatten(0, 1) / temperature, dim=1)

@@ -29,7 +29,7 @@ def _centre(rows: Tensor) -> Tensor:
 
 
 def inter_class_relation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return 1 - the mean correlation of each picture's probabilities (N, K)."""
+    """Return 1 - the mean correlation of each image's probabilities (N, K)."""
     return 1 - pearson(student, teacher).mean()
 
 

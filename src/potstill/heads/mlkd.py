@@ -28,14 +28,14 @@ def batch_correlation(student: Tensor, teacher: Tensor, temperature: float) -> T
 
 
 def confidence_shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which shares of pictures and of classes the teacher is less sure of than median.
+    """Return which shares of images and of classes the teacher is less sure of than median.
 
     The authors mean to mask by these, but multiply losses that are already averaged.
     """
     probability = teacher.softmax(1)  # (N, K)
-    pictures, classes = probability.amax(1), probability.sum(0)
+    images, classes = probability.amax(1), probability.sum(0)
     return (
-        (pictures <= pictures.quantile(0.5)).to(teacher.dtype).mean(),
+        (images <= images.quantile(0.5)).to(teacher.dtype).mean(),
         (classes <= classes.quantile(0.5)).to(teacher.dtype).mean(),
     )
 
@@ -48,15 +48,15 @@ def mlkd_as_coded(
     A view is (student, teacher), each (N, K). Correlations of the strong view are left out,
     and at T = 2 and 6 the strong view's KL is that of the weak view.
     """
-    pictures, classes = confidence_shares(weak[1])
+    images, classes = confidence_shares(weak[1])
     instance = weak[0].new_zeros(())
     for temperature in temperatures:
         second = weak if temperature in WEAK_AGAIN else strong
-        instance = instance + pictures * kd_divergence(*weak, temperature)
+        instance = instance + images * kd_divergence(*weak, temperature)
         instance = instance + kd_divergence(*second, temperature)
     by_class = sum((class_correlation(*weak, t) for t in temperatures), weak[0].new_zeros(()))
     by_batch = sum((batch_correlation(*weak, t) for t in temperatures), weak[0].new_zeros(()))
-    return instance, classes * by_class, pictures * by_batch
+    return instance, classes * by_class, images * by_batch
 
 
 def mlkd_as_written(
@@ -72,7 +72,7 @@ def mlkd_as_written(
 
 
 class MLKD(Head):
-    """Match pictures, classes and the batch at several temperatures, in two views.
+    """Match images, classes and the batch at several temperatures, in two views.
 
     The authors' task loss is 0.1 of each view, their second view RandAugment(2, 10). The batch
     is that of all processes.

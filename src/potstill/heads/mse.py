@@ -12,7 +12,7 @@ from potstill.models.features.outputs import Signal
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the squared difference of logits (N, K), averaged over pictures and classes."""
+    """Return the squared difference of logits (N, K), averaged over images and classes."""
     return F.mse_loss(student, teacher)
 
 

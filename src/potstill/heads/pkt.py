@@ -13,7 +13,7 @@ EPS = 1e-7  # the authors': added to norms and to probabilities
 
 
 def neighbour_probability(feature: Tensor) -> Tensor:
-    """Return each picture's distribution over the batch, (N, N), by cosine scaled to [0, 1]."""
+    """Return each image's distribution over the batch, (N, N), by cosine scaled to [0, 1]."""
     feature = feature / (feature.norm(dim=1, keepdim=True) + EPS)  # (N, D)
     similarity = (feature @ feature.T + 1) / 2
     return similarity / similarity.sum(1, keepdim=True)
@@ -29,7 +29,7 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class PKT(Head):
-    """Match which pictures of the batch, that of all processes, lie near each other.
+    """Match which images of the batch, that of all processes, lie near each other.
 
     Layers of any shape are averaged over positions first.
     """

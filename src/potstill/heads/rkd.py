@@ -48,7 +48,7 @@ def rkd_loss(
 
 
 class RKD(Head):
-    """Match distances and angles among the pictures of the batch, that of all processes.
+    """Match distances and angles among the images of the batch, that of all processes.
 
     Layers of any shape are averaged over positions first.
     """

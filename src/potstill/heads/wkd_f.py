@@ -16,7 +16,7 @@ def gaussian_distance(
 ) -> Tensor:
     """Return the weighted squared 2-Wasserstein distance of diagonal Gaussians, section 3.2.
 
-    Each picture's channels are Gaussians over positions: maps (N, C, H, W), of any two sizes.
+    Each image's channels are Gaussians over positions: maps (N, C, H, W), of any two sizes.
     The value is ratio * |difference of means|^2 + |difference of deviations|^2, summed over
     channels, averaged over the batch; a deviation is sqrt(unbiased variance + eps).
     """

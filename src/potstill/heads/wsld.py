@@ -14,7 +14,7 @@ EPS = 1e-7  # the authors': added to the teacher's cross-entropy
 
 
 def soft_label_weight(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-    """Return 1 - exp(-CE_student / CE_teacher) of each picture, (N,), without gradient.
+    """Return 1 - exp(-CE_student / CE_teacher) of each image, (N,), without gradient.
 
     The cross-entropies are -log p of the label at temperature 1. They come from the log-odds:
     -log_softmax is exactly 0 in float32 where the network is sure, and their ratio lost.
@@ -31,7 +31,7 @@ def wsld_loss(student: Tensor, teacher: Tensor, target: Tensor, temperature: flo
 
 
 class WSLD(Head):
-    """Trust a soft label the less, the surer the student is of that picture already."""
+    """Trust a soft label the less, the surer the student is of that image already."""
 
     default_weight = 2.5
 

@@ -98,7 +98,7 @@ def on_threads(count: int) -> Iterator[None]:
 
 
 def blank_image(net: nn.Module, image_shape: Sequence[int]) -> Tensor:
-    """Return one black picture (1, C, H, W) of the network's own type, where it is."""
+    """Return one black image (1, C, H, W) of the network's own type, where it is."""
     like = floating(net)
     return torch.zeros(1, *image_shape, device=like.device, dtype=like.dtype)
 

@@ -39,7 +39,7 @@ def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def class_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the accuracy on each class, (K,) float64, NaN for one that has no picture."""
+    """Return the accuracy on each class, (K,) float64, NaN for one that has no image."""
     counts = confusion_matrix(logits, targets).double()
     return counts.diagonal() / counts.sum(dim=1)
 

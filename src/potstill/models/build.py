@@ -1,4 +1,4 @@
-"""What every builder shares: which stem fits the pictures, and how a network is finished."""
+"""What every builder shares: which stem fits the images, and how a network is finished."""
 
 from torch import nn
 
@@ -10,7 +10,7 @@ LARGEST_CIFAR_IMAGE = 64
 
 
 def resolve_stem(stem: str, image_size: int) -> str:
-    """Return "cifar" or "imagenet"; "auto" is "cifar" up to pictures of 64 pixels.
+    """Return "cifar" or "imagenet"; "auto" is "cifar" up to images of 64 pixels.
 
     Raises:
         ConfigError: if `stem` is none of the three.

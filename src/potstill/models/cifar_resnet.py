@@ -61,7 +61,7 @@ class CifarResNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, K) of pictures (N, 3, H, W)."""
+        """Return logits (N, K) of images (N, 3, H, W)."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(self.avgpool(x).flatten(1))
@@ -76,7 +76,7 @@ def cifar_resnet(
 ) -> nn.Module:
     """Return the ResNet of `depth` = 6n + 2 layers: 20, 32, 44, 56 and 110 in the paper.
 
-    Its one stem is the CIFAR one; it takes pictures of any size.
+    Its one stem is the CIFAR one; it takes images of any size.
 
     Raises:
         ConfigError: if `depth` is not 6n + 2, or `stem` is "imagenet".

@@ -29,7 +29,7 @@ class ResNetX4(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, K) of pictures (N, 3, H, W)."""
+        """Return logits (N, K) of images (N, 3, H, W)."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))
@@ -44,7 +44,7 @@ def cifar_resnet_x4(
 ) -> nn.Module:
     """Return the four times wider ResNet of `depth` = 6n + 2 layers: 8 and 32 in the papers.
 
-    Its one stem is the CIFAR one; it takes pictures of any size.
+    Its one stem is the CIFAR one; it takes images of any size.
 
     Raises:
         ConfigError: if `depth` is not 6n + 2, or `stem` is "imagenet".

@@ -20,7 +20,7 @@ def find_published(name: str, weights: str, stem: str, image_size: int) -> Weigh
     """Return torchvision's entry `weights` (such as IMAGENET1K_V2) for network `name`.
 
     Raises:
-        ConfigError: if there is none, or it was trained with another stem or picture size.
+        ConfigError: if there is none, or it was trained with another stem or image size.
     """
     try:
         entries = get_model_weights(name)
@@ -36,7 +36,7 @@ def find_published(name: str, weights: str, stem: str, image_size: int) -> Weigh
     if stem != "imagenet":
         raise ConfigError(
             f"weights={weights}: trained with the ImageNet stem, and the network has the one for "
-            "small pictures. Fix: stem=imagenet, or weights=null"
+            "small images. Fix: stem=imagenet, or weights=null"
         )
     entry = entries[weights]
     trained_at = entry.meta["min_size"][0]

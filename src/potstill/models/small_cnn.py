@@ -1,4 +1,4 @@
-"""The two-convolution networks of knowledge distillation tutorials, for small pictures."""
+"""The two-convolution networks of knowledge distillation tutorials, for small images."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def small_cnn(
     channels: Sequence[int] = (32, 64),
     hidden: int = 512,
 ) -> nn.Module:
-    """Return a small CNN for square pictures of `image_size` pixels and no other size.
+    """Return a small CNN for square images of `image_size` pixels and no other size.
 
     Raises:
         ConfigError: if a stem other than "auto" is asked for.

@@ -1,6 +1,6 @@
-"""Refit torchvision networks for small pictures: the first two halvings are taken out.
+"""Refit torchvision networks for small images: the first two halvings are taken out.
 
-A network for 224 pixels halves a picture five times; after the change it halves it three times,
+A network for 224 pixels halves an image five times; after the change it halves it three times,
 so that 32 pixels end as a 4x4 map. Every parameter keeps its name.
 """
 
@@ -19,7 +19,7 @@ def fit_cifar_stem(model: nn.Module, name: str) -> None:
     - MobileNet, EfficientNet: stride 1 in the first two convolutions of stride 2.
 
     Raises:
-        ConfigError: if the family has no stem for small pictures.
+        ConfigError: if the family has no stem for small images.
     """
     if isinstance(model, ResNet):
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
@@ -31,7 +31,7 @@ def fit_cifar_stem(model: nn.Module, name: str) -> None:
         _unstride(_strided(model)[:2])
     else:
         raise ConfigError(
-            f"stem=cifar: {name} has no stem for pictures of 64 pixels or fewer. Fix: "
+            f"stem=cifar: {name} has no stem for images of 64 pixels or fewer. Fix: "
             "stem=imagenet, or a resnet, regnet, mobilenet, efficientnet, vgg or vit"
         )
 

@@ -22,7 +22,7 @@ def timm_model(
     """Return timm's network `model_name`, such as resnet10t or vit_tiny_patch16_224.
 
     `weights` is a file, or "pretrained" for timm's own; `options` go to `timm.create_model`
-    as they are (drop_rate, patch_size, ...). A network made for one picture size is made for
+    as they are (drop_rate, patch_size, ...). A network made for one image size is made for
     `image_size`; the stem is timm's.
 
     Raises:

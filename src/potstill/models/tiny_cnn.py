@@ -33,7 +33,7 @@ def tiny_cnn(
     weights: str | None = None,
     width: int = 8,
 ) -> nn.Module:
-    """Return the network with `width`, 2 `width` and 4 `width` channels; any picture size.
+    """Return the network with `width`, 2 `width` and 4 `width` channels; any image size.
 
     Raises:
         ConfigError: if a stem other than "auto" is asked for.

@@ -1,4 +1,4 @@
-"""Any image classifier of torchvision by name, with its own stem or one for small pictures."""
+"""Any image classifier of torchvision by name, with its own stem or one for small images."""
 
 from torch import nn
 from torchvision import models
@@ -30,7 +30,7 @@ def torchvision_model(
     the published one the classifier is a fresh one.
 
     Raises:
-        ConfigError: if name, stem, picture size and weights do not go together.
+        ConfigError: if name, stem, image size and weights do not go together.
         DataError: if the weights are missing, damaged or do not fit.
     """
     stem = resolve_stem(stem, image_size)

@@ -1,4 +1,4 @@
-"""VGG networks for small pictures (Simonyan & Zisserman 2014, arXiv:1409.1556).
+"""VGG networks for small images (Simonyan & Zisserman 2014, arXiv:1409.1556).
 
 As the distillation literature uses them (Tian et al. 2020, arXiv:1910.10699): the last two max
 poolings are left out, the mean is taken over what remains, and one layer classifies it in place
@@ -38,10 +38,10 @@ class CifarVGG(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, K) of pictures (N, 3, H, W)."""
+        """Return logits (N, K) of images (N, 3, H, W)."""
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
 def cifar_vgg(name: str, num_classes: int) -> CifarVGG:
-    """Return `name` (vgg8, 11, 13, 16 or 19, with or without `_bn`) for small pictures."""
+    """Return `name` (vgg8, 11, 13, 16 or 19, with or without `_bn`) for small images."""
     return CifarVGG(PLANS[name.removesuffix("_bn")], name.endswith("_bn"), num_classes)

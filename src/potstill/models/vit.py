@@ -1,4 +1,4 @@
-"""Vision transformers of torchvision at any picture and patch size (arXiv:2010.11929)."""
+"""Vision transformers of torchvision at any image and patch size (arXiv:2010.11929)."""
 
 from torchvision.models.vision_transformer import VisionTransformer
 
@@ -18,12 +18,12 @@ SIZES: dict[str, dict[str, int]] = {
 def vision_transformer(
     name: str, num_classes: int, stem: str, image_size: int
 ) -> VisionTransformer:
-    """Return `name` (vit_<size>_<patch>; vit_tiny has 16) for pictures of `image_size` pixels.
+    """Return `name` (vit_<size>_<patch>; vit_tiny has 16) for images of `image_size` pixels.
 
     The CIFAR stem cuts patches of 4 pixels whatever the name says.
 
     Raises:
-        ConfigError: if the picture is no whole number of patches wide.
+        ConfigError: if the image is no whole number of patches wide.
     """
     size, _, patch = name.removeprefix("vit_").partition("_")
     patch_size = CIFAR_PATCH if stem == "cifar" else int(patch or 16)

@@ -68,7 +68,7 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, K) of pictures (N, 3, H, W)."""
+        """Return logits (N, K) of images (N, 3, H, W)."""
         x = self.block3(self.block2(self.block1(self.conv1(x))))
         x = self.relu(self.bn1(x))
         return self.fc(self.avgpool(x).flatten(1))
@@ -85,7 +85,7 @@ def wide_resnet(
 ) -> nn.Module:
     """Return WRN-`depth`-`width`, with `dropout` inside the blocks (section 2.4 of the paper).
 
-    Its one stem is the CIFAR one; it takes pictures of any size.
+    Its one stem is the CIFAR one; it takes images of any size.
 
     Raises:
         ConfigError: if `depth` is not 6n + 4, or `stem` is "imagenet".

@@ -128,13 +128,13 @@ def _looked_at(study: Study, logits: dict[str, Tensor], targets: Tensor) -> Answ
     names, subject = study.data.class_names, list(logits)[-1]
     teacher = logits.get("teacher")
     positions = examples.differing(logits[subject], teacher, targets)
-    pictures = _pictures(study, positions)
-    shown = examples.describe(positions, pictures, logits[subject], teacher, targets, names)
+    images = _images(study, positions)
+    shown = examples.describe(positions, images, logits[subject], teacher, targets, names)
     return Answers(logits, targets, names, subject, shown)
 
 
-def _pictures(study: Study, positions: Tensor) -> Tensor:
-    """Return test pictures (E, 3, H, W) by position, in 0 .. 1 as before normalisation."""
+def _images(study: Study, positions: Tensor) -> Tensor:
+    """Return test images (E, 3, H, W) by position, in 0 .. 1 as before normalisation."""
     data = study.data
     if not len(positions):
         return torch.empty(0, *data.image_shape)
@@ -156,7 +156,7 @@ def _facts(study: Study, num_test: int) -> dict[str, Any]:
         "overrides": overrides,
         "name": study.cfg.name,
         "seed": study.cfg.seed,
-        "data": f"{dataset}, test split, {num_test} pictures",
+        "data": f"{dataset}, test split, {num_test} images",
         "dataset": dataset,
         "num_test": num_test,
         "image_size": study.data.image_size,

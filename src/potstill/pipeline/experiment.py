@@ -138,7 +138,7 @@ class Study:
         training = ("optimizer", "scheduler", "label_smoothing")
         return {
             "model": cfg["module"]["teacher"],
-            # Whether the same pictures come from a folder or from shards, the fingerprint says.
+            # Whether the same images come from a folder or from shards, the fingerprint says.
             "data": _counting(cfg, "data", without="_target_"),
             "fingerprint": self.data.fingerprint,
             "training": {key: cfg["module"][key] for key in training},

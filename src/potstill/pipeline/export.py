@@ -31,7 +31,7 @@ RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
     ".pte": ExecuTorch,
     ".pt2": TorchExport,
 }
-CHECKED = 64  # validation pictures an exporter checks its file on
+CHECKED = 64  # validation images an exporter checks its file on
 NOT_EXPORTED = ("teacher", "baseline")
 
 

@@ -121,9 +121,7 @@ def _quantize(study: Study, link: Link) -> Fitted:
     began, quantizer = time.perf_counter(), instantiate(link.settings.quantize)
     fitted.recipe = quantizer.amend(start.recipe)
     about = Artifact(fitted.recipe, facts(study.data), source(study.cfg, study.data, folder))
-    with (
-        collectives.first_goes_ahead() as first
-    ):  # each would have calibrated on pictures of its own
+    with collectives.first_goes_ahead() as first:  # each would have calibrated on images of its own
         if first:
             batches = first_batches(study.data, quantizer.n_batches)
             fitted.network = quantizer(_fresh(start), batches)

@@ -19,7 +19,7 @@ from potstill.teacher.folded import FastTeacher, quicken
 from potstill.training.module import DistillationModule
 from potstill.training.precision import half_of, resolve_precision
 
-PICTURES = 16  # to say how long the teacher will take, and what quicker arithmetic does to it
+IMAGES = 16  # to say how long the teacher will take, and what quicker arithmetic does to it
 HALF_TOLERANCE = 0.05
 
 
@@ -36,7 +36,7 @@ def quick_copy(
         return None
     image, *_ = next(iter(data.val_dataloader()))
     precision = resolve_precision(str(cfg.trainer.get("precision")), device)
-    teacher, image = module.teacher.network.to(device), image[:PICTURES].to(device)
+    teacher, image = module.teacher.network.to(device), image[:IMAGES].to(device)
     quick = quicken(teacher, image, half_of(precision, device), cfg.teacher.rounding)
     teacher.cpu()
     quick.network.cpu()
@@ -91,7 +91,7 @@ def open_replay(
 def _obstacle(cfg: DictConfig, data: ImageData, layers: tuple[str, ...]) -> str:
     """Return why a store cannot serve this run; empty where it can."""
     if data.num_views is None:
-        return "no two epochs show the same view of a picture (data.view_cycle=K makes them)"
+        return "no two epochs show the same view of an image (data.view_cycle=K makes them)"
     if missing := unservable(layers):
         return f"a head listens to {', '.join(missing)}, and a store holds logits and pooled"
     return "the teacher moves with the student" if _moves(cfg) else ""
@@ -130,8 +130,8 @@ def _manifest(
 
 @torch.no_grad()
 def _seconds(listen: Tap, data: ImageData) -> float:
-    """Return how long the teacher takes for a picture, on the CPU it is still on."""
-    sample_id = torch.arange(min(PICTURES, data.num_train))
+    """Return how long the teacher takes for an image, on the CPU it is still on."""
+    sample_id = torch.arange(min(IMAGES, data.num_train))
     images = data.view_images(sample_id, torch.zeros_like(sample_id))
     start = time.perf_counter()
     listen(images, sample_id)

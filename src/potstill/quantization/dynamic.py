@@ -67,7 +67,7 @@ def is_dynamic(network: nn.Module) -> bool:
 
 
 class DynamicQuantization:
-    """Quantize linear layers to int8 after training, with no pictures."""
+    """Quantize linear layers to int8 after training, with no images."""
 
     n_batches = 0  # needs none
 

@@ -95,7 +95,7 @@ def take_images(batches: Iterable[Any], n_batches: int) -> list[Tensor]:
     """Return the images (N, C, H, W) of the first `n_batches` batches, or of all there are."""
     images = [_first(batch) for batch in islice(batches, n_batches)]
     if not images:
-        raise ConfigError("batches=[]: nothing to calibrate with. Fix: a loader of pictures")
+        raise ConfigError("batches=[]: nothing to calibrate with. Fix: a loader of images")
     return images
 
 
@@ -107,7 +107,7 @@ def _first(batch: Any) -> Tensor:
 
 
 class StaticQuantization:
-    """Quantize a trained network to int8 with ranges from some pictures.
+    """Quantize a trained network to int8 with ranges from some images.
 
     Args:
         method: min_max, percentile or mse.

@@ -40,7 +40,7 @@ def quantize_pt2e(network: nn.Module, batches: Iterable[Any], n_batches: int = 8
 
 def _export(network: nn.Module, image: Tensor) -> GraphModule:
     batch = torch.export.Dim("batch", min=1)
-    # One picture would be taken for a constant.
+    # One image would be taken for a constant.
     example = image if len(image) > 1 else torch.cat([image, image])
     exported = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
     return exported.module()

@@ -18,7 +18,7 @@ class Budget:
 
     Attributes:
         size_mb: its file, in units of 1,000,000 bytes.
-        latency_ms: one picture, the median in milliseconds, by whichever engine its row names.
+        latency_ms: one image, the median in milliseconds, by whichever engine its row names.
         accuracy_drop: how many points (of 100) of test accuracy it may lose against the row
             `student`: the network as it was before it was pruned or quantized, which every
             run has. A teacher of unknown accuracy would make the limit unknown as well.

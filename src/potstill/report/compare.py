@@ -1,4 +1,4 @@
-"""One page over any runs: side by side where they were tested on the same pictures."""
+"""One page over any runs: side by side where they were tested on the same images."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Member(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs tested on the same data: their table, pictures and what to choose of them."""
+    """Runs tested on the same data: their table, images and what to choose of them."""
 
     data: str
     members: list[Member]
@@ -85,14 +85,14 @@ def incomparable(groups: Sequence[Sequence[Member]]) -> list[Apart]:
 def why_not(one: Run, other: Run) -> str:
     """Return why the accuracies of two runs do not compare."""
     facts = (("other data", "dataset"), ("other test split", "num_test"))
-    for what, key in (*facts, ("other picture size", "image_size")):
+    for what, key in (*facts, ("other image size", "image_size")):
         a, b = _fact(one, key), _fact(other, key)
         if a != b and None not in (a, b):
             return f"{what}: {b}, not {a}"
     if one.class_names != other.class_names:
         return "other classes, or their names in another order"
     a, b = (str(run.meta.get("data_fingerprint"))[:8] for run in (one, other))
-    return f"other pictures, split or normalisation: fingerprint {b}, not {a}"
+    return f"other images, split or normalisation: fingerprint {b}, not {a}"
 
 
 def described(run: Run) -> str:

@@ -13,16 +13,16 @@ BLUE = (0.22, 0.52, 0.82)  # on white and on near-black
 
 
 class Mistake(NamedTuple):
-    """`pictures` of class `true`, which has `support`, were taken for `predicted`."""
+    """`images` of class `true`, which has `support`, were taken for `predicted`."""
 
     true: str
     predicted: str
-    pictures: int
+    images: int
     support: int
 
 
 class Lost(NamedTuple):
-    """The accuracy on one class of a reference and of the network, and its test pictures."""
+    """The accuracy on one class of a reference and of the network, and its test images."""
 
     name: str
     before: float
@@ -68,12 +68,12 @@ def lost_most(
 
 
 def shares(confusion: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Return (K, K) counts as fractions of each true class, 0 for one without pictures."""
+    """Return (K, K) counts as fractions of each true class, 0 for one without images."""
     return _shares(confusion).tolist()
 
 
 def heat_map(confusion: Sequence[Sequence[int]]) -> str:
-    """Return the fractions as the data URI of a picture, a pixel a cell, clear where 0."""
+    """Return the fractions as the data URI of an image, a pixel a cell, clear where 0."""
     pixels = np.empty((len(confusion), len(confusion), 4))
     pixels[..., :3] = BLUE
     # By the square root, or mistakes of a few percent are as clear as none.

@@ -1,4 +1,4 @@
-"""Pictures on which a network and its teacher differ: which ones, and small copies of them."""
+"""Images on which a network and its teacher differ: which ones, and small copies of them."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ SIDE = 96  # pixels, of the longer side at most
 
 
 def differing(student: Tensor, teacher: Tensor | None, targets: Tensor, most: int = 12) -> Tensor:
-    """Return the positions (E,) of telling pictures, from logits (M, K) and targets (M,).
+    """Return the positions (E,) of telling images, from logits (M, K) and targets (M,).
 
     First those that the teacher gets right and the student does not, then the reverse, then
     those that both mistake for different classes; a third of the places at least is left to
@@ -41,25 +41,25 @@ def _surest(confidence: Tensor, chosen: Tensor) -> Tensor:
 
 def describe(
     positions: Tensor,
-    pictures: Tensor,
+    images: Tensor,
     student: Tensor,
     teacher: Tensor | None,
     targets: Tensor,
     class_names: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Return one entry for each position (E,): its picture (E, 3, H, W) in 0 .. 1, who said what.
+    """Return one entry for each position (E,): its image (E, 3, H, W) in 0 .. 1, who said what.
 
     `ours` and `theirs` are (class, confidence from 0 to 1); `theirs` is None without a teacher.
     """
     return [
         {
             "position": int(position),
-            "picture": data_uri(picture),
+            "image": data_uri(image),
             "target": class_names[int(targets[position])],
             "ours": _answer(student[position], class_names),
             "theirs": None if teacher is None else _answer(teacher[position], class_names),
         }
-        for position, picture in zip(positions, pictures, strict=True)
+        for position, image in zip(positions, images, strict=True)
     ]
 
 
@@ -68,13 +68,13 @@ def _answer(logits: Tensor, class_names: Sequence[str]) -> tuple[str, float]:
     return class_names[int(label)], round(confidence.item(), 4)
 
 
-def data_uri(picture: Tensor) -> str:
-    """Return a picture (3, H, W) in 0 .. 1 as a PNG inside an address, at most SIDE pixels."""
-    longest = max(picture.shape[1:])
+def data_uri(image: Tensor) -> str:
+    """Return an image (3, H, W) in 0 .. 1 as a PNG inside an address, at most SIDE pixels."""
+    longest = max(image.shape[1:])
     if longest > SIDE:
-        size = [max(1, round(side * SIDE / longest)) for side in picture.shape[1:]]
-        picture = F.interpolate(picture[None].float(), size, mode="bilinear", antialias=True)[0]
-    pixels = (255 * picture.float().clamp(0, 1)).round().byte()
+        size = [max(1, round(side * SIDE / longest)) for side in image.shape[1:]]
+        image = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
+    pixels = (255 * image.float().clamp(0, 1)).round().byte()
     buffer = io.BytesIO()
     imsave(buffer, pixels.permute(1, 2, 0).contiguous().cpu().numpy(), format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -17,7 +17,7 @@ class Mean(NamedTuple):
 
 
 def fraction_interval(fraction: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy on `count` pictures (Wilson 1927)."""
+    """Return the 95 % interval of an accuracy on `count` images (Wilson 1927)."""
     found = binomtest(round(fraction * count), count).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
 

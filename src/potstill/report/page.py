@@ -99,13 +99,13 @@ def verdict(row: Row, reference: Row | None) -> str:
 
 
 def _sure(run: Run, row: Row) -> str:
-    """Return what one test picture weighs, and the interval of the headline's accuracy."""
+    """Return what one test image weighs, and the interval of the headline's accuracy."""
     count = sum(map(sum, run.confusion))
     if not count or row.accuracy is None:
         return ""
     low, high = fraction_interval(row.accuracy, count)
     return (
-        f"{count:,} test pictures: one of them is {100 / count:.2g} points, and the 95 % interval "
+        f"{count:,} test images: one of them is {100 / count:.2g} points, and the 95 % interval "
         f"of {row.name} is {100 * low:.2f} to {100 * high:.2f} %."
     )
 

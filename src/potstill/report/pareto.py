@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: the front, and the picture of it."""
+"""Accuracy against what it costs: the front, and the image of it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -82,7 +82,7 @@ def _scale(axes: Axes, costs: Sequence[float]) -> None:
 def _label(figure: Figure, axes: Axes, points: Sequence[Point], front: Sequence[Point]) -> None:
     """Write each name where it covers no marker, no other name and not the line, if it can.
 
-    A name without such a place is left out: the table beside the picture has them all.
+    A name without such a place is left out: the table beside the image has them all.
     """
     figure.canvas.draw()  # where things are is known only then
     frame, taken = figure.bbox, _marks(axes, points, front)
@@ -118,7 +118,7 @@ def _marks(axes: Axes, points: Sequence[Point], front: Sequence[Point]) -> list[
 
 
 def in_words(points: Sequence[Point], unit: str) -> str:
-    """Return what the picture shows, for who cannot see it."""
+    """Return what the image shows, for who cannot see it."""
     listed = "; ".join(
         f"{p.name} {p.accuracy:.2f} % at {three_digits(p.cost)} {unit}"
         for p in sorted(points, key=lambda p: p.cost)

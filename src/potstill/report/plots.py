@@ -1,4 +1,4 @@
-"""The pictures of a test: what a network mixes up, whether it knows how sure it is."""
+"""The images of a test: what a network mixes up, whether it knows how sure it is."""
 
 from collections.abc import Sequence
 

@@ -27,9 +27,9 @@ class Run:
         confusion: (K, K) counts of the network `subject`, a row for each true class.
         subject: the network that was looked at closely.
         curves: network -> metric -> epoch -> value.
-        class_accuracy: network -> (K) accuracies, None for a class without a picture.
+        class_accuracy: network -> (K) accuracies, None for a class without an image.
         reliability: network -> `confidence`, `accuracy` and `count` by bin.
-        examples: pictures on which `subject` and another network differ.
+        examples: images on which `subject` and another network differ.
         config: the whole config, resolved.
         exports: a record for each file that `export=` wrote or that a format refused.
     """

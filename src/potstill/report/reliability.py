@@ -25,11 +25,11 @@ def reliability_panel(bins: Bins, series: int) -> Figure:
 
 
 def bins_in_words(bins: Bins) -> str:
-    """Return the diagram as text: the bins that hold pictures."""
+    """Return the diagram as text: the bins that hold images."""
     counts = [count or 0 for count in bins["count"]]
     total = sum(counts)
     told = [
-        f"{100 * count / total:.0f} % of the pictures at {100 * confidence:.0f} % confidence "
+        f"{100 * count / total:.0f} % of the images at {100 * confidence:.0f} % confidence "
         f"are {100 * right:.0f} % right"
         for count, confidence, right in zip(
             counts, bins["confidence"], bins["accuracy"], strict=True

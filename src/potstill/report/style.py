@@ -1,4 +1,4 @@
-"""What every picture of a report has in common."""
+"""What every image of a report has in common."""
 
 import io
 

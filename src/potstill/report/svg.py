@@ -1,4 +1,4 @@
-"""Pictures inside a page: SVG whose colours follow the page's theme, with a text in its place."""
+"""Images inside a page: SVG whose colours follow the page's theme, with a text in its place."""
 
 import io
 import itertools
@@ -40,7 +40,7 @@ def _themed(svg: str) -> str:
 
 
 def _own_ids(svg: str) -> str:
-    """Keep the ids that are referred to, each different from those of other pictures."""
+    """Keep the ids that are referred to, each different from those of other images."""
     number = next(_counter)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
 

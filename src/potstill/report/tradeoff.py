@@ -1,4 +1,4 @@
-"""Which networks stand in one picture of accuracy against cost, and what is said below it."""
+"""Which networks stand in one image of accuracy against cost, and what is said below it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A picture and the text below it."""
+    """An image and the text below it."""
 
     svg: Markup
     caption: str

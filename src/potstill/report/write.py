@@ -1,4 +1,4 @@
-"""The report of a run: numbers for machines (JSON), a page and pictures for people."""
+"""The report of a run: numbers for machines (JSON), a page and images for people."""
 
 import json
 import math
@@ -77,11 +77,11 @@ def write_report(
         "curves": {name: _listed(curve) for name, curve in read.items()},
         "config": dict(config or {}),
     }
-    pictures = _draw(directory, read, answers)
+    images = _draw(directory, read, answers)
     text = json.dumps(_finite(record), indent=2, allow_nan=False, default=str)
     text = NUMBERS.sub(lambda match: " ".join(match[0].split()), text)
     write_atomically(directory / "report.json", text + "\n")
-    write_atomically(directory / "report.md", _markdown(rows, meta, pictures))
+    write_atomically(directory / "report.md", _markdown(rows, meta, images))
     return write_page(directory)
 
 
@@ -135,7 +135,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _markdown(rows: Sequence[Row], meta: Mapping[str, Any], pictures: Sequence[str]) -> str:
+def _markdown(rows: Sequence[Row], meta: Mapping[str, Any], images: Sequence[str]) -> str:
     host = machine()
     parts = [
         "# Report",
@@ -143,7 +143,7 @@ def _markdown(rows: Sequence[Row], meta: Mapping[str, Any], pictures: Sequence[s
         f"Accuracy on the test set. MACs and latency for one image; latency is the median on "
         f"{host['cpu'] or 'an unnamed CPU'}, one thread, torch {host['torch']}. "
         "Size is the weights' safetensors file.",
-        *(f"![{name}]({name}.png)" for name in pictures),
+        *(f"![{name}]({name}.png)" for name in images),
     ]
     if meta:
         parts.append("\n".join(f"- {key}: {value}" for key, value in meta.items()))

@@ -56,7 +56,7 @@ def quicken(
 
     Args:
         network: the teacher; it stays as it is.
-        image: (N, C, H, W), on the network's device, to measure with: real pictures.
+        image: (N, C, H, W), on the network's device, to measure with: real images.
         dtype: `torch.bfloat16` or `torch.float16`; `None` for float32.
         tolerance: largest difference allowed, relative to the largest logit or to 1.
     """

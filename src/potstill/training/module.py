@@ -101,13 +101,13 @@ class DistillationModule(Networks):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device; forget what it said of another run's pictures."""
+        """Bring the teacher to the device; forget what it said of another run's images."""
         self.leave_out_idle_hooks()
         self._place_teacher()
         self.forget_teacher_outputs()
 
     def forget_teacher_outputs(self) -> None:
-        """Ask the teacher anew at the next validation: it has changed, or the pictures have."""
+        """Ask the teacher anew at the next validation: it has changed, or the images have."""
         self._teacher_on_val.clear()
 
     on_validation_start = on_test_start = Networks._place_teacher
@@ -219,7 +219,7 @@ class DistillationModule(Networks):
         self.validation.update(logits, target, self.task_loss(logits, target), teacher)
 
     def _teacher_logits(self, image: Tensor, batch_idx: int) -> Tensor:
-        """Return the teacher's logits; it sees the validation pictures once a run."""
+        """Return the teacher's logits; it sees the validation images once a run."""
         if batch_idx >= len(self._teacher_on_val):
             assert self.teacher is not None
             self._teacher_on_val.append(self.teacher.network(image).float().cpu())

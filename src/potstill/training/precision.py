@@ -13,7 +13,7 @@ from potstill.errors import ConfigError
 AUTO = "auto"
 HALF_MIXED = ("16-mixed", "16")
 # Steps after which what a compiled step saves has paid for compiling it, with room to spare;
-# measured with ResNets at 64 and 128 pictures of 32 pixels: 90 to 1,300.
+# measured with ResNets at 64 and 128 images of 32 pixels: 90 to 1,300.
 BREAK_EVEN_STEPS = 2000
 
 

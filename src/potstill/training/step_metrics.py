@@ -65,5 +65,5 @@ def check_finite(step: int, names: Sequence[str], values: Sequence[float]) -> No
     if bad := [n for n, value in zip(names, values, strict=True) if not math.isfinite(value)]:
         raise NonFiniteError(
             f"step={step}: {', '.join(bad)} is not finite. "
-            "Fix: a lower learning rate, gradient clipping, or look at this step's pictures"
+            "Fix: a lower learning rate, gradient clipping, or look at this step's images"
         )

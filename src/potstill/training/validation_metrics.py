@@ -8,7 +8,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 class Validation(nn.Module):
     """Metrics over one validation pass: `val/loss`, `val/accuracy`, `val/ece` (15 bins).
 
-    With a teacher also `val/agreement`, the share of pictures on which both name one class,
+    With a teacher also `val/agreement`, the share of images on which both name one class,
     and `val/teacher_kl`, KL(teacher || student) in nats.
     """
 

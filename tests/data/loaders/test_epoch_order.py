@@ -16,7 +16,7 @@ STEPS = 4  # of an epoch
 
 
 class Echo(EpochLoader):
-    """Yields (epoch, ids) instead of pictures."""
+    """Yields (epoch, ids) instead of images."""
 
     def read(self, batches):
         epoch = self.epoch

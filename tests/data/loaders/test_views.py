@@ -48,7 +48,7 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_and_targets_do_not_depend_on_the_batch_size_or_the_processes(monkeypatch, kind):
+def test_images_and_targets_do_not_depend_on_the_batch_size_or_the_processes(monkeypatch, kind):
     whole = by_id(fake(**KINDS[kind]), epochs=2)
     assert len(whole) == 64
     assert_same(by_id(fake(**KINDS[kind], batch_size=5, drop_last=False), epochs=2), whole)
@@ -115,7 +115,7 @@ def test_crops_and_flips_are_few_without_a_cycle():
     assert (fake().num_views, fake(crop_padding=1).num_views) == (1, 9)
 
 
-def test_mixed_views_of_one_picture_share_their_target_and_partner():
+def test_mixed_views_of_one_image_share_their_target_and_partner():
     data = fake(cutmix=1.0, views=2)
     for images, target, _ in data.train_dataloader():
         assert target.shape == (8, 10)
@@ -173,7 +173,7 @@ FOLDER = {name: KINDS["all"][name] for name in KINDS["all"] if "crop" not in nam
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("pictures"), train=6, val=1)
+    return make_folder(tmp_path_factory.mktemp("images"), train=6, val=1)
 
 
 def test_folders_show_the_same_with_workers_other_batches_and_more_processes(monkeypatch, root):

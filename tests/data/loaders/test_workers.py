@@ -22,8 +22,8 @@ CROP = RandomCrop(seed=4, image_size=12)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    root = make_folder(tmp_path_factory.mktemp("pictures"), train=5)
-    return find_files(root, "train", CLASSES)  # 15 pictures
+    root = make_folder(tmp_path_factory.mktemp("images"), train=5)
+    return find_files(root, "train", CLASSES)  # 15 images
 
 
 def workers(count):
@@ -52,8 +52,8 @@ def test_batches_are_the_cropped_files_in_the_epochs_order(files):
             assert ids.tolist() == order[4 * step : 4 * step + 4].tolist()
             assert torch.equal(target, files.targets[ids])
             for row, i in zip(image, ids.tolist(), strict=True):
-                picture = read_image(files.path(i), 10_000)
-                assert torch.equal(row, CROP(picture, i, epoch))
+                photo = read_image(files.path(i), 10_000)
+                assert torch.equal(row, CROP(photo, i, epoch))
         assert step == len(loader) - 1 == 2
 
 

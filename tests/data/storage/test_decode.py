@@ -1,4 +1,4 @@
-"""Pictures of every kind against the array they were made from; damaged ones named."""
+"""Images of every kind against the array they were made from; damaged ones named."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from potstill.data.storage.decode import read_image
 from potstill.errors import DataError
 from tests.support.image_folders import photograph
 
-PICTURE = photograph(30, 40, seed=0)
-GREY = np.repeat(PICTURE[..., :1], 3, axis=2)
+IMAGE = photograph(30, 40, seed=0)
+GREY = np.repeat(IMAGE[..., :1], 3, axis=2)
 KINDS = {  # name -> (image, what it should look like, greatest difference)
-    "rgb.png": (Image.fromarray(PICTURE), PICTURE, 0),
-    "rgb.bmp": (Image.fromarray(PICTURE), PICTURE, 0),
-    "rgba.png": (Image.fromarray(PICTURE).convert("RGBA"), PICTURE, 0),
-    "rgb.jpg": (Image.fromarray(PICTURE), PICTURE, 16),
-    "cmyk.jpg": (Image.fromarray(PICTURE).convert("CMYK"), PICTURE, 16),
+    "rgb.png": (Image.fromarray(IMAGE), IMAGE, 0),
+    "rgb.bmp": (Image.fromarray(IMAGE), IMAGE, 0),
+    "rgba.png": (Image.fromarray(IMAGE).convert("RGBA"), IMAGE, 0),
+    "rgb.jpg": (Image.fromarray(IMAGE), IMAGE, 16),
+    "cmyk.jpg": (Image.fromarray(IMAGE).convert("CMYK"), IMAGE, 16),
     "palette.png": (Image.fromarray(GREY[..., 0]).convert("P"), GREY, 0),
     "grey.png": (Image.fromarray(GREY[..., 0]), GREY, 0),
     "grey.jpg": (Image.fromarray(GREY[..., 0]), GREY, 12),
@@ -40,18 +40,18 @@ def test_every_kind_becomes_rgb_bytes(tmp_path, name):
 @pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.9])
 def test_a_truncated_file_is_named(tmp_path, suffix, share):
     path = tmp_path / f"cut.{suffix}"
-    Image.fromarray(PICTURE).save(path)
+    Image.fromarray(IMAGE).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DataError, match=f"file={path}: cannot be read as a picture") as error:
+    with pytest.raises(DataError, match=f"file={path}: cannot be read as an image") as error:
         read_image(path, 10_000)
     assert "\n" not in str(error.value)
 
 
-def test_a_web_page_is_no_picture(tmp_path):
+def test_a_web_page_is_no_image(tmp_path):
     path = tmp_path / "page.jpg"
     path.write_text("<html>404</html>")
-    with pytest.raises(DataError, match=f"file={path}: cannot be read as a picture"):
+    with pytest.raises(DataError, match=f"file={path}: cannot be read as an image"):
         read_image(path, 10_000)
 
 

@@ -70,5 +70,5 @@ def test_a_stray_class_is_named(root):
 def test_an_empty_class_is_named(root):
     for path in (root / "train" / "n02").iterdir():
         path.rename(path.with_suffix(".txt"))
-    with pytest.raises(DataError, match="train/n02 holds no picture"):
+    with pytest.raises(DataError, match="train/n02 holds no image"):
         find_files(root, "train", CLASSES)

@@ -1,4 +1,4 @@
-"""Training from shards: any order, any worker count, and every picture checked."""
+"""Training from shards: any order, any worker count, and every image checked."""
 
 from itertools import chain
 
@@ -15,32 +15,32 @@ from tests.support.shard_folders import make_shards, shard_data
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return make_shards(tmp_path_factory.mktemp("pictures"))
+    return make_shards(tmp_path_factory.mktemp("images"))
 
 
 def official(root):
     return shard_data(root).load()[0]
 
 
-def test_every_picture_is_its_file(root):
+def test_every_image_is_its_file(root):
     shards = official(root)
     files = find_files(root.parent / "folder", "train", CLASSES)
     assert shards.identity()[0] == files.identity()[0]
     for i in range(24):
-        assert torch.equal(shards.picture(i, 10_000), read_image(files.path(i), 10_000))
+        assert torch.equal(shards.image(i, 10_000), read_image(files.path(i), 10_000))
 
 
-def test_chosen_pictures_are_those(root):
+def test_chosen_images_are_those(root):
     shards = official(root)
     chosen = shards[torch.tensor([20, 3])]
     assert len(chosen) == 2
-    assert torch.equal(chosen.picture(0, 10_000), shards.picture(20, 10_000))
+    assert torch.equal(chosen.image(0, 10_000), shards.image(20, 10_000))
     assert chosen.path(1) == shards.path(3)
     assert chosen.targets.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_changed_picture_is_named_in_one_line_from_a_worker_too(root, tmp_path, count):
+def test_a_changed_image_is_named_in_one_line_from_a_worker_too(root, tmp_path, count):
     copied = make_shards(tmp_path)
     shards = official(copied)
     chunk = copied / shards.chunks[int(shards.chunk[9])].name
@@ -55,7 +55,7 @@ def test_a_changed_picture_is_named_in_one_line_from_a_worker_too(root, tmp_path
 
 
 def spans(order, chunk, chunks):
-    """Return where in the order each chunk's first and last picture stand."""
+    """Return where in the order each chunk's first and last image stand."""
     places = [(chunk[order] == number).nonzero()[:, 0] for number in range(chunks)]
     return [(int(place.min()), int(place.max())) for place in places]
 

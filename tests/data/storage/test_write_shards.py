@@ -15,7 +15,7 @@ from tests.support.shard_folders import make_shards
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    return make_shards(tmp_path_factory.mktemp("pictures"))
+    return make_shards(tmp_path_factory.mktemp("images"))
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -74,7 +74,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_larger_than_a_chunk_has_one_of_its_own(tmp_path):
+def test_a_image_larger_than_a_chunk_has_one_of_its_own(tmp_path):
     folder = make_folder(tmp_path / "folder", train=1, val=1)
     manifest = write_shards(folder, tmp_path / "out", chunk_mb=1e-5)
     assert [len(part.chunks) for part in manifest.parts.values()] == [3, 3]

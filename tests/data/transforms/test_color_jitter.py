@@ -1,4 +1,4 @@
-"""Batched colour jitter against torchvision's picture-by-picture functions."""
+"""Batched colour jitter against torchvision's image-by-image functions."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_each_change_equals_torchvisions(images, uniform, name, theirs, low, hig
 
 
 @pytest.mark.parametrize("strengths", [STRENGTHS, (0.4, 0.0, 0.0, 0.1), (0.0, 0.0, 0.3, 0.0)])
-def test_every_picture_gets_its_own_changes_in_its_own_order(images, uniform, strengths):
+def test_every_image_gets_its_own_changes_in_its_own_order(images, uniform, strengths):
     before = images.clone()
     got = color_jitter(images, strengths, uniform)
     assert torch.equal(images, before)

@@ -1,4 +1,4 @@
-"""Batched crops and flips against torchvision's picture-by-picture functions."""
+"""Batched crops and flips against torchvision's image-by-image functions."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def images():
 
 
 @pytest.mark.parametrize("padding", [1, 4])
-def test_crop_equals_torchvisions_crop_of_the_padded_picture(images, padding):
+def test_crop_equals_torchvisions_crop_of_the_padded_image(images, padding):
     top, left = torch.randint(2 * padding + 1, (2, 64), generator=torch.manual_seed(1))
     got = crop(images, padding, top, left)
     for image, row, column, out in zip(images, top.tolist(), left.tolist(), got, strict=True):
@@ -52,7 +52,7 @@ def test_outcomes_number_every_crop_and_flip(images, padding, flip, count):
 
 
 @pytest.mark.parametrize("view", [0, 1])
-def test_a_picture_in_an_epoch_is_the_outcome_drawn_for_it(images, view):
+def test_a_image_in_an_epoch_is_the_outcome_drawn_for_it(images, view):
     augment = Augment(3, 2, True)
     outcome = augment.outcome(IDS, 5, view)
     assert torch.equal(augment(images, IDS, 5, view), augment.render(images, outcome))

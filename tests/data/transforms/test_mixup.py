@@ -17,23 +17,23 @@ IDS = torch.arange(40)
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def make_images():
     generator = torch.manual_seed(0)
     return torch.randn(NUM_SAMPLES, 3, *SIZE, generator=generator), torch.arange(NUM_SAMPLES) % K
 
 
-def mixed(mix, pictures, epoch=0):
+def mixed(mix, make_images, epoch=0):
     mixture = mix.plan(IDS, epoch, NUM_SAMPLES, SIZE)
     ids = mixture.ids(IDS)
-    return mixture, mixture.images(pictures[0][ids]), mixture.targets(pictures[1][ids])
+    return mixture, mixture.images(make_images[0][ids]), mixture.targets(make_images[1][ids])
 
 
-def theirs(monkeypatch, transform, share, places, pictures, own, other):
-    """Return torchvision's (picture, target) of a pair, for a share and places drawn before."""
+def theirs(monkeypatch, transform, share, places, make_images, own, other):
+    """Return torchvision's (image, target) of a pair, for a share and places drawn before."""
     transform._dist = SimpleNamespace(sample=lambda shape: torch.tensor(share))
     places = iter(places)
     monkeypatch.setattr(torch, "randint", lambda high, size: torch.tensor([next(places)]))
-    images, targets = transform(pictures[0][[own, other]], pictures[1][[own, other]])
+    images, targets = transform(make_images[0][[own, other]], make_images[1][[own, other]])
     monkeypatch.undo()
     return images[0], targets[0]
 
@@ -42,35 +42,35 @@ def draws(seed, epoch=0):
     return uniforms(IDS, _DRAWS, _MIX, seed, epoch).tolist()
 
 
-def test_mixup_equals_torchvisions(monkeypatch, pictures):
-    mixture, images, targets = mixed(Mix(3, K, mixup=0.4), pictures)
+def test_mixup_equals_torchvisions(monkeypatch, make_images):
+    mixture, images, targets = mixed(Mix(3, K, mixup=0.4), make_images)
     for i, row in enumerate(draws(3)):
         share = scipy.stats.beta.ppf(row[3], 0.4, 0.4)
         pair = (i, mixture.partner[i].item())
-        image, target = theirs(monkeypatch, v2.MixUp(num_classes=K), share, (), pictures, *pair)
+        image, target = theirs(monkeypatch, v2.MixUp(num_classes=K), share, (), make_images, *pair)
         torch.testing.assert_close(images[i], image.float(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(targets[i], target.float(), rtol=1e-5, atol=1e-6)
 
 
-def test_cutmix_equals_torchvisions(monkeypatch, pictures):
-    mixture, images, targets = mixed(Mix(3, K, cutmix=1.0), pictures)
+def test_cutmix_equals_torchvisions(monkeypatch, make_images):
+    mixture, images, targets = mixed(Mix(3, K, cutmix=1.0), make_images)
     for i, row in enumerate(draws(3)):
         pair = (i, mixture.partner[i].item())
         places = int(row[5] * SIZE[1]), int(row[4] * SIZE[0])
         image, target = theirs(
-            monkeypatch, v2.CutMix(num_classes=K), row[3], places, pictures, *pair
+            monkeypatch, v2.CutMix(num_classes=K), row[3], places, make_images, *pair
         )
         assert torch.equal(images[i], image)
         torch.testing.assert_close(targets[i], target)
 
 
-def test_targets_are_probabilities_that_follow_the_pixels(pictures):
+def test_targets_are_probabilities_that_follow_the_pixels(make_images):
     for mix in (Mix(0, K, mixup=1.0), Mix(0, K, cutmix=1.0), Mix(0, K, 0.2, 1.0)):
-        mixture, _, targets = mixed(mix, pictures)
+        mixture, _, targets = mixed(mix, make_images)
         assert targets.dtype == torch.float32
         torch.testing.assert_close(targets.sum(1), torch.ones(40))
         white = torch.cat([torch.ones(40, 3, *SIZE), torch.zeros(40, 3, *SIZE)])
-        left = mixture.images(white).mean((1, 2, 3))  # of the own picture
+        left = mixture.images(white).mean((1, 2, 3))  # of the own image
         torch.testing.assert_close(left, mixture.share)
 
 
@@ -99,7 +99,7 @@ def test_partners_are_other_samples_and_every_one_may_be():
     assert (later.partner != mixture.partner).float().mean() > 0.99
 
 
-def test_with_both_each_picture_gets_one_of_them_half_and_half(pictures):
+def test_with_both_each_image_gets_one_of_them_half_and_half(make_images):
     ids = torch.arange(2000)
     cut = Mix(0, K, 0.2, 1.0).plan(ids, 0, 2000, SIZE).cut
     assert 900 < cut.sum() < 1100
@@ -113,7 +113,7 @@ def test_boxes_stay_inside_and_have_their_area():
     assert box.tolist() == [[0, 0, 32, 32], [8, 0, 24, 8], [28, 28, 28, 28]]
 
 
-def test_a_plan_does_not_depend_on_the_batch_but_on_seed_epoch_and_id(pictures):
+def test_a_plan_does_not_depend_on_the_batch_but_on_seed_epoch_and_id(make_images):
     mix = Mix(2, K, 0.3, 1.0)
 
     def plan(ids, mix=mix, epoch=0):

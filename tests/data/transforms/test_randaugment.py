@@ -59,7 +59,7 @@ def test_every_operation_at_every_magnitude_equals_torchvisions(monkeypatch, ima
             assert torch.equal(out, theirs(monkeypatch, image, magnitude, row))
 
 
-def test_a_picture_is_changed_alike_alone_and_in_a_batch(images):
+def test_a_image_is_changed_alike_alone_and_in_a_batch(images):
     uniform = torch.rand(60, 4, generator=torch.manual_seed(5))
     together = randaugment(images, 9, uniform)
     alone = [randaugment(images[i : i + 1], 9, uniform[i : i + 1]) for i in range(60)]

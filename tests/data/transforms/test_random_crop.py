@@ -62,7 +62,7 @@ def test_the_part_is_cut_resized_and_mirrored():
     assert 8 < turned < 32
 
 
-def test_the_whole_picture_resized_equals_torchvisions_resize():
+def test_the_whole_image_resized_equals_torchvisions_resize():
     image = torch.from_numpy(photograph(40, 40, seed=1)).permute(2, 0, 1)
     whole = RandomCrop(0, 16, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False)(image, 0, 0)
     assert torch.equal(whole, v2.functional.resize(image, [16, 16], antialias=True))

@@ -1,4 +1,4 @@
-"""Files are run whatever their pictures' memory layout, and refused in one line when damaged."""
+"""Files are run whatever their images' memory layout, and refused in one line when damaged."""
 
 import logging
 import os

@@ -7,7 +7,7 @@ from torch import nn
 
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack.rewrites import fit_for_xnnpack
-from tests.support.exported_nets import integers, pictures, resnet8
+from tests.support.exported_nets import integers, make_images, resnet8
 
 ATEN = torch.ops.aten
 
@@ -35,7 +35,7 @@ def targets(graph_module):
 
 @pytest.mark.parametrize("quantized", [False, True])
 def test_resnet_with_shortcuts_of_no_parameters(quantized):
-    network, images = resnet8(), pictures(5)
+    network, images = resnet8(), make_images(5)
     network = integers(network) if quantized else network
     graph_module = rewritten(network, images)
     assert torch.equal(graph_module(images), network(images))
@@ -63,7 +63,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("function", SHORTCUTS.values(), ids=SHORTCUTS)
 def test_shortcut_becomes_a_convolution(function):
-    images = pictures(3)
+    images = make_images(3)
     graph_module = rewritten(Taken(function), images)
     assert torch.equal(graph_module(images), function(images))
     assert targets(graph_module) == [ATEN.conv2d.default]
@@ -71,7 +71,7 @@ def test_shortcut_becomes_a_convolution(function):
 
 @pytest.mark.parametrize("function", OTHERS.values(), ids=OTHERS)
 def test_what_only_looks_like_one_keeps_its_values(function):
-    images = pictures(3)
+    images = make_images(3)
     assert torch.equal(rewritten(Taken(function), images)(images), function(images))
 
 
@@ -85,7 +85,7 @@ RESHAPES = {
 
 @pytest.mark.parametrize("function", RESHAPES.values(), ids=RESHAPES)
 def test_batch_is_inferred(function):
-    images = pictures(3)
+    images = make_images(3)
     graph_module = rewritten(Taken(function), images)
     torch.testing.assert_close(graph_module(images), function(images))
     views = [n for n in graph_module.graph.nodes if n.target is ATEN.view.default]
@@ -95,7 +95,7 @@ def test_batch_is_inferred(function):
 
 @pytest.mark.parametrize("function", [lambda x: x.mean((1, 2)), lambda x: x.mean((2, 3), True)])
 def test_other_means_stay(function):
-    images = pictures(3)
+    images = make_images(3)
     graph_module = rewritten(Taken(function), images)
     assert targets(graph_module) == [ATEN.mean.dim]
     assert torch.equal(graph_module(images), function(images))
@@ -103,7 +103,7 @@ def test_other_means_stay(function):
 
 @pytest.mark.parametrize("function", [F.hardswish, F.hardsigmoid])
 def test_hard_sigmoids_are_spelt(function):
-    images = 4 * pictures(3)
+    images = 4 * make_images(3)
     graph_module = rewritten(Taken(function), images)
     torch.testing.assert_close(graph_module(images), function(images))
     assert set(targets(graph_module)) <= {ATEN.add.Tensor, ATEN.clamp.default, ATEN.mul.Tensor}

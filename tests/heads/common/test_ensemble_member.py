@@ -23,7 +23,7 @@ from potstill.models.features.extractor import Tap
 from potstill.models.features.outputs import Signal
 from potstill.teacher.ensemble import TeacherEnsemble
 from potstill.training.module import DistillationModule
-from tests.support.tiny_nets import cnn, pictures, vit
+from tests.support.tiny_nets import cnn, make_images, vit
 
 HEADS = [
     KD,
@@ -57,7 +57,7 @@ def loss_with(head, student, teacher):
 
 def two_views(tap):
     ids = torch.arange(4)
-    first, second = tap(pictures(4), ids), tap(pictures(4, seed=9), ids)
+    first, second = tap(make_images(4), ids), tap(make_images(4, seed=9), ids)
     return Signal(first.logits, first.features, ids, (second,))
 
 
@@ -95,8 +95,8 @@ def test_exported_student_is_the_heads():
     member = Member(SimKD(), 0)
     loss_with(member, student, TeacherEnsemble([teacher]))
     member.eval()
-    expected = teacher.fc(member.head.projector(student.layers(pictures(2))).mean((2, 3)))
-    torch.testing.assert_close(member.export(student)(pictures(2)), expected)
+    expected = teacher.fc(member.head.projector(student.layers(make_images(2))).mean((2, 3)))
+    torch.testing.assert_close(member.export(student)(make_images(2)), expected)
     assert Member(KD(), 0).export(student) is student
 
 
@@ -107,13 +107,13 @@ def test_two_members_in_one_run():
     heads = {f"kd{k}": Member(KD(weight=0.5), k) for k in (0, 1)}
     module = DistillationModule(student, TeacherEnsemble([first, second]), heads)
     module.prepare()
-    read = module._read_student(pictures(4)), module._read_teacher(pictures(4))
+    read = module._read_student(make_images(4)), module._read_teacher(make_images(4))
     losses = [head.weight_at(0) * head(*read, TARGETS[:4]) for head in heads.values()]
     torch.testing.assert_close(sum(losses), (one + two) / 2)
 
 
 def signals(student, teacher):
-    return Signal(student(pictures(4))), Signal(teacher(pictures(4)))
+    return Signal(student(make_images(4))), Signal(teacher(make_images(4)))
 
 
 def test_from_a_config():

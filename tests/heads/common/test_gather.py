@@ -1,4 +1,4 @@
-"""Losses over relations between pictures do not depend on the number of processes."""
+"""Losses over relations between images do not depend on the number of processes."""
 
 import importlib
 import importlib.util

@@ -11,13 +11,13 @@ LAYERS = ["stage-2", "stage-1:preact", "pooled"]
 
 
 @pytest.mark.parametrize("side", [16, 28, 32, 56, 224])
-def test_layers_at_any_size_of_picture(side):
+def test_layers_at_any_size_of_image(side):
     network = cnn()
     tap = Tap(network, LAYERS, (3, side, side))
     assert locate(network, tap.probe(), LAYERS).sources == tap.sources
 
 
-def test_stage_depends_on_the_size_of_the_picture():
+def test_stage_depends_on_the_size_of_the_image():
     network = nn.Sequential(cnn().layers, nn.MaxPool2d(4, ceil_mode=True), nn.Conv2d(10, 10, 1))
     found = []
     for side in (16, 64):
@@ -51,7 +51,7 @@ def test_network_that_takes_one_size():
 
 def test_unknown_shape():
     signal = Signal(torch.zeros(2, 5), {"stage-1": torch.zeros(2, 99, 4, 4)})
-    with pytest.raises(ValueError, match=r"no square picture gives stage-1 \(99, 4, 4\)\. Fix"):
+    with pytest.raises(ValueError, match=r"no square image gives stage-1 \(99, 4, 4\)\. Fix"):
         locate(cnn(), signal, ["stage-1"])
 
 

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from potstill.heads.common.reused_classifier import ReusedClassifier, ToMap
-from tests.support.tiny_nets import pictures
+from tests.support.tiny_nets import make_images
 
 
 class Overwriting(nn.Module):
@@ -26,7 +26,7 @@ def parts():
 def test_output_is_heard_before_it_is_overwritten():
     body, projector, classifier = parts()
     whole = ReusedClassifier(body, "first", "output", nn.Identity(), projector, classifier)
-    images = pictures(2, 8)
+    images = make_images(2, 8)
     expected = classifier(projector(body.first(images)).mean((2, 3)))
     torch.testing.assert_close(whole(images), expected)
 
@@ -35,7 +35,7 @@ def test_input_of_a_layer():
     body, projector, classifier = parts()
     resize = nn.AdaptiveAvgPool2d(2)
     whole = ReusedClassifier(body, "last", "input", resize, projector, classifier)
-    images = pictures(2, 8)
+    images = make_images(2, 8)
     expected = classifier(projector(resize(body.first(images) + 100)).mean((2, 3)))
     torch.testing.assert_close(whole(images), expected)
 
@@ -43,7 +43,7 @@ def test_input_of_a_layer():
 def test_no_hook_stays_behind():
     body, projector, classifier = parts()
     whole = ReusedClassifier(body, "first", "output", nn.Identity(), projector, classifier)
-    whole(pictures(1, 8))
+    whole(make_images(1, 8))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in whole.modules())
 
 

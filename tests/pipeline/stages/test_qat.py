@@ -109,7 +109,7 @@ def test_first_range_is_the_first_batch(batches, loader, trainer):
     module, trace = make(), Trace()
     callbacks = [QuantizationAwareTraining(momentum=0.25), trace]
     trainer(max_epochs=1, callbacks=callbacks).fit(module, loader(batches[:2]))
-    quantizer = activation_quantizers(module.student)[0]  # of the pictures
+    quantizer = activation_quantizers(module.student)[0]  # of the images
     (path,) = [path for path, one in module.student.named_modules() if one is quantizer]
     lowest = [images.min().item() for images, *_ in batches[:2]]
     assert trace.states[1][f"{path}.lo"].item() == lowest[0]

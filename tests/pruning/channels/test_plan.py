@@ -11,7 +11,7 @@ from potstill.pruning.channels.criteria.random import Random
 from potstill.pruning.channels.plan import ChannelPlan, Kept, apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
-from tests.support.pruned_nets import IMAGE, SMALL, build, pictures
+from tests.support.pruned_nets import IMAGE, SMALL, build, make_images
 
 
 def net():
@@ -48,7 +48,7 @@ def test_slices_are_those_of_plain_indexing():
     assert torch.equal(cut[6].weight, dense[6].weight[:, [0, 2]])
     assert (cut[6].in_channels, cut[6].out_channels) == (4, 4)
     assert (cut[1].num_features, cut[5].num_channels) == (3, 4)
-    assert cut(pictures()).shape == dense(pictures()).shape
+    assert cut(make_images()).shape == dense(make_images()).shape
 
 
 def test_json_is_plain_and_comes_back_as_it_was():
@@ -119,7 +119,7 @@ def test_fresh_network_takes_the_pruned_weights(name):
     fresh = apply_plan(build(SMALL[name], seed=1), plan)
     fresh.load_state_dict(pruned.state_dict(), strict=True)
     with torch.no_grad():
-        assert torch.equal(fresh(pictures()), pruned(pictures()))
+        assert torch.equal(fresh(make_images()), pruned(make_images()))
 
 
 @pytest.mark.parametrize("name", ["resnet_bottleneck", "mobilenet_v3", "densenet", "vgg"])
@@ -128,7 +128,7 @@ def test_slices_are_those_of_torch_pruning(name):
     dense = build(SMALL[name])
     ours = copy.deepcopy(dense)
     plan = prune_channels(ours, IMAGE, Random(), Target(ratio=0.4), round_to=4).plan
-    graph = tp.DependencyGraph().build_dependency(dense, pictures(1), verbose=False)
+    graph = tp.DependencyGraph().build_dependency(dense, make_images(1), verbose=False)
     for module, path in [(m, p) for p, m in dense.named_modules() if p in plan.layers]:
         kept = plan.layers[path].get("out")
         if not isinstance(module, nn.Conv2d | nn.Linear) or kept is None:

@@ -23,7 +23,7 @@ from potstill.pruning.channels.plan import apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.result import Pruned
 from potstill.pruning.channels.target import Target, steps
-from tests.support.pruned_nets import CONVNEXTS, IMAGE, SMALL, build, data, pictures
+from tests.support.pruned_nets import CONVNEXTS, IMAGE, SMALL, build, data, make_images
 
 CRITERIA = [
     L1Magnitude, L2Magnitude, BatchNormScale, MeanActivation, Taylor, Hessian, FPGM, LAMP, Random,
@@ -221,7 +221,7 @@ def test_vision_transformers_lose_hidden_units_and_nothing_else():
     net = build(lambda: timm_model("vit_tiny_patch16_224", 5, image_size=32, depth=2)).eval()
     done = prune(net, L2Magnitude(), untouchable=["patch_embed"])
     assert set(done.widths) == {"blocks.0.mlp.fc1", "blocks.1.mlp.fc1"}
-    assert net(pictures()).shape == (2, 5)
+    assert net(make_images()).shape == (2, 5)
 
 
 REFUSED = {

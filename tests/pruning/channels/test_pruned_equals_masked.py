@@ -12,7 +12,7 @@ from potstill.pruning.channels.criteria.random import Random
 from potstill.pruning.channels.plan import apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
-from tests.support.pruned_nets import CONVNEXTS, FULL, IMAGE, SMALL, build, pictures
+from tests.support.pruned_nets import CONVNEXTS, FULL, IMAGE, SMALL, build, make_images
 
 
 def gone(kept):
@@ -39,7 +39,7 @@ def test_pruned_equals_silenced(name):
     dense = build(SMALL[name.removeprefix("small ")] if name.startswith("small ") else FULL[name])
     pruned = copy.deepcopy(dense)
     done = prune_channels(pruned, IMAGE, Random(), Target(ratio=0.4), round_to=4)
-    x = pictures()
+    x = make_images()
     with torch.no_grad():
         found, wanted, whole = pruned(x), silenced(dense, done.plan)(x), dense(x)
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
@@ -83,7 +83,7 @@ def test_pruned_convnext_equals_silenced_but_for_its_norms(name):
     assert any("dim0" in sides for sides in done.plan.layers.values())
     masked = silenced_modules(dense, done.plan)
     with torch.no_grad():
-        found, wanted = pruned(pictures()), normalised_without(masked, done.plan)(pictures())
+        found, wanted = pruned(make_images()), normalised_without(masked, done.plan)(make_images())
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
 
 

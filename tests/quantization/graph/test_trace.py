@@ -9,7 +9,7 @@ from potstill.errors import ConfigError
 from potstill.models.features.trace import find_pooled, find_stages, trace
 from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.layers import Passage
-from tests.support.small_nets import build, pictures
+from tests.support.small_nets import build, make_images
 
 
 class Inner(nn.Module):
@@ -62,7 +62,7 @@ def test_names_of_parameters_and_modes_stay():
 
 @pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "densenet", "vit", "convnext"])
 def test_the_same_stages_are_found(name):
-    network, x = build(name), pictures(2)
+    network, x = build(name), make_images(2)
     expected = trace(network, x)
     events = trace(trace_layers(network), x)
     assert find_stages(events) == find_stages(expected)

@@ -1,6 +1,6 @@
-"""Replayed answers against the online teacher, for every picture and view; teacher passes counted.
+"""Replayed answers against the online teacher, for every image and view; teacher passes counted.
 
-The views are those of a crop from a padded picture and a flip, numbered here in plain Python.
+The views are those of a crop from a padded image and a flip, numbered here in plain Python.
 """
 
 import pytest
@@ -16,15 +16,15 @@ from potstill.teacher.cache.cached_teacher import StoredTeacher
 from tests.support.store_cases import manifest, open_new
 
 SAMPLES, VIEWS = 50, 18
-PICTURES = torch.randn(SAMPLES, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(SAMPLES, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def shown(sample_id, view):
-    """Return views of pictures: 3 x 3 crops after padding by one, each also mirrored."""
+    """Return views of images: 3 x 3 crops after padding by one, each also mirrored."""
     images = []
     for sample, number in zip(sample_id.tolist(), view.tolist(), strict=True):
         (top, left), flip = divmod(number // 2, 3), number % 2
-        image = F.pad(PICTURES[sample], [1] * 4)[:, top : top + 16, left : left + 16]
+        image = F.pad(IMAGES[sample], [1] * 4)[:, top : top + 16, left : left + 16]
         images.append(image.flip(-1) if flip else image)
     return torch.stack(images).to(memory_format=torch.channels_last)
 
@@ -198,7 +198,7 @@ def test_an_epoch_laid_out_by_sample_is_the_same(tmp_path, tap):
 
 
 @pytest.mark.parametrize("settings", [{"dim_pooled": 8}, {"dim_pooled": 8, "top_k": 2}])
-def test_a_picture_that_was_not_announced_is_not_taken_for_a_teacher_that_says_zero(
+def test_a_image_that_was_not_announced_is_not_taken_for_a_teacher_that_says_zero(
     tmp_path, tap, settings
 ):
     teacher = StoredTeacher(open_new(tmp_path, **settings), view_index(0))
@@ -222,7 +222,7 @@ def test_a_large_epoch_is_read_step_by_step(tmp_path, plain, monkeypatch):
 
 def test_batches_without_sample_ids_are_refused(tmp_path, plain):
     with pytest.raises(ConfigError, match="no sample ids"):
-        StoredTeacher(open_new(tmp_path), view_index(0))(plain, PICTURES, None, 0)
+        StoredTeacher(open_new(tmp_path), view_index(0))(plain, IMAGES, None, 0)
 
 
 def test_top_k_answers(tmp_path, plain):

@@ -32,7 +32,7 @@ def test_float32_and_pooled_features_come_back_whole():
 @pytest.mark.parametrize(
     ("encoding", "expected"),
     [
-        (Encoding(10), 20),  # 162 views of 50,000 pictures: 162 MB
+        (Encoding(10), 20),  # 162 views of 50,000 images: 162 MB
         (Encoding(100, dim_pooled=64), 200 + 128),
         (Encoding(1000, top_k=10), 10 * (2 + 2) + 2),  # 42 bytes, as in TinyViT
         (Encoding(40000, "float32", top_k=3), 3 * (4 + 4) + 4),

@@ -124,7 +124,7 @@ def test_the_announcement_by_hand(tmp_path):
     filled(tmp_path)
     mine = open_store("auto", tmp_path, MANIFEST)
     line = describe(mine, 0.01, epochs=4)
-    # 50 pictures x 18 views x 5 classes x 2 bytes = 9,000; 4 epochs x 50 pictures at 10 ms
+    # 50 images x 18 views x 5 classes x 2 bytes = 9,000; 4 epochs x 50 images at 10 ms
     assert line == (
         f"10 of 900 teacher outputs kept in {mine.folder} (0.0 MB; 0.0 MB when full); "
         "at most 200 teacher passes to come, 2 s"

@@ -15,7 +15,7 @@ VIEW = (5 * IDS) % 18
 
 
 def view_images(sample_id, view):
-    """Return pictures that carry their key."""
+    """Return images that carry their key."""
     return torch.stack([sample_id, view], 1).float().view(-1, 2, 1, 1)
 
 

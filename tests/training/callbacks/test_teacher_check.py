@@ -14,7 +14,7 @@ from potstill.teacher.frozen import sha256_of
 from potstill.training.callbacks.teacher_check import TeacherCheck
 from potstill.training.module import DistillationModule
 
-CLASSES, PICTURES, RIGHT = 5, 40, 36  # the oracle below is right on 90 %
+CLASSES, IMAGES, RIGHT = 5, 40, 36  # the oracle below is right on 90 %
 
 
 class Oracle(nn.Module):
@@ -30,12 +30,12 @@ class Oracle(nn.Module):
 
 
 class Data(pl.LightningDataModule):
-    """Pictures that show their label, but for four of forty that show the next one."""
+    """Images that show their label, but for four of forty that show the next one."""
 
     def setup(self, stage):
-        self.target = torch.arange(PICTURES) % CLASSES
-        self.image = torch.zeros(PICTURES, 3, 16, 16)
-        wrong = torch.arange(PICTURES) >= RIGHT
+        self.target = torch.arange(IMAGES) % CLASSES
+        self.image = torch.zeros(IMAGES, 3, 16, 16)
+        wrong = torch.arange(IMAGES) >= RIGHT
         self.image[:, 0, 0, 0] = ((self.target + wrong) % CLASSES).float()
 
     def batches(self):
@@ -91,7 +91,7 @@ def test_tolerance_is_three_points(fit, recorded, passes):
 
 
 def test_permuted_classes_stop_before_the_first_step(tiny, trainer):
-    """90 % becomes 10 %: only the four odd pictures show what it takes for their class."""
+    """90 % becomes 10 %: only the four odd images show what it takes for their class."""
     teacher = Oracle([1, 2, 3, 4, 0])
     for check, recorded in [(TeacherCheck(0.9), "recorded 90.00%"), (TeacherCheck(), "guessing")]:
         module = DistillationModule(tiny(4), teacher, {"kd": KD()}, image_shape=(3, 16, 16))
@@ -105,7 +105,7 @@ def test_a_trial_of_one_batch_is_let_pass(fit):
 
 
 def test_guessing_is_chance_and_three_sigma():
-    """Of 40 pictures in 5 classes: 0.2 + 3 * sqrt(0.2 * 0.8 / 40) = 0.3897."""
+    """Of 40 images in 5 classes: 0.2 + 3 * sqrt(0.2 * 0.8 / 40) = 0.3897."""
     check = TeacherCheck()
     check._judge(0.39, 5, 40)
     with pytest.raises(DataError, match=r"38\.90% on validation, guessing"):

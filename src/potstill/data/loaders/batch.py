@@ -1,4 +1,4 @@
-"""What a loader yields: pictures, labels and, where it knows them, sample ids."""
+"""What a loader yields: images, labels and, where it knows them, sample ids."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ Batch = tuple[Any, ...]
 
 
 def check_views(name: str, head: nn.Module, given: int) -> None:
-    """Raise where a head compares more views of a picture than the batch holds."""
+    """Raise where a head compares more views of an image than the batch holds."""
     wanted = int(getattr(head, "num_views", 1))
     if given < wanted:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A few training pictures to judge or calibrate a network by."""
+"""A few training images to judge or calibrate a network by."""
 
 from itertools import islice
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pictures that fit in memory: kept as bytes on the training device, batched without workers."""
+"""Images that fit in memory: kept as bytes on the training device, batched without workers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Batch = tuple[Tensor | tuple[Tensor, ...], Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """A split: images (N, 3, H, W) uint8 and targets (N,) int64, in the order of the sample ids."""
 
     images: Tensor
@@ -25,17 +25,17 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, sample_id: Tensor) -> "Pictures":
-        """Return the pictures with these ids (M,)."""
-        return Pictures(self.images[sample_id], self.targets[sample_id])
+    def __getitem__(self, sample_id: Tensor) -> "Images":
+        """Return the images with these ids (M,)."""
+        return Images(self.images[sample_id], self.targets[sample_id])
 
     def identity(self) -> tuple[Tensor, ...]:
-        """Return what tells these pictures from others: themselves and their targets."""
+        """Return what tells these images from others: themselves and their targets."""
         return self.images, self.targets
 
-    def to(self, device: torch.device) -> "Pictures":
-        """Return the same pictures on `device`."""
-        return Pictures(self.images.to(device), self.targets.to(device))
+    def to(self, device: torch.device) -> "Images":
+        """Return the same images on `device`."""
+        return Images(self.images.to(device), self.targets.to(device))
 
 
 class Normalize:
@@ -51,7 +51,7 @@ class Normalize:
         self.std = 255 * torch.tensor(std, device=device).view(-1, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the normalised pictures."""
+        """Return the normalised images."""
         images = images.to(torch.float32, memory_format=torch.channels_last)
         return images.sub_(_plane(self.mean, images)).div_(_plane(self.std, images))
 
@@ -63,38 +63,38 @@ def _plane(channels: Tensor, images: Tensor) -> Tensor:
 
 
 class ArrayLoader(EpochLoader):
-    """Training batches `(image, target, sample_id)` of pictures that lie on one device.
+    """Training batches `(image, target, sample_id)` of images that lie on one device.
 
     image is (N, 3, H, W) float32, or a tuple of `viewing.count` such tensors where that is
-    above 1. target is (N,) int64, or (N, K) float32 where pictures are mixed.
+    above 1. target is (N,) int64, or (N, K) float32 where images are mixed.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: Images,
         batch_size: int,
         viewing: Viewing[Augment],
         normalize: Normalize,
         drop_last: bool = True,
     ) -> None:
-        super().__init__(len(pictures), batch_size, viewing.augment.seed, drop_last)
-        self.pictures, self.viewing, self.normalize = pictures, viewing, normalize
-        self.device = pictures.targets.device
+        super().__init__(len(images), batch_size, viewing.augment.seed, drop_last)
+        self.images, self.viewing, self.normalize = images, viewing, normalize
+        self.device = images.targets.device
 
     def read(self, batches: list[Tensor]) -> Iterator[Batch]:
-        """Yield the pictures of each tensor of ids."""
+        """Yield the images of each tensor of ids."""
         epoch = self.epoch
         for sample_id in batches:
             images, target = self.views(sample_id, epoch, range(self.viewing.count))
             yield images[0] if len(images) == 1 else images, target, send(sample_id, self.device)
 
     def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
-        """Return the given views of the pictures with ids (N,), on the CPU, and their targets."""
+        """Return the given views of the images with ids (N,), on the CPU, and their targets."""
         # Draws are made on the CPU: to ask the device for one would wait for the step before.
-        height, width = self.pictures.images.shape[-2:]
-        mixture = self.viewing.mixture(sample_id, epoch, len(self.pictures), (height, width))
+        height, width = self.images.images.shape[-2:]
+        mixture = self.viewing.mixture(sample_id, epoch, len(self.images), (height, width))
         ids = mixture.ids(sample_id) if mixture else sample_id
-        chosen = self.pictures[send(ids, self.device)]
+        chosen = self.images[send(ids, self.device)]
         epoch = self.viewing.epoch(epoch)
         images = tuple(
             self.normalize(self.viewing.augment(chosen.images, ids, epoch, view)) for view in views
@@ -104,22 +104,22 @@ class ArrayLoader(EpochLoader):
         return tuple(map(mixture.images, images)), mixture.targets(chosen.targets)
 
     def render(self, sample_id: Tensor, view_index: Tensor) -> Tensor:
-        """Return the views numbered by their crop and flip (N,) of the pictures (N,)."""
-        chosen = self.pictures[send(sample_id, self.device)]
+        """Return the views numbered by their crop and flip (N,) of the images (N,)."""
+        chosen = self.images[send(sample_id, self.device)]
         return self.normalize(self.viewing.augment.render(chosen.images, view_index))
 
 
 class ArrayEvalLoader:
-    """Evaluation batches `(image, target, sample_id)`: every picture once, in order, as it is."""
+    """Evaluation batches `(image, target, sample_id)`: every image once, in order, as it is."""
 
-    def __init__(self, pictures: Pictures, batch_size: int, normalize: Normalize) -> None:
-        self.pictures, self.batch_size, self.normalize = pictures, batch_size, normalize
+    def __init__(self, images: Images, batch_size: int, normalize: Normalize) -> None:
+        self.images, self.batch_size, self.normalize = images, batch_size, normalize
 
     def __len__(self) -> int:
-        return len(eval_batches(len(self.pictures), self.batch_size))
+        return len(eval_batches(len(self.images), self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        for sample_id in eval_batches(len(self.pictures), self.batch_size):
-            sample_id = send(sample_id, self.pictures.targets.device)
-            chosen = self.pictures[sample_id]
+        for sample_id in eval_batches(len(self.images), self.batch_size):
+            sample_id = send(sample_id, self.images.targets.device)
+            chosen = self.images[sample_id]
             yield self.normalize(chosen.images), chosen.targets, sample_id

@@ -1,4 +1,4 @@
-"""Which training pictures are set aside for validation, and the identity of a data set."""
+"""Which training images are set aside for validation, and the identity of a data set."""
 
 import hashlib
 from typing import Any
@@ -22,7 +22,7 @@ def split_ids(targets: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor
     """
     if not 0 < held_out < len(targets):
         raise ConfigError(
-            f"data.val_size={held_out}: must leave some of the {len(targets)} training pictures "
+            f"data.val_size={held_out}: must leave some of the {len(targets)} training images "
             f"and take some. Fix: between 1 and {len(targets) - 1}"
         )
     order = torch.randperm(len(targets), generator=generator(_SPLIT, seed))

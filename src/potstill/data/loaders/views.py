@@ -1,4 +1,4 @@
-"""What training sees of its pictures: which view when, and which of finitely many it is."""
+"""What training sees of its images: which view when, and which of finitely many it is."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -16,12 +16,12 @@ Augmentation = TypeVar("Augmentation", Augment, RandomCrop)
 
 @dataclass(frozen=True)
 class Viewing(Generic[Augmentation]):
-    """Views of pictures, a pure function of (seed, epoch, sample id, view).
+    """Views of images, a pure function of (seed, epoch, sample id, view).
 
     Args:
-        augment: what is done to each picture.
+        augment: what is done to each image.
         mix: what it is mixed with, if anything.
-        count: views of each picture in a step.
+        count: views of each image in a step.
         cycle: after how many epochs the views come round; None for never.
     """
 
@@ -38,7 +38,7 @@ class Viewing(Generic[Augmentation]):
         if self.cycle is not None and self._num_outcomes == 1:
             raise ConfigError(
                 f"data.view_cycle={self.cycle}: nothing is augmented, so every epoch shows the "
-                "same pictures already. Fix: data.view_cycle=null"
+                "same images already. Fix: data.view_cycle=null"
             )
 
     @property
@@ -49,7 +49,7 @@ class Viewing(Generic[Augmentation]):
 
     @property
     def num_views(self) -> int | None:
-        """How many views of a picture there are; None where they never come round."""
+        """How many views of an image there are; None where they never come round."""
         return self._num_outcomes if self.cycle is None else self.cycle * self.count
 
     @property
@@ -76,7 +76,7 @@ class Viewing(Generic[Augmentation]):
             return torch.full_like(sample_id, self.epoch(epoch) * self.count + view)
         if self.num_views is None or not isinstance(self.augment, Augment):
             raise ConfigError(
-                "data.view_cycle=null: this augmentation never shows a picture twice, so its "
+                "data.view_cycle=null: this augmentation never shows an image twice, so its "
                 "views cannot be numbered. Fix: data.view_cycle=K, and they come round after K "
                 "epochs"
             )
@@ -85,7 +85,7 @@ class Viewing(Generic[Augmentation]):
     def mixture(
         self, sample_id: Tensor, epoch: int, num_samples: int, size: tuple[int, int]
     ) -> Mixture | None:
-        """Return what the pictures (N,) are mixed with in `epoch`; None if with nothing."""
+        """Return what the images (N,) are mixed with in `epoch`; None if with nothing."""
         if self.mix is None:
             return None
         return self.mix.plan(sample_id, self.epoch(epoch), num_samples, size)
@@ -94,7 +94,7 @@ class Viewing(Generic[Augmentation]):
 def render(
     loader: Any, sample_id: Tensor, view_index: Tensor, image_shape: tuple[int, int, int]
 ) -> Tensor:
-    """Return the numbered views (N,) of the pictures with ids (N,), (N, 3, H, W) float32.
+    """Return the numbered views (N,) of the images with ids (N,), (N, 3, H, W) float32.
 
     `loader` is the one that shows them in training, an `ArrayLoader` or a `FolderLoader`.
     """

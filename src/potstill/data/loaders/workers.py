@@ -1,4 +1,4 @@
-"""Pictures read from files while training, by worker processes."""
+"""Images read from files while training, by worker processes."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -22,12 +22,12 @@ from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
 from potstill.errors import DataError, StorageError
 
 Key = tuple[int, int]  # (epoch, sample id)
-Bytes = tuple[Tensor, ...]  # each view's pictures (N, 3, H, W) uint8
+Bytes = tuple[Tensor, ...]  # each view's images (N, 3, H, W) uint8
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How files are read: processes, the largest picture, the device batches go to.
+    """How files are read: processes, the largest image, the device batches go to.
 
     `prefetch` is how many batches each process reads ahead; torch's 2 where it is None.
     """
@@ -58,7 +58,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class FolderDataset(Dataset):
-    """Decoded and cropped pictures by batches of (epoch, sample id)."""
+    """Decoded and cropped images by batches of (epoch, sample id)."""
 
     files: Files
     crop: RandomCrop | CentreCrop
@@ -69,9 +69,9 @@ class FolderDataset(Dataset):
         return len(self.files)
 
     def __getitem__(self, key: Key) -> Bytes:
-        """Return the views of one picture, (3, H, W) uint8 each."""
+        """Return the views of one image, (3, H, W) uint8 each."""
         epoch, sample_id = key
-        image = self.files.picture(sample_id, self.max_pixels)
+        image = self.files.image(sample_id, self.max_pixels)
         if isinstance(self.crop, CentreCrop):
             return (self.crop(image),)
         return tuple(self.crop(image, sample_id, epoch, view) for view in self.views)
@@ -103,7 +103,7 @@ class FolderLoader(EpochLoader):
     """Training batches `(image, target, sample_id)` of files, the same for any worker count.
 
     image is (N, 3, H, W) float32, or a tuple of `viewing.count` such tensors where that is
-    above 1. target is (N,) int64, or (N, K) float32 where pictures are mixed.
+    above 1. target is (N,) int64, or (N, K) float32 where images are mixed.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class FolderLoader(EpochLoader):
         self._loader = workers.loader(self._dataset, self._keys)
 
     def read(self, batches: list[Tensor]) -> Iterator[Batch]:
-        """Yield the pictures of each tensor of ids."""
+        """Yield the images of each tensor of ids."""
         epoch = self.epoch
         self._keys.batches = (self._ask(sample_id, epoch) for sample_id in batches)
         for sample_id, views in zip(batches, _received(self._loader), strict=True):
@@ -133,7 +133,7 @@ class FolderLoader(EpochLoader):
             yield images[0] if len(images) == 1 else images, target, send(sample_id, self.device)
 
     def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
-        """Return the given views of the pictures with ids (N,), on the CPU, and their targets."""
+        """Return the given views of the images with ids (N,), on the CPU, and their targets."""
         dataset = replace(self._dataset, views=views)
         return self._finish(sample_id, epoch, dataset.read(self._ask(sample_id, epoch)))
 
@@ -157,7 +157,7 @@ class FolderLoader(EpochLoader):
 
 
 class FolderEvalLoader:
-    """Evaluation batches `(image, target, sample_id)`: the middle of every picture, in order."""
+    """Evaluation batches `(image, target, sample_id)`: the middle of every image, in order."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One picture file as bytes, whatever it is; a file that is no good is named."""
+"""One image file as bytes, whatever it is; a file that is no good is named."""
 
 import warnings
 from io import BytesIO
@@ -13,7 +13,7 @@ from potstill.errors import DataError
 
 
 def read_image(path: Path, max_pixels: int, content: bytes | None = None) -> Tensor:
-    """Return the picture as (3, H, W) uint8 RGB; EXIF orientation is not applied.
+    """Return the image as (3, H, W) uint8 RGB; EXIF orientation is not applied.
 
     Args:
         path: the file.
@@ -21,7 +21,7 @@ def read_image(path: Path, max_pixels: int, content: bytes | None = None) -> Ten
         content: what is in the file, where it was read already; `path` then only names it.
 
     Raises:
-        DataError: where the file is truncated, no picture, or has more than `max_pixels` pixels
+        DataError: where the file is truncated, no image, or has more than `max_pixels` pixels
             according to its header; nothing is decoded in that case.
     """
     # Pillow, because torchvision's decoders are deprecated since 0.29 and about to be removed.
@@ -39,7 +39,7 @@ def read_image(path: Path, max_pixels: int, content: bytes | None = None) -> Ten
         shown = repr(str(path) if content is None else source)
         what = str(error).replace(shown, "it").rstrip(".")
         raise DataError(
-            f"file={path}: cannot be read as a picture ({what}). Fix: replace or remove the file"
+            f"file={path}: cannot be read as an image ({what}). Fix: replace or remove the file"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Folders of pictures, one folder a class: what is there, checked against what should be."""
+"""Folders of images, one folder a class: what is there, checked against what should be."""
 
 import os
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ class Files:
         """Return the path of one file."""
         return self.root / os.fsdecode(self.names[sample_id])
 
-    def picture(self, sample_id: int, max_pixels: int) -> Tensor:
-        """Return one picture, (3, H, W) uint8; see `read_image`."""
+    def image(self, sample_id: int, max_pixels: int) -> Tensor:
+        """Return one image, (3, H, W) uint8; see `read_image`."""
         return read_image(self.path(sample_id), max_pixels)
 
 
@@ -87,11 +87,11 @@ def check_classes(folder: Path, class_names: Sequence[str]) -> None:
 
 
 def find_files(root: Path, part: str, class_names: Sequence[str]) -> Files:
-    """Return the pictures in `root/part/CLASS/` for each class, by class and then by name."""
+    """Return the images in `root/part/CLASS/` for each class, by class and then by name."""
     names: list[bytes] = []
     sizes, counts = [], []
     for class_name in class_names:
-        found = _pictures(root / part / class_name)
+        found = _images(root / part / class_name)
         names += [os.fsencode(f"{part}/{class_name}/{entry.name}") for entry in found]
         sizes += [entry.stat().st_size for entry in found]
         counts.append(len(found))
@@ -99,7 +99,7 @@ def find_files(root: Path, part: str, class_names: Sequence[str]) -> Files:
     return Files(root, np.array(names), torch.tensor(sizes), targets)
 
 
-def _pictures(folder: Path) -> list[os.DirEntry[str]]:
+def _images(folder: Path) -> list[os.DirEntry[str]]:
     found = [
         entry
         for entry in os.scandir(folder)
@@ -107,7 +107,7 @@ def _pictures(folder: Path) -> list[os.DirEntry[str]]:
     ]
     if not found:
         raise DataError(
-            f"data.root={folder.parent.parent}: {folder} holds no picture "
+            f"data.root={folder.parent.parent}: {folder} holds no image "
             f"({', '.join(SUFFIXES)}). Fix: fill it, or take the class out everywhere"
         )
     return sorted(found, key=lambda entry: entry.name)

@@ -22,7 +22,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Chunk:
-    """A file of pictures: its path relative to the shards, and how many bytes it has."""
+    """A file of images: its path relative to the shards, and how many bytes it has."""
 
     name: str
     size: int
@@ -30,14 +30,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Index:
-    """Where each picture of a part lies, by the position it has in the folder it came from.
+    """Where each image of a part lies, by the position it has in the folder it came from.
 
     Args:
         names: (N,) bytes, `part/CLASS/FILE`.
         targets: (N,) int64, positions in the manifest's class names.
-        sizes: (N,) int64, bytes of each picture.
+        sizes: (N,) int64, bytes of each image.
         chunk: (N,) int64, positions in the part's chunks.
-        begin: (N,) int64, where in the chunk the picture's bytes begin.
+        begin: (N,) int64, where in the chunk the image's bytes begin.
         digest: (N,) int64, `digest` of those bytes.
     """
 

@@ -1,4 +1,4 @@
-"""Pictures read from shards while training: the batches of the folder they were written from."""
+"""Images read from shards while training: the batches of the folder they were written from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +20,15 @@ _CHUNKS = 10  # keeps these numbers apart from other uses of the same seed
 
 @dataclass(frozen=True)
 class Shards(Files):
-    """A split whose pictures lie in shards; for the rest, the files they were written from.
+    """A split whose images lie in shards; for the rest, the files they were written from.
 
     Args:
         store: where the shards are.
         chunks: those of this part.
-        chunk: (N,) int64, which of them has each picture.
+        chunk: (N,) int64, which of them has each image.
         begin: (N,) int64, where in it.
-        digest: (N,) int64, of each picture's bytes.
-        whole: keep all of a chunk when a picture of it is read, where it has to be downloaded.
+        digest: (N,) int64, of each image's bytes.
+        whole: keep all of a chunk when an image of it is read, where it has to be downloaded.
     """
 
     store: Store
@@ -39,18 +39,18 @@ class Shards(Files):
     whole: bool = True
 
     def __getitem__(self, sample_id: Tensor) -> "Shards":
-        """Return the pictures with these ids (M,)."""
+        """Return the images with these ids (M,)."""
         columns = ("sizes", "targets", "chunk", "begin", "digest")
         chosen = {name: getattr(self, name)[sample_id] for name in columns}
         return replace(self, names=self.names[sample_id.numpy()], **chosen)
 
     def path(self, sample_id: int) -> Path:
-        """Return the chunk and the name of one picture, as one path that says both."""
+        """Return the chunk and the name of one image, as one path that says both."""
         chunk = self.chunks[int(self.chunk[sample_id])]
         return self.root / f"{chunk.name}:{self.names[sample_id].decode(errors='replace')}"
 
-    def picture(self, sample_id: int, max_pixels: int) -> Tensor:
-        """Return one picture, (3, H, W) uint8.
+    def image(self, sample_id: int, max_pixels: int) -> Tensor:
+        """Return one image, (3, H, W) uint8.
 
         Raises:
             DataError: where its bytes are not those that were written.
@@ -70,11 +70,11 @@ class Shards(Files):
 def chunk_order(chunk: Tensor, window: int, seed: int, epoch: int) -> Tensor:
     """Return an epoch's order that goes through the chunks, about `window` of them at a time.
 
-    Chunks are shuffled, and their pictures scattered evenly over the `window` places from a
+    Chunks are shuffled, and their images scattered evenly over the `window` places from a
     chunk's own on: one chunk after the other comes into use, and none does twice.
 
     Args:
-        chunk: (N,) int64, which chunk has each picture.
+        chunk: (N,) int64, which chunk has each image.
         window: how many chunks are mixed.
         seed: with the epoch, chooses the order.
         epoch: from 0.

@@ -1,4 +1,4 @@
-"""Write a folder of pictures as shards: `python -m potstill.data.storage.write_shards ROOT OUT`."""
+"""Write a folder of images as shards: `python -m potstill.data.storage.write_shards ROOT OUT`."""
 
 import argparse
 import hashlib
@@ -22,13 +22,13 @@ from potstill.data.transforms.counted_rng import generator
 from potstill.errors import ConfigError, DataError, PotstillError, StorageError
 
 _PLACE = 11  # keeps these numbers apart from other uses of the same seed
-_LEAVES = 3  # of an item, as litdata calls them: picture, target, name
+_LEAVES = 3  # of an item, as litdata calls them: image, target, name
 
 
 def write_shards(root: Path, out: Path, chunk_mb: float = 64) -> Manifest:
     """Write `root/{train,val}/CLASS/*` to `out` in litdata's format, and return its manifest.
 
-    Pictures keep their bytes. They go into the chunks in a random order, always the same, so
+    Images keep their bytes. They go into the chunks in a random order, always the same, so
     that each chunk holds some of every class. All of it is read back and checked before the
     manifest, which makes the folder one of shards, is written.
 
@@ -76,7 +76,7 @@ def _write_part(files: Files, part: str, out: Path, chunk_bytes: int) -> Part:
     written = torch.empty(len(files), dtype=torch.int64)
     cache = Cache(str((out / part).absolute()), chunk_bytes=chunk_bytes)
     with warnings.catch_warnings():
-        # A picture larger than a chunk should be has a chunk of its own.
+        # An image larger than a chunk should be has a chunk of its own.
         warnings.filterwarnings("ignore", "An item was larger than the target chunk size")
         for place, sample_id in enumerate(_progress(order.tolist(), f"writing {part}")):
             content = _content(files.path(sample_id))
@@ -98,7 +98,7 @@ def _content(path: Path) -> bytes:
 
 
 def _index(files: Files, order: Tensor, written: Tensor, part: str, out: Path) -> Part:
-    """Find every picture in the chunks, check it, and write down where it is."""
+    """Find every image in the chunks, check it, and write down where it is."""
     listed = json.loads((out / part / "index.json").read_text())["chunks"]
     names = [f"{part}/{chunk['filename']}" for chunk in listed]
     chunk, begin = torch.empty_like(order), torch.empty_like(order)
@@ -107,7 +107,7 @@ def _index(files: Files, order: Tensor, written: Tensor, part: str, out: Path) -
         if digest(rest[: int(files.sizes[sample_id])]) != int(written[sample_id]):
             raise DataError(
                 f"OUT={out}: {files.path(sample_id)} did not come back from {names[number]} as it "
-                "was. Fix: check the disk, and that nothing changes the pictures meanwhile"
+                "was. Fix: check the disk, and that nothing changes the images meanwhile"
             )
         chunk[sample_id], begin[sample_id] = number, start
     data = Index(files.names, files.targets, files.sizes, chunk, begin, written).to_bytes()
@@ -117,7 +117,7 @@ def _index(files: Files, order: Tensor, written: Tensor, part: str, out: Path) -
 
 
 def _items(out: Path, names: list[str]) -> Iterator[tuple[int, int, memoryview]]:
-    """Yield for each item of each chunk: which chunk, where its picture begins, and all from there.
+    """Yield for each item of each chunk: which chunk, where its image begins, and all from there.
 
     A chunk is the number of items, where each begins, and the items; an item is the sizes of its
     leaves, and the leaves; numbers have four bytes.
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m potstill.data.storage.write_shards",
-        description="Write a folder of pictures, train/CLASS/* and val/CLASS/*, as shards.",
+        description="Write a folder of images, train/CLASS/* and val/CLASS/*, as shards.",
     )
     parser.add_argument("root", metavar="ROOT", type=Path, help="the folder")
     parser.add_argument("out", metavar="OUT", type=Path, help="an empty folder, or none yet")

@@ -1,4 +1,4 @@
-"""Colour jitter of a whole batch at once, every picture with factors and an order of its own."""
+"""Colour jitter of a whole batch at once, every image with factors and an order of its own."""
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def jitter_factors(strengths: tuple[float, ...], uniform: Tensor) -> Tensor:
 
 
 def color_jitter(images: Tensor, strengths: tuple[float, ...], uniform: Tensor) -> Tensor:
-    """Change brightness, contrast, saturation and hue, in a random order for each picture.
+    """Change brightness, contrast, saturation and hue, in a random order for each image.
 
     Args:
         images: (N, 3, H, W) uint8; not changed.
@@ -54,24 +54,24 @@ def color_jitter(images: Tensor, strengths: tuple[float, ...], uniform: Tensor) 
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply pictures (N, 3, H, W) uint8 by `factor` (N, 1, 1, 1)."""
+    """Multiply images (N, 3, H, W) uint8 by `factor` (N, 1, 1, 1)."""
     return _to_bytes(images * factor)
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Move pictures (N, 3, H, W) uint8 away from their mean grey by `factor` (N, 1, 1, 1)."""
-    # In float64 a sum of bytes is exact: the mean cannot depend on how many pictures there are.
+    """Move images (N, 3, H, W) uint8 away from their mean grey by `factor` (N, 1, 1, 1)."""
+    # In float64 a sum of bytes is exact: the mean cannot depend on how many images there are.
     mean = TF.rgb_to_grayscale(images).double().mean(dim=(1, 2, 3), keepdim=True)
     return _blend(images, mean.float(), factor)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Move pictures (N, 3, H, W) uint8 away from their own grey by `factor` (N, 1, 1, 1)."""
+    """Move images (N, 3, H, W) uint8 away from their own grey by `factor` (N, 1, 1, 1)."""
     return _blend(images, TF.rgb_to_grayscale(images).float(), factor)
 
 
 def hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of pictures (N, 3, H, W) uint8 by `turns` (N, 1, 1, 1), value and chroma kept.
+    """Turn the hue of images (N, 3, H, W) uint8 by `turns` (N, 1, 1, 1), value and chroma kept.
 
     In HSV a channel is `value - chroma * clamp(min(k, 4 - k), 0, 1)`, `k = (n + 6 hue) mod 6`,
     with n = 5, 3, 1 for red, green and blue (Smith 1978).

@@ -16,12 +16,12 @@ _DRAWS = 3  # top, left, flip: one place each, used or not
 
 
 def crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
-    """Pad with black on every side and cut the old size out again, elsewhere for each picture.
+    """Pad with black on every side and cut the old size out again, elsewhere for each image.
 
     Args:
         images: (N, C, H, W).
         padding: pixels on each side.
-        top: (N,) int64, 0 .. 2 * padding: the first row of the padded picture.
+        top: (N,) int64, 0 .. 2 * padding: the first row of the padded image.
         left: (N,) int64: its first column.
     """
     height, width = images.shape[-2:]
@@ -53,7 +53,7 @@ class Augment:
 
     @property
     def num_outcomes(self) -> int | None:
-        """How many pictures can come of one; None where they are endless."""
+        """How many images can come of one; None where they are endless."""
         return None if self.distort else self._places**2 * (2 if self.flip else 1)
 
     @property
@@ -61,14 +61,14 @@ class Augment:
         return 2 * self.crop_padding + 1
 
     def outcome(self, sample_id: Tensor, epoch: int, view: int = 0) -> Tensor:
-        """Return which crop and flip the pictures with ids (N,) get, (N,) int64."""
+        """Return which crop and flip the images with ids (N,) get, (N,) int64."""
         uniform = uniforms(sample_id, _DRAWS, _AUGMENT, self.seed, epoch, view)  # (N, 3)
         top, left = (uniform[:, :2] * self._places).long().unbind(1)
         place = top * self._places + left
         return 2 * place + (uniform[:, 2] < 0.5) if self.flip else place
 
     def render(self, images: Tensor, outcome: Tensor) -> Tensor:
-        """Return the crops and flips of pictures (N, C, H, W) that `outcome` (N,) says."""
+        """Return the crops and flips of images (N, C, H, W) that `outcome` (N,) says."""
         outcome = send(outcome, images.device)
         place = outcome // 2 if self.flip else outcome
         if self.crop_padding:
@@ -79,7 +79,7 @@ class Augment:
         return images
 
     def __call__(self, images: Tensor, sample_id: Tensor, epoch: int, view: int = 0) -> Tensor:
-        """Return view `view` of pictures (N, C, H, W) uint8 with ids (N,) in `epoch`."""
+        """Return view `view` of images (N, C, H, W) uint8 with ids (N,) in `epoch`."""
         if self.crop_padding or self.flip:
             images = self.render(images, self.outcome(sample_id, epoch, view))
         return self.distort(images, sample_id, epoch, view) if self.distort else images

@@ -1,4 +1,4 @@
-"""Mixing a picture with another one, a pure function of (seed, epoch, sample id)."""
+"""Mixing an image with another one, a pure function of (seed, epoch, sample id)."""
 
 from dataclasses import dataclass
 
@@ -17,12 +17,12 @@ _DRAWS = 6  # partner (two), method, share, the box's row and column
 
 @dataclass(frozen=True)
 class Mixture:
-    """What becomes of N pictures.
+    """What becomes of N images.
 
     Args:
-        partner: (N,) int64, the id of the other picture.
+        partner: (N,) int64, the id of the other image.
         share: (N,) float32, how much of the target stays.
-        box: (N, 4) int64: top, left, bottom, right of the part that comes from the other picture.
+        box: (N, 4) int64: top, left, bottom, right of the part that comes from the other image.
         cut: (N,) bool: CutMix with `box`; else mixup with `share`.
         num_classes: K.
     """
@@ -34,11 +34,11 @@ class Mixture:
     num_classes: int
 
     def ids(self, sample_id: Tensor) -> Tensor:
-        """Return the ids of the pictures (N,) and then of their partners, (2N,)."""
+        """Return the ids of the images (N,) and then of their partners, (2N,)."""
         return torch.cat([sample_id, self.partner])
 
     def images(self, images: Tensor) -> Tensor:
-        """Return the N mixed pictures of those with `ids`, (2N, 3, H, W) float32."""
+        """Return the N mixed images of those with `ids`, (2N, 3, H, W) float32."""
         own, other = images.chunk(2)
         inside = _inside(send(self.box, own.device), *own.shape[-2:])  # (N, H, W)
         share = send(self.share, own.device)[:, None, None]
@@ -55,7 +55,7 @@ class Mixture:
 class Mix:
     """Mixup (Zhang et al. 2018, arXiv:1710.09412) and CutMix (Yun et al. 2019, arXiv:1905.04899).
 
-    Where both are on, each picture gets one of them, half and half. All views of a picture have
+    Where both are on, each image gets one of them, half and half. All views of an image have
     the same partner, share and box, because they have one target.
 
     Args:
@@ -87,7 +87,7 @@ class Mix:
     def plan(
         self, sample_id: Tensor, epoch: int, num_samples: int, size: tuple[int, int]
     ) -> Mixture:
-        """Return what the pictures with ids (N,) are mixed with in `epoch`, and how.
+        """Return what the images with ids (N,) are mixed with in `epoch`, and how.
 
         Args:
             sample_id: (N,) int64.
@@ -112,10 +112,10 @@ class Mix:
 
 
 def cut_box(share: Tensor, size: tuple[int, int], uniform: Tensor) -> Tensor:
-    """Return CutMix's boxes (N, 4): top, left, bottom, right, cut off at the picture's edge.
+    """Return CutMix's boxes (N, 4): top, left, bottom, right, cut off at the image's edge.
 
     Args:
-        share: (N,) float64, of the picture outside the whole box.
+        share: (N,) float64, of the image outside the whole box.
         size: height and width.
         uniform: (N, 2) in [0, 1): row and column of the centre.
     """

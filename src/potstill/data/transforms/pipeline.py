@@ -1,4 +1,4 @@
-"""What is done to pictures of one size after crop and flip, counted: colours, shapes, cutout."""
+"""What is done to images of one size after crop and flip, counted: colours, shapes, cutout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def cutout(images: Tensor, size: int, uniform: Tensor) -> Tensor:
 
     Args:
         images: (N, C, H, W).
-        size: the square's side in pixels; it may reach over the picture's edge.
+        size: the square's side in pixels; it may reach over the image's edge.
         uniform: (N, 2) in [0, 1): the centre's row and column.
     """
     height, width = images.shape[-2:]
@@ -74,7 +74,7 @@ class Distort:
         return bool(self.color_jitter or self.randaugment or self.cutout)
 
     def __call__(self, images: Tensor, sample_id: Tensor, epoch: int, view: int = 0) -> Tensor:
-        """Return view `view` of pictures (N, 3, H, W) uint8 with ids (N,) in `epoch`."""
+        """Return view `view` of images (N, 3, H, W) uint8 with ids (N,) in `epoch`."""
 
         def draw(draws: int, stream: int) -> Tensor:
             return uniforms(sample_id, draws, stream, self.seed, epoch, view)

@@ -84,9 +84,9 @@ def check_randaugment(settings: tuple[int, ...]) -> None:
 
 
 def randaugment(images: Tensor, magnitude: int, uniform: Tensor) -> Tensor:
-    """Apply random operations of one strength, one after another, to each picture.
+    """Apply random operations of one strength, one after another, to each image.
 
-    Pictures with the same operation and sign are changed together.
+    Images with the same operation and sign are changed together.
 
     Args:
         images: (N, 3, H, W) uint8; not changed.

@@ -29,8 +29,8 @@ def crop_box(
     is the largest part in the middle with an allowed ratio.
 
     Args:
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
         scale: least and greatest share of the area.
         ratio: least and greatest width / height.
         uniform: 22 numbers in [0, 1): area and shape of ten attempts, then top and left.
@@ -74,7 +74,7 @@ class RandomCrop:
             raise ConfigError(f"data.crop_scale={list(self.scale)}: above the whole. Fix: up to 1")
 
     def __call__(self, image: Tensor, sample_id: int, epoch: int, view: int = 0) -> Tensor:
-        """Return (3, image_size, image_size) of a picture (3, H, W) uint8."""
+        """Return (3, image_size, image_size) of an image (3, H, W) uint8."""
         number = torch.tensor([sample_id])
         uniform = uniforms(number, _DRAWS, _CROP, self.seed, epoch, view)
         numbers = uniform[0].tolist()
@@ -99,6 +99,6 @@ class CentreCrop:
             )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return (3, image_size, image_size) of a picture (3, H, W) uint8."""
+        """Return (3, image_size, image_size) of an image (3, H, W) uint8."""
         image = TF.resize(image, [round(self.image_size / self.ratio)], antialias=True)
         return TF.center_crop(image, [self.image_size] * 2)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Classify pictures with the network in this folder.
+"""Classify images with the network in this folder.
 
 Examples:
-  python classify.py photo.jpg pictures/ --top 3
+  python classify.py photo.jpg images/ --top 3
   rpicam-still --immediate --nopreview --encoding jpg --output - | python classify.py -
   python classify.py --benchmark photo.jpg
 
-Each line is a picture, a label, its probability and the network's time, with tabs between. A
-picture that cannot be read is one line on standard error, and the others are classified all the
-same. Exit code: 0 fine, 1 if a picture failed, 2 if none could be classified at all.
+Each line is an image, a label, its probability and the network's time, with tabs between. A
+image that cannot be read is one line on standard error, and the others are classified all the
+same. Exit code: 0 fine, 1 if an image failed, 2 if none could be classified at all.
 """
 
 # For Python 3.9 and newer, on a device that has this folder and nothing else of the project.
@@ -47,7 +47,7 @@ class SetupError(Exception):
 
 
 class Classifier:
-    """A model beside labels.txt and preprocess.json; `upright` turns pictures as EXIF says."""
+    """A model beside labels.txt and preprocess.json; `upright` turns images as EXIF says."""
 
     def __init__(self, model: Path, threads: int = 1, upright: bool = False) -> None:
         self.model, self.upright = model, upright
@@ -70,20 +70,20 @@ class Classifier:
             raise SetupError(f"{HERE}: {wrong}. Fix: a line for each class")
 
     def blank(self) -> Any:
-        """Return a picture of nothing, as `prepare` returns one."""
+        """Return an image of nothing, as `prepare` returns one."""
         return np.zeros((1, 3, self.crop, self.crop), np.float32)
 
     def read(self, source: str) -> Any:
-        """Return the picture in a file, or on standard input, as `prepare` returns it."""
+        """Return the image in a file, or on standard input, as `prepare` returns it."""
         if os.path.isdir(source):
-            raise ValueError("a folder without pictures")
+            raise ValueError("a folder without images")
         file = io.BytesIO(sys.stdin.buffer.read()) if source == STDIN else source
         with Image.open(file) as image:
             image.load()
             return self.prepare(to_rgb(ImageOps.exif_transpose(image) if self.upright else image))
 
     def prepare(self, image: Any) -> Any:
-        """Return the middle of an RGB picture, resized and normalised, (1, 3, H, W) float32."""
+        """Return the middle of an RGB image, resized and normalised, (1, 3, H, W) float32."""
         width, height = image.size
         wide, high = (int(self.resize * side / min(image.size)) for side in image.size)
         left, top = (round((side - self.crop) / 2) for side in (wide, high))
@@ -101,7 +101,7 @@ class Classifier:
 
 
 def to_rgb(image: Any) -> Any:
-    """Return a picture in RGB, grey as three equal channels; of 16 bits the upper 8."""
+    """Return an image in RGB, grey as three equal channels; of 16 bits the upper 8."""
     if image.mode.startswith("I"):
         image = Image.fromarray((np.array(image).astype(np.uint16) >> 8).astype(np.uint8))
     return image.convert("RGB")
@@ -123,7 +123,7 @@ def find_model() -> Path:
 
 
 def open_model(file: Path, threads: int) -> Callable[[Any], Any]:
-    """Return a function from a picture (1, 3, H, W) to its logits (K,)."""
+    """Return a function from an image (1, 3, H, W) to its logits (K,)."""
     try:
         with silence():
             return (open_pte if file.suffix == ".pte" else open_onnx)(file, threads)
@@ -143,7 +143,7 @@ def open_onnx(file: Path, threads: int) -> Callable[[Any], Any]:
     options.log_severity_level = 4  # what fails is raised as well
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda picture: session.run(None, {name: picture})[0][0]
+    return lambda image: session.run(None, {name: image})[0][0]
 
 
 def open_pte(file: Path, threads: int) -> Callable[[Any], Any]:
@@ -156,8 +156,8 @@ def open_pte(file: Path, threads: int) -> Callable[[Any], Any]:
     program = Runtime.get().load_program(file.read_bytes())
     program.load_method("forward")
 
-    def run(picture: Any) -> Any:  # the program must live as long as its method, which it keeps
-        return program.load_method("forward").execute([torch.from_numpy(picture)])[0][0].numpy()
+    def run(image: Any) -> Any:  # the program must live as long as its method, which it keeps
+        return program.load_method("forward").execute([torch.from_numpy(image)])[0][0].numpy()
 
     return run
 
@@ -179,13 +179,13 @@ def silence() -> Iterator[None]:
 def reason(error: BaseException) -> str:
     """Return what an error says, in one line and without the file's name."""
     if isinstance(error, UnidentifiedImageError):
-        return "no picture that Pillow can read"
+        return "no image that Pillow can read"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split()) or type(error).__name__
 
 
-def pictures(sources: list[str]) -> Iterator[str]:
-    """Yield every picture that is named, and what is named like one in folders, or the folder."""
+def images(sources: list[str]) -> Iterator[str]:
+    """Yield every image that is named, and what is named like one in folders, or the folder."""
     for source in sources:
         inside = (
             os.path.join(folder, name)
@@ -198,27 +198,27 @@ def pictures(sources: list[str]) -> Iterator[str]:
 
 
 def readable(classifier: Classifier, sources: list[str], failed: list[str]) -> Iterator[Any]:
-    """Yield each picture's name, the picture, and the seconds it took to read.
+    """Yield each image's name, the image, and the seconds it took to read.
 
     What cannot be read is one line on standard error, and is added to `failed`.
     """
-    for source in pictures(sources):
+    for source in images(sources):
         start = time.perf_counter()
         try:
-            picture = classifier.read(source)
+            image = classifier.read(source)
         except Exception as error:  # a damaged file makes Pillow raise nearly anything
             failed.append(source)
             print(f"error: {source}: {reason(error)}", file=sys.stderr, flush=True)
             continue
-        yield source, picture, time.perf_counter() - start
+        yield source, image, time.perf_counter() - start
 
 
 def classify(classifier: Classifier, sources: list[str], top: int) -> int:
-    """Print the most probable labels of every picture; return the exit code."""
+    """Print the most probable labels of every image; return the exit code."""
     failed: list[str] = []
-    for source, picture, _ in readable(classifier, sources, failed):
+    for source, image, _ in readable(classifier, sources, failed):
         start = time.perf_counter()
-        logits = classifier.logits(picture)
+        logits = classifier.logits(image)
         milliseconds = 1000 * (time.perf_counter() - start)
         shares = softmax(logits)
         for k in np.argsort(-shares, kind="stable")[:top]:
@@ -228,16 +228,16 @@ def classify(classifier: Classifier, sources: list[str], top: int) -> int:
 
 
 def benchmark(classifier: Classifier, sources: list[str], runs: int, threads: int) -> int:
-    """Print how long the network takes, and how long the pictures take to read."""
+    """Print how long the network takes, and how long the images take to read."""
     failed: list[str] = []
     read = list(islice(readable(classifier, sources, failed), WARM_UP))  # all may not fit
-    shown = [picture for _, picture, _ in read] or [classifier.blank()]
+    shown = [image for _, image, _ in read] or [classifier.blank()]
     times = []
     for turn in range(WARM_UP + runs):
         start = time.perf_counter()
         classifier.logits(shown[turn % len(shown)])
         times.append(time.perf_counter() - start)
-    print(f"{classifier.model.name}\tthreads {threads}\tone picture at a time")
+    print(f"{classifier.model.name}\tthreads {threads}\tone image at a time")
     for name, seconds in (("network", times[WARM_UP:]), ("reading", [one[2] for one in read])):
         if seconds:
             median, slow = 1000 * np.percentile(seconds, [50, 95])
@@ -260,17 +260,17 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     cores = os.cpu_count() or 1
-    parser.add_argument("pictures", nargs="*", help="files, folders, or - for standard input")
-    parser.add_argument("--top", type=positive, default=1, help="labels for each picture (1)")
+    parser.add_argument("images", nargs="*", help="files, folders, or - for standard input")
+    parser.add_argument("--top", type=positive, default=1, help="labels for each image (1)")
     parser.add_argument("--threads", type=positive, default=cores, help=f"({cores})")
     parser.add_argument("--upright", action="store_true", help="turn photos as EXIF says")
     parser.add_argument("--model", type=Path, help="another file than model.onnx or model.pte")
     parser.add_argument("--benchmark", action="store_true", help="time the network")
     parser.add_argument("--runs", type=positive, default=100, help="of the benchmark (100)")
     asked = parser.parse_args(argv)
-    if not asked.pictures and not asked.benchmark:
-        parser.error("no pictures: files, folders, - or --benchmark")
-    # Pillow warns of pictures so large that they may be an attack, and of harmless things.
+    if not asked.images and not asked.benchmark:
+        parser.error("no images: files, folders, - or --benchmark")
+    # Pillow warns of images so large that they may be an attack, and of harmless things.
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     try:
@@ -279,8 +279,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if asked.benchmark:
-        return benchmark(classifier, asked.pictures, asked.runs, asked.threads)
-    return classify(classifier, asked.pictures, asked.top)
+        return benchmark(classifier, asked.images, asked.runs, asked.threads)
+    return classify(classifier, asked.images, asked.top)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class ExecuTorch:
             last file opened decides for all.
 
     Attributes:
-        largest_batch: pictures that the file takes at once.
+        largest_batch: images that the file takes at once.
 
     Raises:
         ConfigError: if executorch is not installed.

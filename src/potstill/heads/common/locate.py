@@ -49,7 +49,7 @@ class Located:
 def locate(network: nn.Module, signal: Signal, names: Sequence[str]) -> Located:
     """Return where the features `names` of a probed signal come from.
 
-    What `stage-1` means depends on the picture's size, which no signal tells: squares are tried
+    What `stage-1` means depends on the image's size, which no signal tells: squares are tried
     until one gives these features, or else these shapes.
 
     Raises:
@@ -62,7 +62,7 @@ def locate(network: nn.Module, signal: Signal, names: Sequence[str]) -> Located:
             tap = Tap(network, names, (channels, side, side))
             found = tap.probe()
         except (RuntimeError, ValueError, AssertionError, IndexError):
-            continue  # the network takes no pictures of this size
+            continue  # the network takes no images of this size
         if _equal(found, signal, names):
             alike = tap
             break
@@ -70,7 +70,7 @@ def locate(network: nn.Module, signal: Signal, names: Sequence[str]) -> Located:
             alike = tap
     if alike is None:
         listed = ", ".join(f"{n} {tuple(signal.features[n].shape[1:])}" for n in names)
-        raise ValueError(f"no square picture gives {listed}. Fix: use square pictures")
+        raise ValueError(f"no square image gives {listed}. Fix: use square images")
     black = torch.zeros(2, *alike.image_shape, device=signal.logits.device)
     return Located(alike.sources, trace(network, black))
 

@@ -44,7 +44,7 @@ class Tap:
     Args:
         network: what to run; it takes images (N, C, H, W) and returns logits (N, K).
         names: the features wanted.
-        image_shape: (C, H, W) of a picture, for the probe.
+        image_shape: (C, H, W) of an image, for the probe.
 
     Attributes:
         call: how the network is called where no feature is wanted: itself, or its compiled form.
@@ -85,7 +85,7 @@ class Tap:
 
     @torch.no_grad()
     def probe(self) -> Signal:
-        """Return the signal of two black pictures, for shapes; the network's mode is kept."""
+        """Return the signal of two black images, for shapes; the network's mode is kept."""
         with in_eval_mode(self.network):
             signal = self(self._example())
         for name, source in self.sources.items():

@@ -16,9 +16,9 @@ class Signal:
         logits: (N, K).
         features: tensors by the name they were asked for: maps (N, C, H, W), token
             sequences (N, L, C) or pooled vectors (N, C).
-        sample_id: (N,) int64, the position of each picture in the training set; `None`
+        sample_id: (N,) int64, the position of each image in the training set; `None`
             where the data does not say.
-        views: signals of further views of the same pictures, in the data's order.
+        views: signals of further views of the same images, in the data's order.
     """
 
     logits: Tensor

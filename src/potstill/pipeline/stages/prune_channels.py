@@ -42,7 +42,7 @@ class PruneChannels(Change):
         floor: the share of a layer's channels that stays whatever the criterion says.
         round_to: what the channels of a layer are a multiple of.
         untouchable: layers that keep all their outputs, with all that is under them.
-        n_batches: training batches for a criterion that looks at pictures.
+        n_batches: training batches for a criterion that looks at images.
 
     Raises:
         ConfigError: if a setting is impossible.

@@ -58,7 +58,7 @@ def check_equivalent(net: nn.Module, plan: ChannelPlan, image_shape: Sequence[in
 
 
 def find_fault(net: nn.Module, plan: ChannelPlan, image_shape: Sequence[int]) -> str | None:
-    """Return what is wrong with the pruned `net`, run on two random pictures."""
+    """Return what is wrong with the pruned `net`, run on two random images."""
     image = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
     pruned = apply_plan(copy.deepcopy(net), plan)
     try:

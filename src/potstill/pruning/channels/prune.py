@@ -38,7 +38,7 @@ def prune_channels(
 
     Args:
         model: any convolutional classifier, without hooks that outlive a call.
-        image_shape: (C, H, W) of a picture.
+        image_shape: (C, H, W) of an image.
         criterion: scores channels; the lowest go.
         target: how small; the network ends at or below it, as near as the rounding allows.
         scope: "uniform", the same share of each layer, or "global", the lowest of all.
@@ -93,7 +93,7 @@ def _check(
         raise ConfigError(f"round_to={round_to}: no multiple. Fix: round_to=8, or 1 for none")
     name = type(criterion).__name__
     if criterion.needs != "weights" and batches is None:
-        raise ConfigError(f"criterion={name}: judges by pictures. Fix: give batches")
+        raise ConfigError(f"criterion={name}: judges by images. Fix: give batches")
     if criterion.needs == "gradients" and loss is None:
         raise ConfigError(f"criterion={name}: judges by gradients. Fix: give a loss")
     if target.name == "latency_ms" and latency is None:

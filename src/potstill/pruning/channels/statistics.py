@@ -1,4 +1,4 @@
-"""Run a network over pictures to judge its channels, and leave it as it was."""
+"""Run a network over images to judge its channels, and leave it as it was."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 def mean_inputs(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
     """Return the mean size of each input channel of each convolution and linear layer, (C,).
 
-    Absolute values, averaged over all pictures of all batches and all places, by layer.
+    Absolute values, averaged over all images of all batches and all places, by layer.
     """
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
@@ -65,7 +65,7 @@ def mean_inputs(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
 def gradients(
     model: nn.Module, batches: Batches, loss: Loss, each: bool = False
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the gradient of every parameter by name, once a batch or, with `each`, a picture."""
+    """Yield the gradient of every parameter by name, once a batch or, with `each`, an image."""
     with undisturbed(model):
         names, values = zip(*model.named_parameters(), strict=True)
         for image, target in placed(model, batches):

@@ -122,7 +122,7 @@ def choose_pattern(
 ) -> dict[str, Tensor]:
     """Return masks by path that leave n of every m weights along the input (arXiv:2102.04010).
 
-    A layer whose inputs are no multiple of m (pictures, depthwise) is left out.
+    A layer whose inputs are no multiple of m (images, depthwise) is left out.
 
     Raises:
         ConfigError: as `check_pattern`.

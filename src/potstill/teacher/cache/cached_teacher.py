@@ -22,12 +22,12 @@ class StoredTeacher:
 
     Args:
         store: where outputs are kept.
-        view_index: (sample_id (N,), epoch, view) -> which of the picture's finitely many views
+        view_index: (sample_id (N,), epoch, view) -> which of the image's finitely many views
             that is, (N,) int64 in [0, num_views).
 
     Attributes:
-        forwards: pictures that went through the teacher since this was made.
-        replayed: pictures that did not have to.
+        forwards: images that went through the teacher since this was made.
+        replayed: images that did not have to.
     """
 
     def __init__(self, store: TeacherStore, view_index: ViewIndex) -> None:
@@ -36,13 +36,13 @@ class StoredTeacher:
         self._epoch: dict[tuple[int, int], Columns] = {}
 
     def __call__(self, listen: Listen, image: Any, sample_id: Tensor | None, epoch: int) -> Signal:
-        """Return the teacher's signal of a batch, float32, on the pictures' device.
+        """Return the teacher's signal of a batch, float32, on the images' device.
 
         Args:
             listen: (image, sample_id) -> Signal, the `Tap` on the teacher's network.
             image: (N, C, H, W), or a tuple of such for several views.
             sample_id: (N,) int64.
-            epoch: decides, with the place in the tuple, which view the pictures show.
+            epoch: decides, with the place in the tuple, which view the images show.
 
         Raises:
             ConfigError: if the batch says no sample ids.
@@ -97,11 +97,11 @@ class StoredTeacher:
     ) -> bool:
         """Lay an epoch's outputs out on the device by sample id, if all of them are there.
 
-        A step then costs one lookup on the device, with no copy and no waiting for it. Pictures
+        A step then costs one lookup on the device, with no copy and no waiting for it. Images
         that were not announced are NaN there: a loss of them is seen, not learned from.
 
         Args:
-            sample_id: (M,) int64, every picture this process will see in the epoch.
+            sample_id: (M,) int64, every image this process will see in the epoch.
             epoch: its number.
             views: the places in a batch's tuple: 0 alone, or 0 and 1.
             device: where training runs.

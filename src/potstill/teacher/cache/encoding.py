@@ -14,7 +14,7 @@ PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
 
 
 class Outputs(NamedTuple):
-    """What a teacher says of N pictures: logits (N, K) and pooled features (N, D), both float32."""
+    """What a teacher says of N images: logits (N, K) and pooled features (N, D), both float32."""
 
     logits: Tensor
     pooled: Tensor | None = None
@@ -26,7 +26,7 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """Turn outputs into columns, tensors with one row a picture, and back.
+    """Turn outputs into columns, tensors with one row an image, and back.
 
     With `top_k` the k largest logits are kept with the log-sum-exp of the others (top-k labels
     as in FKD, Shen and Xing 2022, arXiv:2112.01528); on reading, the others share that
@@ -53,7 +53,7 @@ class Encoding:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes one picture takes."""
+        """The bytes one image takes."""
         return sum(width * dtype.itemsize for width, dtype in self.columns.values())
 
     def empty(self, rows: int, device: torch.device | str = "cpu") -> Columns:

@@ -21,15 +21,15 @@ class Manifest:
 
     Attributes:
         teacher: sha256 of the teacher's weights.
-        dataset: the data's fingerprint: pictures, labels, split and their order.
-        augmentation: what is done to a picture, without the seed.
+        dataset: the data's fingerprint: images, labels, split and their order.
+        augmentation: what is done to an image, without the seed.
         image_size: pixels, height and width.
         mean: of the normalisation, per channel.
         std: of the normalisation, per channel.
         seed: of the augmentation where the views depend on it; `None` for a finite set of views,
             whose index alone says what was done.
-        num_samples: pictures in the training split.
-        num_views: views of each picture.
+        num_samples: images in the training split.
+        num_views: views of each image.
         num_classes: K.
         precision: of the stored numbers, float16 or float32.
         top_k: how many logits are kept; `None` for all.

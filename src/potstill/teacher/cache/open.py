@@ -99,7 +99,7 @@ def describe(store: TeacherStore, seconds_per_image: float | None = None, **run:
     Args:
         store: as opened.
         seconds_per_image: of a teacher's forward pass, for an estimate of the time.
-        run: `epochs` and `views` (per picture and epoch) of the run about to start, if known.
+        run: `epochs` and `views` (per image and epoch) of the run about to start, if known.
     """
     manifest, held = store.manifest, len(store)
     full = manifest.num_rows * store.encoding.row_bytes

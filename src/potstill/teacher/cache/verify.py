@@ -27,7 +27,7 @@ def verify(
     Args:
         store: what to check; an empty one passes.
         listen: (image, sample_id) -> Signal, the `Tap` on the teacher's network.
-        view_images: (sample_id (N,), view (N,)) -> normalised pictures (N, 3, H, W).
+        view_images: (sample_id (N,), view (N,)) -> normalised images (N, 3, H, W).
         count: how many rows.
         seed: which rows; `None` for others every time, so that no fault stays hidden for long.
 

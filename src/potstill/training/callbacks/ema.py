@@ -98,7 +98,7 @@ class EMA(pl.Callback):
         batch: Sequence[Any],
         *_: Any,
     ) -> None:
-        """Show the average the same pictures."""
+        """Show the average the same images."""
         if self._averaged is None:
             return
         image, target, _ids = unpack(tuple(batch))

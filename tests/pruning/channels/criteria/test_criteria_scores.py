@@ -21,7 +21,7 @@ from potstill.pruning.channels.groups import find_groups, twin
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.statistics import undisturbed
 from potstill.pruning.channels.target import Target
-from tests.support.pruned_nets import IMAGE, SMALL, build, data, pictures
+from tests.support.pruned_nets import IMAGE, SMALL, build, data, make_images
 
 NAMES = ["resnet_basic", "resnet_bottleneck", "densenet", "vgg"]
 BATCHES = data(batches=3, size=4)
@@ -33,7 +33,7 @@ def groups_of(name):
 
 
 def their_scores(net, group, importance):
-    graph = tp.DependencyGraph().build_dependency(net, [pictures(1)], verbose=False)
+    graph = tp.DependencyGraph().build_dependency(net, [make_images(1)], verbose=False)
     module = net.get_submodule(group.members[0].path)
     prune = graph.get_pruner_of_module(module).prune_out_channels
     return importance(graph.get_pruning_group(module, prune, list(range(group.width))))
@@ -106,7 +106,7 @@ def test_taylor_and_obd_see_what_removing_a_channel_costs():
     torch.testing.assert_close(taylor(groups[0]), wanted, rtol=1e-4, atol=1e-9)
 
 
-def test_hessian_is_half_the_mean_square_of_a_pictures_gradient_times_the_weights():
+def test_hessian_is_half_the_mean_square_of_a_images_gradient_times_the_weights():
     net = build(lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 5)))
     images = torch.randn(7, 3, 1, 1, generator=torch.Generator().manual_seed(3))
     labels = torch.arange(7) % 5

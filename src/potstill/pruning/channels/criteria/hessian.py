@@ -1,7 +1,7 @@
 """Optimal brain damage: the diagonal of the Hessian (LeCun et al. 1990).
 
 Section 2.2 of "Optimal Brain Damage", NIPS 2; the diagonal is the empirical Fisher information,
-the mean square of one picture's gradient (Theis et al. 2018, arXiv:1801.05787).
+the mean square of one image's gradient (Theis et al. 2018, arXiv:1801.05787).
 """
 
 import torch
@@ -16,7 +16,7 @@ from potstill.pruning.channels.statistics import Batches, Loss, gradients
 class Hessian(Criterion):
     """Half the sum of h w^2 over a channel's weights; coupled layers add up.
 
-    Runs backward once a picture, so a few hundred pictures are enough.
+    Runs backward once an image, so a few hundred images are enough.
     """
 
     needs = "gradients"
@@ -25,7 +25,7 @@ class Hessian(Criterion):
         self.fisher: dict[str, Tensor] = {}
 
     def observe(self, model: nn.Module, batches: Batches, loss: Loss | None) -> None:
-        """Average squared gradients over all pictures of all batches."""
+        """Average squared gradients over all images of all batches."""
         assert loss is not None
         sums: dict[str, Tensor] = {}
         count = 0

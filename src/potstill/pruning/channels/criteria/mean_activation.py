@@ -16,7 +16,7 @@ class MeanActivation(Criterion):
         self.inputs: dict[str, Tensor] = {}
 
     def observe(self, model: nn.Module, batches: Batches, loss: Loss | None) -> None:
-        """Average over all pictures of all batches."""
+        """Average over all images of all batches."""
         self.inputs = mean_inputs(model, batches)
 
     def __call__(self, group: ChannelGroup) -> Tensor | None:
