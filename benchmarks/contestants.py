@@ -19,8 +19,8 @@ from turns import Pause, clock_of
 from potstill.config.compose import Command, configs
 from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
-from potstill.models.features.extractor import Tap
-from potstill.pipeline.experiment import Study
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.pipeline.experiment import Experiment
 from potstill.pipeline.fit import choose_kernels
 from potstill.training.precision import compiled, lay_out, settle_precision, use_channels_last
 from potstill.training.trainer import make_trainer
@@ -75,7 +75,7 @@ class Job:
         self.data: ImageData = instantiate(self.cfg.data)
         self.data.setup()
         console = Console(file=io.StringIO())
-        self.study = Study(self.cfg, self.data, self.folder, console)
+        self.study = Experiment(self.cfg, self.data, self.folder, console)
         self.data.trainer = make_trainer(self.cfg, None, 1)  # says which device the loaders serve
         self.study.seed()
         self.student: nn.Module = instantiate(self.cfg.module.student)
@@ -97,7 +97,7 @@ class Job:
         assert stored is not None
         table = torch.zeros(self.data.num_train, self.data.num_classes)
         network = self.study.quick.network if self.study.quick else self.teacher
-        listen, clock = Tap(network.to(self.device)), clock_of(self.device)
+        listen, clock = FeatureExtractor(network.to(self.device)), clock_of(self.device)
 
         def ask(image: Tensor, sample_id: Tensor) -> None:
             table[sample_id.cpu()] = stored(listen, image, sample_id, 0).logits.cpu()

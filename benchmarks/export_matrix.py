@@ -24,7 +24,7 @@ from potstill.export.state_dict import StateDict
 from potstill.export.torch_export import Pt2
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.models.torchvision import torchvision_model
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 
 NUM_CLASSES, SIZE, COUNT = 10, 64, 64
@@ -76,7 +76,7 @@ def rows(networks: list[str], formats: list[str], folder: Path) -> Iterator[list
     images = torch.randn(COUNT, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     for name in networks:
         network = build(name, images)
-        integers = deploy(quantize_static(network, images.split(32)))
+        integers = convert(quantize_static(network, images.split(32)))
         for form in formats:
             whole: int | None = None
             for precision, which in (("float32", network), ("int8", integers)):

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.heads.kd import KD
-from potstill.pipeline.teacher_cache import open_replay
+from potstill.pipeline.teacher_cache import open_teacher_cache
 from potstill.report.curves import merge_metrics
 from potstill.training.callbacks.checkpoint import Checkpoint
 from potstill.training.callbacks.ema import EMA
@@ -164,7 +164,7 @@ def replay(module: DistillationModule, data: Any, folder: Path) -> Any:
     settings = {"store": "auto", "store_dir": str(folder), "precision": "float16", "top_k": None}
     trainer = {"max_epochs": EPOCHS, "precision": "32-true"}
     cfg = {"teacher": settings, "trainer": trainer, "callbacks": {}, "resume": True}
-    return open_replay(OmegaConf.create(cfg), data, module, Console(quiet=True))
+    return open_teacher_cache(OmegaConf.create(cfg), data, module, Console(quiet=True))
 
 
 def last_plain(folder: Path) -> Path | None:

@@ -36,7 +36,7 @@ from potstill.models.torchvision import torchvision_model
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.target import Target
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 
 CLASSES, COUNT = 1000, 8
@@ -68,7 +68,7 @@ def build(size: int) -> dict[str, nn.Module]:
     prune_channels(pruned, (3, size, size), L2Magnitude(), Target(ratio=0.5))
     networks = {"float32": settled(dense, images), "pruned float32": settled(pruned, images)}
     integers = {
-        name.replace("float32", "int8"): deploy(quantize_static(network, [images]))
+        name.replace("float32", "int8"): convert(quantize_static(network, [images]))
         for name, network in networks.items()
     }
     return networks | integers

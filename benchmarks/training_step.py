@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from potstill.config.validate import instantiate
 from potstill.heads.base import Head
 from potstill.models.cifar_resnet import cifar_resnet
-from potstill.models.features.extractor import Tap
-from potstill.models.features.outputs import Signal
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.models.features.outputs import ModelOutputs
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "head"
 NUM_CLASSES, NUM_IMAGES = 100, 50_000  # CIFAR-100: CRD remembers every image
@@ -27,7 +27,7 @@ class Step:
         self.student = cifar_resnet(20, NUM_CLASSES)
         targets = torch.arange(NUM_IMAGES) % NUM_CLASSES
         ours, theirs = zip(*self.head.pairs, strict=True) if self.head.pairs else ((), ())
-        self.taps = Tap(self.student, ours), Tap(teacher, theirs)
+        self.taps = FeatureExtractor(self.student, ours), FeatureExtractor(teacher, theirs)
         self.head.attach(self.student, teacher, targets)
         self.head.bind(self.taps[0].probe(), self.taps[1].probe())
         self.trained = [*self.student.parameters(), *self._adapters()]
@@ -80,7 +80,7 @@ class Step:
         assert loss.requires_grad  # keeps what was saved alive until here
         return sum(alive.values())
 
-    def _forward(self) -> tuple[Tensor, Signal]:
+    def _forward(self) -> tuple[Tensor, ModelOutputs]:
         student = self._read(self.taps[0])
         with torch.no_grad():
             teacher = self._read(self.taps[1])
@@ -89,9 +89,9 @@ class Step:
         task = torch.stack(losses).mean()
         return task + self.head.weight_at(0) * self.head(student, teacher, self.target), teacher
 
-    def _read(self, tap: Tap) -> Signal:
+    def _read(self, tap: FeatureExtractor) -> ModelOutputs:
         first, *others = (tap(view, self.sample_id) for view in self.images)
-        return Signal(first.logits, first.features, self.sample_id, tuple(others))
+        return ModelOutputs(first.logits, first.features, self.sample_id, tuple(others))
 
 
 def make_head(name: str) -> Head:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from potstill.heads import kd
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from potstill.teacher import frozen
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "kd_losses.json").read_text())
@@ -34,7 +34,9 @@ def filled(shape, a, b, s):
 
 def kd_equals_the_official_value(module):
     student, teacher = filled((8, 10), 0.37, 0.1, 3.0), filled((8, 10), 0.53, 0.2, 5.0)
-    value = module.KD(temperature=4.0)(Signal(student), Signal(teacher), torch.zeros(8).long())
+    value = module.KD(temperature=4.0)(
+        ModelOutputs(student), ModelOutputs(teacher), torch.zeros(8).long()
+    )
     return value.item() == pytest.approx(GOLDEN["kd_T4"]["value"], rel=1e-9)
 
 

@@ -17,7 +17,7 @@ from potstill.config.validate import instantiate, validate
 from potstill.data.digits import Digits
 from potstill.errors import PotstillError
 from potstill.heads.index import catalog
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -125,7 +125,7 @@ def test_new_head_is_an_option_from_its_yaml_alone(new_head):
     (cfg,) = configs(Command(ROOT / "conf", overrides=overrides, more_dirs=(new_head["conf"],)))
     head = instantiate(cfg.module.heads.reverse_kl)
     logits = torch.tensor([[0.0, 1.0]])
-    loss = head(Signal(logits), Signal(logits.flip(1)), torch.zeros(1))
+    loss = head(ModelOutputs(logits), ModelOutputs(logits.flip(1)), torch.zeros(1))
     # p = (s, 1 - s), q = (1 - s, s) with s = sigmoid(-1): KL = (1 - 2 s) * 1.
     assert loss.item() == pytest.approx(1 - 2 * torch.sigmoid(torch.tensor(-1.0)).item())
     assert NEW_FILES["src/potstill/heads/reverse_kl.py"].count("\n") <= 22

@@ -76,12 +76,12 @@ def test_equal_networks_are_equal_files():
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 def test_a_quantized_network_comes_back(tmp_path, kind):
-    from potstill.quantization.convert import deploy
+    from potstill.quantization.convert import convert
     from potstill.quantization.dynamic import quantize_dynamic
 
     network = built()
     if kind == "static":
-        small = deploy(quantize_static(network, [IMAGES]))
+        small = convert(quantize_static(network, [IMAGES]))
     else:
         small = quantize_dynamic(network)[0]
     settings = {"kind": kind} | (Scheme().to_dict() if kind == "static" else {})

@@ -8,7 +8,7 @@ from torch import nn
 from potstill.benchmark import onnx_latency
 from potstill.measure.latency import Timing
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 
 SHAPE = (3, 16, 16)
@@ -35,7 +35,7 @@ def calls_of(networks, monkeypatch):
 
 def test_the_files_that_are_timed_answer_as_the_networks(monkeypatch):
     network = tiny_cnn(3, width=4).eval()
-    integer = deploy(quantize_static(network, [torch.randn(8, *SHAPE)]))
+    integer = convert(quantize_static(network, [torch.randn(8, *SHAPE)]))
     seen, columns = calls_of({"float": network, "int8": integer}, monkeypatch)
     image = torch.zeros(1, *SHAPE)
     with torch.no_grad():

@@ -9,7 +9,7 @@ from potstill.heads import crd
 from potstill.heads.common.shapes import to_pooled
 from potstill.heads.crd import CRD, ContrastMemory, nce_loss
 from tests.support.feature_cases import DTYPES, GOLDEN, check_yaml, golden, t
-from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, vit
+from tests.support.tiny_nets import as_outputs, bind, check_networks, cnn, vit
 
 NET = nn.Identity()
 LABELS = torch.arange(40) % 4
@@ -42,7 +42,7 @@ def features(num=8, widths=(6, 9), dtype=torch.float64):
 
 
 def signals(ours, theirs, ids=IDS):
-    return as_signal(("pooled",), [ours], ids), as_signal(("pooled",), [theirs])
+    return as_outputs(("pooled",), [ours], ids), as_outputs(("pooled",), [theirs])
 
 
 def bound(num=8, labels=LABELS, **settings) -> CRD:
@@ -320,9 +320,9 @@ def test_data_that_does_not_fit():
 def test_impossible_pair():
     head = CRD("a", "b")
     head.attach(NET, NET, LABELS)
-    ours = as_signal(("a",), [torch.zeros(2, 7, 3)])
+    ours = as_outputs(("a",), [torch.zeros(2, 7, 3)])
     with pytest.raises(ValueError, match=r"'a' \(2, 7, 3\).*'b' \(2, 5, 2, 2\).*no square map"):
-        head.bind(ours, as_signal(("b",), [torch.zeros(2, 5, 2, 2)]))
+        head.bind(ours, as_outputs(("b",), [torch.zeros(2, 5, 2, 2)]))
 
 
 def test_settings():

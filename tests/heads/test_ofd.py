@@ -15,7 +15,7 @@ from tests.support.feature_cases import (
     loss_of,
     t,
 )
-from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, make_images, vit
+from tests.support.tiny_nets import as_outputs, bind, check_networks, cnn, make_images, vit
 
 ONE = "stage-2:preact"
 
@@ -159,9 +159,9 @@ def test_networks(student, teacher):
 
 def test_impossible_pair():
     head = OFD("a", "b")
-    ours = as_signal(("a",), [torch.zeros(2, 7, 3)])
+    ours = as_outputs(("a",), [torch.zeros(2, 7, 3)])
     with pytest.raises(ValueError, match=r"'a' \(2, 7, 3\).*'b' \(2, 5, 2, 2\).*no square map"):
-        head.bind(ours, as_signal(("b",), [torch.zeros(2, 5, 2, 2)]))
+        head.bind(ours, as_outputs(("b",), [torch.zeros(2, 5, 2, 2)]))
 
 
 def test_settings():

@@ -21,7 +21,7 @@ from potstill.heads.pkt import PKT
 from potstill.heads.rkd import RKD
 from potstill.heads.wkd_l import WKD_L
 from potstill.heads.wsld import WSLD
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def wkd_l(temperature: float) -> WKD_L:
@@ -69,8 +69,8 @@ def run(head: Head, tensors: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
     """Return the loss and its gradients by the student's logits, strong logits and features."""
     zs, zt, zs2, zt2, fs, ft = tensors
     ours = [x.clone().requires_grad_() for x in (zs, zs2, fs)]
-    student = Signal(ours[0], {"pooled": ours[2]}, views=(Signal(ours[1]),))
-    teacher = Signal(zt, {"pooled": ft}, views=(Signal(zt2),))
+    student = ModelOutputs(ours[0], {"pooled": ours[2]}, views=(ModelOutputs(ours[1]),))
+    teacher = ModelOutputs(zt, {"pooled": ft}, views=(ModelOutputs(zt2),))
     loss = head(student, teacher, torch.arange(len(zs)) % zs.shape[1])
     grads = torch.autograd.grad(loss, ours, allow_unused=True)
     return loss, [grad for grad in grads if grad is not None]

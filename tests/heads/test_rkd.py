@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import pairwise_distances
 
 from potstill.heads.rkd import RKD, potentials, rkd_loss
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from tests.support.response_inputs import PS, PT, check_feature_gradient, golden, signal, t, value
 
 
@@ -52,7 +52,7 @@ def test_duplicates_of_the_student_alone_bound_the_gradient():
 def test_maps_are_pooled_and_layers_are_summed():
     head = RKD(student=["a", "b"], teacher=["c", "c"])
     maps = {"a": PS[:, :, None, None].expand(-1, -1, 3, 3), "b": 2 * PS}
-    loss = head(Signal(PS, maps), Signal(PT, {"c": PT}), torch.zeros(8))
+    loss = head(ModelOutputs(PS, maps), ModelOutputs(PT, {"c": PT}), torch.zeros(8))
     assert loss.item() == pytest.approx(2 * golden("rkd_25_50"), rel=1e-9)
 
 

@@ -18,7 +18,7 @@ from tests.support.feature_cases import (
     golden_maps,
     loss_of,
 )
-from tests.support.tiny_nets import as_signal, bind, check_networks, cnn, make_images, vit
+from tests.support.tiny_nets import as_outputs, bind, check_networks, cnn, make_images, vit
 
 
 def flat(width: int, stride: int, num_classes: int = 10) -> nn.Module:
@@ -190,9 +190,9 @@ def test_classifier_after_more_than_pooling():
 
 def test_impossible_pair():
     head = SimKD("a", "b")
-    ours = as_signal(("a",), [torch.zeros(2, 7, 3)])
+    ours = as_outputs(("a",), [torch.zeros(2, 7, 3)])
     with pytest.raises(ValueError, match=r"'a' \(2, 7, 3\).*'b' \(2, 5, 2, 2\).*no square map"):
-        head.bind(ours, as_signal(("b",), [torch.zeros(2, 5, 2, 2)]))
+        head.bind(ours, as_outputs(("b",), [torch.zeros(2, 5, 2, 2)]))
 
 
 def test_settings():

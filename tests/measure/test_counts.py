@@ -17,7 +17,7 @@ from potstill.measure import (
     measure,
     size_bytes,
 )
-from potstill.measure.counts import gzip_bytes, is_in_integers
+from potstill.measure.counts import gzip_bytes, is_quantized
 
 IMAGE = (3, 8, 8)
 
@@ -108,15 +108,15 @@ def test_of_integers_weights_and_biases_count_and_scales_do_not(files):
     layers = [m for m in float_net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     # Batch-norm is folded: each layer has a bias for each output.
     assert count_parameters(integers) == sum(m.weight.numel() + m.weight.shape[0] for m in layers)
-    assert is_in_integers(integers)
-    assert not is_in_integers(float_net)
+    assert is_quantized(integers)
+    assert not is_quantized(float_net)
 
 
 def test_of_masks_nothing_counts():
     net = small_net()
     net[0].register_buffer("weight_mask", torch.ones(4, 3, 3, 3, dtype=torch.bool))
     assert count_parameters(net) == count_parameters(small_net())
-    assert not is_in_integers(net)
+    assert not is_quantized(net)
 
 
 def test_a_single_layer_in_integers_has_its_bias():

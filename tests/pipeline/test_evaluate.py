@@ -15,7 +15,7 @@ from torch import nn
 from potstill.data.fake import Fake
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.pipeline import evaluate
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 from potstill.report.examples import data_uri
 
@@ -33,7 +33,7 @@ def trained(seed):
 
 
 def quantized(network):
-    return deploy(quantize_static(network, [torch.randn(8, 3, 16, 16)]))
+    return convert(quantize_static(network, [torch.randn(8, 3, 16, 16)]))
 
 
 def fitted(network):
@@ -41,12 +41,12 @@ def fitted(network):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def experiment(tmp_path_factory):
     data = Fake(num_classes=3, image_size=16, train_size=60, test_size=30, val_size=12, noise=90)
     data.setup()
     student = trained(1)
     networks = {"teacher": trained(0), "student": student, "int8": quantized(student)}
-    study = SimpleNamespace(
+    experiment = SimpleNamespace(
         data=data,
         folder=tmp_path_factory.mktemp("results") / "run",
         cfg=OmegaConf.create(
@@ -57,22 +57,22 @@ def study(tmp_path_factory):
         device=torch.device("cpu"),
         console=Console(file=io.StringIO(), width=100),
     )
-    reported(study)
-    return study
+    reported(experiment)
+    return experiment
 
 
-def reported(study):
+def reported(experiment):
     with pytest.MonkeyPatch.context() as patch:
         hydra = SimpleNamespace(overrides=SimpleNamespace(task=OVERRIDES))
         patch.setattr(evaluate.HydraConfig, "get", lambda: hydra)
         patch.setattr("sys.argv", ["somewhere/train.py", *OVERRIDES])
-        evaluate.report(study)
-    return json.loads((study.folder / "report.json").read_text())
+        evaluate.report(experiment)
+    return json.loads((experiment.folder / "report.json").read_text())
 
 
 @pytest.fixture
-def record(study):
-    return json.loads((study.folder / "report.json").read_text())
+def record(experiment):
+    return json.loads((experiment.folder / "report.json").read_text())
 
 
 def by_hand(network, photos, mean, std):
@@ -83,13 +83,13 @@ def by_hand(network, photos, mean, std):
     return (said == photos.targets).double().mean().item()
 
 
-def test_accuracies_are_those_of_the_test_and_the_validation_split(study, record):
+def test_accuracies_are_those_of_the_test_and_the_validation_split(experiment, record):
     assert [row["name"] for row in record["rows"]] == ["teacher", "student", "int8"]
     for row in record["rows"]:
-        network = study.fitted[row["name"]].network
+        network = experiment.fitted[row["name"]].network
         for key, split in (("accuracy", "test"), ("val_accuracy", "val")):
-            photos = study.data._splits[split]
-            right = by_hand(network, photos, study.data.mean, study.data.std)
+            photos = experiment.data._splits[split]
+            right = by_hand(network, photos, experiment.data.mean, experiment.data.std)
             assert row[key] == pytest.approx(right), (row["name"], key)
 
 
@@ -105,9 +105,9 @@ def test_all_rows_are_timed_by_one_engine_where_one_is_in_integers(record):
     assert all(row["latency_ms"] > 0 for row in record["rows"])
 
 
-def test_integers_have_no_eager_latency(study, monkeypatch, tmp_path):
+def test_integers_have_no_eager_latency(experiment, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluate, "in_onnxruntime", lambda *_: {})
-    elsewhere = SimpleNamespace(**vars(study) | {"folder": tmp_path})
+    elsewhere = SimpleNamespace(**vars(experiment) | {"folder": tmp_path})
     _, student, integers = reported(elsewhere)["rows"]
     assert student["latency_ms"] > 0
     assert student["latency_engine"] == "eager"
@@ -123,22 +123,22 @@ def test_integers_have_the_weights_of_the_network_with_batch_norm_folded_in():
     assert found["macs"] == evaluate.costs(network, (3, 16, 16))["macs"]
 
 
-def test_the_page_is_about_the_last_network(record, study):
+def test_the_page_is_about_the_last_network(record, experiment):
     assert record["subject"] == "int8"
-    network = study.fitted["int8"].network
-    photos = study.data._splits["test"]
-    right = by_hand(network, photos, study.data.mean, study.data.std)
+    network = experiment.fitted["int8"].network
+    photos = experiment.data._splits["test"]
+    right = by_hand(network, photos, experiment.data.mean, experiment.data.std)
     confusion = np.array(record["confusion"])
     assert confusion.trace() / confusion.sum() == pytest.approx(right)
-    assert (study.folder / "report.html").is_file()
+    assert (experiment.folder / "report.html").is_file()
 
 
-def test_examples_are_images_of_the_test_set(record, study):
+def test_examples_are_images_of_the_test_set(record, experiment):
     assert record["examples"]
     for example in record["examples"]:
-        image = study.data._splits["test"].images[example["position"]] / 255
+        image = experiment.data._splits["test"].images[example["position"]] / 255
         assert example["image"] == data_uri(image)
-        target = study.data._splits["test"].targets[example["position"]]
+        target = experiment.data._splits["test"].targets[example["position"]]
         assert example["target"] == f"class{target}"
         assert example["ours"][0] != example["theirs"][0]
 
@@ -152,13 +152,13 @@ def test_the_command_can_be_pasted_and_the_config_is_resolved(record):
     assert record["meta"]["budget"] == budget
 
 
-def test_what_was_tested_on_is_recorded(record, study):
+def test_what_was_tested_on_is_recorded(record, experiment):
     meta = record["meta"]
     assert (meta["dataset"], meta["num_test"], meta["image_size"]) == ("Fake", 30, 16)
-    assert meta["data_fingerprint"] == study.data.fingerprint
+    assert meta["data_fingerprint"] == experiment.data.fingerprint
 
 
-def test_the_console_gets_the_table_and_the_address(study):
-    printed = study.console.file.getvalue()
+def test_the_console_gets_the_table_and_the_address(experiment):
+    printed = experiment.console.file.getvalue()
     assert "int8" in printed
     assert printed.rstrip().endswith("report.html")

@@ -36,26 +36,26 @@ class Data:
 
 
 @pytest.fixture
-def study(tmp_path):
+def experiment(tmp_path):
     fitted = {name: SimpleNamespace(network=small()) for name in ("teacher", "student")}
     console = SimpleNamespace(print=lambda *_: None)
     given = {"stages": dict.fromkeys((*fitted, "later"), ""), "fitted": fitted, "data": Data()}
     return SimpleNamespace(cfg=None, folder=tmp_path, console=console, **given)
 
 
-def asked(study, *names):
+def asked(experiment, *names):
     nodes = [OmegaConf.load(EXPORTS / f"{name}.yaml") for name in names]
-    study.cfg = OmegaConf.create({"export": OmegaConf.merge(*nodes)})
-    return export.export(study)
+    experiment.cfg = OmegaConf.create({"export": OmegaConf.merge(*nodes)})
+    return export.export(experiment)
 
 
-def test_the_bundle_is_made_of_the_file_beside_it(study, monkeypatch):
+def test_the_bundle_is_made_of_the_file_beside_it(experiment, monkeypatch):
     converted, convert = [], onnx.convert
     monkeypatch.setattr(onnx, "convert", lambda *a: converted.append(1) or convert(*a))
-    file, bundle = asked(study, "bundle", "onnx")
+    file, bundle = asked(experiment, "bundle", "onnx")
     assert converted == [1]
     assert [file["path"], bundle["path"]] == ["student.onnx", "student-bundle"]
-    folder = study.folder / "export"
+    folder = experiment.folder / "export"
     assert json.loads((folder / "exports.json").read_text()) == [file, bundle]
     model = folder / "student-bundle" / "model.onnx"
     assert model.read_bytes() == (folder / "student.onnx").read_bytes()
@@ -65,20 +65,20 @@ def test_the_bundle_is_made_of_the_file_beside_it(study, monkeypatch):
 
 
 @pytest.mark.parametrize("others", [(), ("state_dict",)])
-def test_a_bundle_without_a_file_for_it_writes_one(study, others):
-    *_, record = asked(study, "bundle", *others)
-    folder = study.folder / "export"
+def test_a_bundle_without_a_file_for_it_writes_one(experiment, others):
+    *_, record = asked(experiment, "bundle", *others)
+    folder = experiment.folder / "export"
     assert (record["format"], record["runtime"]) == ("bundle", "ONNX Runtime")
     assert record["accuracy"] is not None
     assert (folder / "student-bundle" / "model.onnx").is_file()
     assert not (folder / "student.onnx").exists()
 
 
-def test_what_is_refused_is_recorded_and_the_rest_is_written(study):
-    study.fitted["later"] = SimpleNamespace(network=Refused())
+def test_what_is_refused_is_recorded_and_the_rest_is_written(experiment):
+    experiment.fitted["later"] = SimpleNamespace(network=Refused())
     with pytest.raises(DataError, match=r"export=onnx: 2 of 4 files refused, first later: "):
-        asked(study, "onnx", "bundle")
-    records = json.loads((study.folder / "export" / "exports.json").read_text())
+        asked(experiment, "onnx", "bundle")
+    records = json.loads((experiment.folder / "export" / "exports.json").read_text())
     assert [bool(record["error"]) for record in records] == [False, False, True, True]
-    names = sorted(path.name for path in (study.folder / "export").iterdir())
+    names = sorted(path.name for path in (experiment.folder / "export").iterdir())
     assert names == ["exports.json", "student-bundle", "student.onnx"]

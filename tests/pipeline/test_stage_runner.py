@@ -71,7 +71,7 @@ def test_what_was_removed_is_in_the_artifact_and_in_the_checkpoint(compressed):
 
 def test_a_finished_run_does_nothing_twice(compressed, monkeypatch):
     folder, found = compressed
-    monkeypatch.setattr(stage_runner.Study, "seed", stage_runner.Study.seed)
+    monkeypatch.setattr(stage_runner.Experiment, "seed", stage_runner.Experiment.seed)
     monkeypatch.setattr("lightning.pytorch.Trainer.fit", lambda *_, **__: pytest.fail("trained"))
     monkeypatch.setattr(
         "potstill.quantization.post_training.StaticQuantization.__call__",

@@ -8,8 +8,8 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.convert import (
-    deploy,
-    is_deployed,
+    convert,
+    is_converted,
     split_dequantize,
     with_activations,
 )
@@ -32,7 +32,7 @@ def biases_as_they_are(monkeypatch):
 @torch.no_grad()
 def test_the_trained_network_is_the_deployed_one(name):
     prepared, x = calibrated(build(name)), make_images(16, seed=9)
-    expected, found = prepared(x), deploy(prepared)(x)
+    expected, found = prepared(x), convert(prepared)(x)
     # Rounding of float sums moves few values to the next step, and only in the large networks.
     assert sqnr(expected, found) >= 30
     assert expected.std() > 20 * (expected - found).abs().mean()
@@ -45,7 +45,7 @@ def test_on_real_images_nothing_is_lost():
         quantizer.training = True
     with torch.no_grad():
         prepared(digits_net.make_images()[0][:256])
-        networks = {"float": network, "fake": prepared.eval(), "int8": deploy(prepared)}
+        networks = {"float": network, "fake": prepared.eval(), "int8": convert(prepared)}
         logits = {name: network(images) for name, network in networks.items()}
     accuracy = {name: digits_net.accuracy(value) for name, value in logits.items()}
     assert accuracy["float"] > 80
@@ -57,23 +57,23 @@ def test_on_real_images_nothing_is_lost():
 
 @torch.no_grad()
 def test_a_state_dict_fills_the_deployed_form_of_an_untrained_network():
-    trained = deploy(calibrated(build("efficientnet")))
+    trained = convert(calibrated(build("efficientnet")))
     torch.manual_seed(7)
-    skeleton, x = deploy(prepare(FAMILIES["efficientnet"]())), make_images(4)
+    skeleton, x = convert(prepare(FAMILIES["efficientnet"]())), make_images(4)
     with pytest.raises(ConfigError, match=r"ranges of activations are not known.*Fix: "):
         skeleton(x)
     skeleton.load_state_dict(copy.deepcopy(trained.state_dict()))
     assert torch.equal(skeleton(x), trained(x))
-    unsigned = deploy(prepare(FAMILIES["efficientnet"]()), "uint8")
+    unsigned = convert(prepare(FAMILIES["efficientnet"]()), "uint8")
     unsigned.load_state_dict(trained.state_dict())
     assert torch.equal(unsigned(x), trained(x))
 
 
 def test_weights_are_int8_and_batch_norm_is_gone():
     prepared = calibrated(build("cifar_resnet"))
-    deployed, before = deploy(prepared), copy.deepcopy(prepared.state_dict())
-    assert is_deployed(deployed)
-    assert not is_deployed(prepared)
+    deployed, before = convert(prepared), copy.deepcopy(prepared.state_dict())
+    assert is_converted(deployed)
+    assert not is_converted(prepared)
     state = deployed.state_dict()
     assert state["layer1.0.conv1.weight"].dtype == torch.int8
     assert state["layer1.0.conv1.scale"].shape == state["layer1.0.conv1.bias"].shape
@@ -86,7 +86,7 @@ def test_weights_are_int8_and_batch_norm_is_gone():
 
 
 def test_uint8_is_the_same_network():
-    deployed, x = deploy(calibrated(build("resnet"))), make_images(4)
+    deployed, x = convert(calibrated(build("resnet"))), make_images(4)
     unsigned = with_activations(deployed, "uint8")
     assert torch.equal(unsigned(x), deployed(x))
     codes = {
@@ -115,7 +115,7 @@ def test_folding_is_exact_whatever_the_signs(bias, affine):
     x = make_images(4)
     expected = prepared(x)
     step = activation_quantizers(prepared)[-1].grid()[0]
-    differences = (deploy(prepared)(x) - expected).abs()
+    differences = (convert(prepared)(x) - expected).abs()
     assert differences.max() <= step * 1.001  # one code at most, where a sum fell on the border
     assert (differences > 0).float().mean() < 1e-3
 
@@ -126,7 +126,7 @@ def test_batch_norm_without_a_convolution_becomes_one():
     network = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.Flatten())
     nn.init.normal_(network[0].weight)
     prepared, x = calibrated(network.eval()), make_images(4)
-    deployed = deploy(prepared)
+    deployed = convert(prepared)
     layers = [m for m in deployed.modules() if isinstance(m, DeployedConv2d)]
     assert [layer.groups for layer in layers] == [3, 1]
     assert layers[0].weight.abs().eq(127).all()
@@ -150,13 +150,13 @@ def test_a_convolution_called_twice_is_folded_once():
     norm = nn.BatchNorm2d(3)
     nn.init.normal_(norm.weight)
     prepared, x = calibrated(Twice([norm]).eval()), make_images(4)
-    assert sqnr(prepared(x), deploy(prepared)(x)) > 40
+    assert sqnr(prepared(x), convert(prepared)(x)) > 40
     with pytest.raises(ConfigError, match=r"conv is called twice.*Fix: "):
-        deploy(calibrated(Twice([norm, nn.BatchNorm2d(3)]).eval()))
+        convert(calibrated(Twice([norm, nn.BatchNorm2d(3)]).eval()))
 
 
 def test_every_consumer_gets_a_dequantize_of_its_own():
-    deployed, x = deploy(calibrated(build("cifar_resnet"))), make_images(2)
+    deployed, x = convert(calibrated(build("cifar_resnet"))), make_images(2)
     exported = torch.export.export(deployed, (x,)).module()
     expected = exported(x)
 
@@ -172,7 +172,7 @@ def test_every_consumer_gets_a_dequantize_of_its_own():
 def test_a_linear_layer_keeps_its_bias_to_half_a_step():
     torch.manual_seed(0)
     prepared = calibrated(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)))
-    layer = deploy(prepared).get_submodule("1")
+    layer = convert(prepared).get_submodule("1")
     assert isinstance(layer, DeployedLinear)
     step = layer.scale * activation_quantizers(prepared)[0].grid()[0]
     moved = (layer.bias - prepared.get_submodule("1").bias).abs() / step
@@ -185,4 +185,4 @@ def test_a_linear_layer_keeps_its_bias_to_half_a_step():
 )
 def test_misuse_is_one_line(network, activations, wrong):
     with pytest.raises(ConfigError, match=f"{wrong}.*Fix: "):
-        deploy(network, activations)
+        convert(network, activations)

@@ -8,7 +8,7 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.post_training import StaticQuantization, quantize_static, take_images
 from potstill.quantization.range_methods import find_range_method
@@ -79,7 +79,7 @@ def test_digits_keep_their_accuracy(name):
     network, (test, _) = trained(), make_images(test=True)
     prepared = quantize_static(network, training_batches(), find_range_method(name))
     with torch.no_grad():
-        exact, fake, deployed = network(test), prepared(test), deploy(prepared)(test)
+        exact, fake, deployed = network(test), prepared(test), convert(prepared)(test)
     assert abs(accuracy(exact) - accuracy(fake)) <= 1
     assert abs(accuracy(fake) - accuracy(deployed)) <= 0.2
     assert sqnr(exact, fake) > 25
@@ -135,4 +135,4 @@ def test_the_stage_gives_the_deployed_network():
     with torch.no_grad():
         found = StaticQuantization(n_batches=2)(network, training_batches())(test[:8])
         prepared = quantize_static(network, training_batches(), n_batches=2)
-        assert torch.equal(found, deploy(prepared)(test[:8]))
+        assert torch.equal(found, convert(prepared)(test[:8]))

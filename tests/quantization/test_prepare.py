@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.models.features.extractor import Tap
+from potstill.models.features.extractor import FeatureExtractor
 from potstill.quantization.observers import activation_quantizers, set_faking, set_observing
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
@@ -30,7 +30,9 @@ SWITCHES = ("faking", "frozen")
 def test_every_feature_is_found_and_bit_equal_without_rounding(name):
     network, x = build(name), make_images(3)
     prepared = prepare(network)
-    before, after = (Tap(net, LAYERS[name], (3, 16, 16)) for net in (network, prepared))
+    before, after = (
+        FeatureExtractor(net, LAYERS[name], (3, 16, 16)) for net in (network, prepared)
+    )
     assert after.sources == before.sources
     set_faking(prepared, False)
     ours, theirs = after(x), before(x)
@@ -41,8 +43,8 @@ def test_every_feature_is_found_and_bit_equal_without_rounding(name):
 
 def test_features_are_found_while_rounding_too():
     prepared, x = calibrated(build("resnet")), make_images(3)
-    tap = Tap(prepared, LAYERS["resnet"], (3, 16, 16))
-    assert tap.sources == Tap(build("resnet"), LAYERS["resnet"], (3, 16, 16)).sources
+    tap = FeatureExtractor(prepared, LAYERS["resnet"], (3, 16, 16))
+    assert tap.sources == FeatureExtractor(build("resnet"), LAYERS["resnet"], (3, 16, 16)).sources
     assert tap(x).features["layer3:preact"].min() < 0
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from potstill.errors import ConfigError
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 from tests.support.digits_net import accuracy, make_images, sqnr, trained, training_batches
 
@@ -23,7 +23,7 @@ def converted():
 def test_pt2e_and_ours_are_equally_good(converted):
     network, images = trained(), make_images(test=True)[0]
     prepared = quantize_static(network, training_batches(), n_batches=4)
-    exact, ours, theirs = network(images), deploy(prepared)(images), converted(images)
+    exact, ours, theirs = network(images), convert(prepared)(images), converted(images)
     assert min(sqnr(exact, ours), sqnr(exact, theirs)) > 25
     assert abs(sqnr(exact, ours) - sqnr(exact, theirs)) < 2
     for logits in (ours, theirs):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.prepare import prepare
 from potstill.quantization.round_biases import quantized_layers, round_biases
 from tests.support.small_nets import build, calibrated, make_images, sqnr
@@ -23,7 +23,7 @@ def steps(layer, quantizer):
 def test_biases_are_whole_steps(name, monkeypatch):
     prepared = calibrated(build(name))
     monkeypatch.setattr("potstill.quantization.convert.round_biases", lambda _: None)
-    before = deploy(prepared)
+    before = convert(prepared)
     after = copy.deepcopy(before)
     round_biases(after)
     assert not quantized_layers(before)[0][0].bias.equal(quantized_layers(after)[0][0].bias)
@@ -50,7 +50,7 @@ class Reached(nn.Module):
 
 
 def test_the_input_of_a_layer_is_found_through_what_only_moves_it():
-    deployed = deploy(calibrated(Reached().eval()))
+    deployed = convert(calibrated(Reached().eval()))
     named = {module: name for name, module in deployed.named_modules()}
     found = [(named[layer], named[quantizer]) for layer, quantizer in quantized_layers(deployed)]
     assert [layer for layer, _ in found] == ["first", "twice", "twice", "head.2"]
@@ -62,8 +62,8 @@ def test_the_input_of_a_layer_is_found_through_what_only_moves_it():
 def test_a_layer_called_on_two_grids_keeps_its_bias():
     torch.manual_seed(0)
     prepared = calibrated(Reached().eval())
-    assert torch.equal(deploy(prepared).twice.bias, prepared.twice.bias)
-    assert not torch.equal(deploy(prepared).first.bias, prepared.first.bias)
+    assert torch.equal(convert(prepared).twice.bias, prepared.twice.bias)
+    assert not torch.equal(convert(prepared).first.bias, prepared.first.bias)
 
 
 @pytest.mark.parametrize("bias", [0.3, -2.0, 50.0])
@@ -76,7 +76,7 @@ def test_a_faint_filter_with_a_large_bias_fits(bias):
     network[0].weight[3] *= 1e-9
     network[0].bias[3] = bias
     prepared, x = calibrated(network.eval()), make_images(4)
-    deployed = deploy(prepared)
+    deployed = convert(prepared)
     layer, quantizer = quantized_layers(deployed)[0]
     assert np.abs(steps(layer, quantizer)).max() < 1.001 * 2**30
     torch.testing.assert_close(layer.bias, network[0].bias, atol=1e-3, rtol=1e-6)
@@ -86,5 +86,5 @@ def test_a_faint_filter_with_a_large_bias_fits(bias):
 def test_the_shape_of_an_untrained_network_is_left_alone():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    layer = deploy(prepare(network)).get_submodule("0")
+    layer = convert(prepare(network)).get_submodule("0")
     assert torch.equal(layer.bias, network[0].bias)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from potstill.quantization.convert import deploy, split_dequantize
+from potstill.quantization.convert import convert, split_dequantize
 from tests.support.small_nets import build, calibrated, make_images, sqnr
 
 
@@ -19,7 +19,7 @@ def test_xnnpack_takes_the_network_in_one_delegate(name):
     prepared, x = calibrated(build(name)), make_images(4, seed=9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs, of their own parts
-        exported = torch.export.export(deploy(prepared), (x,))
+        exported = torch.export.export(convert(prepared), (x,))
         exported = torch.export.export(split_dequantize(exported.module()), (x,))
         lowered = exir.to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
         file = lowered.to_executorch().buffer
@@ -38,7 +38,7 @@ def test_onnx_runtime_gives_the_same_classes(tmp_path):
     file, batch = tmp_path / "network.onnx", {0: torch.export.Dim("batch")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network = deploy(prepared, "uint8")
+        network = convert(prepared, "uint8")
         program = torch.onnx.export(
             network, (x[:2],), dynamo=True, dynamic_shapes=(batch,), verbose=False
         )

@@ -5,7 +5,7 @@ from torch import nn
 
 from potstill.models.cifar_resnet import BasicBlock, OptionA, cifar_resnet
 from potstill.models.tiny_cnn import tiny_cnn
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.prepare import prepare
 
 CLASSES = ("ant", "bee", "cat", "dög", "eel")
@@ -36,7 +36,7 @@ def small():
 
 
 def integers(network):
-    return deploy(trained_on(prepare(network), make_images()))
+    return convert(trained_on(prepare(network), make_images()))
 
 
 def resnet8():

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from tests.support.places import ROOT
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "kd_losses.json").read_text())
@@ -52,14 +52,16 @@ def fill_head(head: nn.Module) -> None:
             module.weight += 1
 
 
-def signals(head: Head, students: list[Tensor], teachers: list[Tensor]) -> tuple[Signal, Signal]:
+def signals(
+    head: Head, students: list[Tensor], teachers: list[Tensor]
+) -> tuple[ModelOutputs, ModelOutputs]:
     ours, theirs = zip(*head.pairs, strict=True)
     return _signal(ours, students), _signal(theirs, teachers)
 
 
-def _signal(names: tuple[str, ...], features: list[Tensor]) -> Signal:
+def _signal(names: tuple[str, ...], features: list[Tensor]) -> ModelOutputs:
     logits = features[0].new_zeros(features[0].shape[0], 2)
-    return Signal(logits, dict(zip(names, features, strict=True)))
+    return ModelOutputs(logits, dict(zip(names, features, strict=True)))
 
 
 def loss_of(head: Head, students: list[Tensor], teachers: list[Tensor]) -> Tensor:

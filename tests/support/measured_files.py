@@ -12,7 +12,7 @@ from potstill.data.fake import Fake
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
 from potstill.export.torch_export import Pt2
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 from potstill.quantization.scheme import Scheme
 
@@ -55,7 +55,7 @@ def write(folder):
     found = data()
     images = next(iter(found.val_dataloader()))[0]
     teacher, student = trained(0, 90), trained(1, 60)
-    integers, about = deploy(quantize_static(student, [images])), facts(found)
+    integers, about = convert(quantize_static(student, [images])), facts(found)
     recipe = Recipe.of(BUILDER)
     quantized = recipe.with_quantization({"kind": "static", **Scheme().to_dict()})
     paths = {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from potstill.heads.base import Head
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from tests.support.places import ROOT
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "kd_losses.json").read_text())
@@ -27,9 +27,11 @@ PS, PT = t((8, 16), 0.23, 0.3), t((8, 24), 0.29, 0.4)
 Y = torch.tensor(GOLDEN["_inputs"]["y"])
 
 
-def signal(logits: Tensor, pooled: Tensor | None = None, strong: Tensor | None = None) -> Signal:
+def signal(
+    logits: Tensor, pooled: Tensor | None = None, strong: Tensor | None = None
+) -> ModelOutputs:
     features = {} if pooled is None else {"pooled": pooled}
-    return Signal(logits, features, views=() if strong is None else (Signal(strong),))
+    return ModelOutputs(logits, features, views=() if strong is None else (ModelOutputs(strong),))
 
 
 STUDENT, TEACHER = signal(ZS, PS, STRONG_ZS), signal(ZT, PT, STRONG_ZT)
@@ -49,7 +51,7 @@ def check_logit_gradient(head: Head) -> None:
     )
 
 
-def check_feature_gradient(head: Head, teacher: Signal = TEACHER) -> None:
+def check_feature_gradient(head: Head, teacher: ModelOutputs = TEACHER) -> None:
     """Compare the gradient by the student's pooled features with finite differences."""
     pooled = PS.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda f: head(signal(ZS, f), teacher, Y), (pooled,))

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
-from potstill.models.features.extractor import Tap
-from potstill.models.features.outputs import Signal
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.models.features.outputs import ModelOutputs
 
 
 class Block(nn.Module):
@@ -81,10 +81,12 @@ def vit(seed: int = 0) -> nn.Module:
     return ViT().eval()
 
 
-def taps(head: Head, student: nn.Module, teacher: nn.Module, side: int = 32) -> tuple[Tap, Tap]:
+def taps(
+    head: Head, student: nn.Module, teacher: nn.Module, side: int = 32
+) -> tuple[FeatureExtractor, FeatureExtractor]:
     shape = (3, side, side)
     ours, theirs = zip(*head.pairs, strict=True)
-    return Tap(student, ours, shape), Tap(teacher, theirs, shape)
+    return FeatureExtractor(student, ours, shape), FeatureExtractor(teacher, theirs, shape)
 
 
 def bind(
@@ -93,7 +95,7 @@ def bind(
     teacher: nn.Module,
     targets: Tensor | None = None,
     side: int = 32,
-) -> tuple[Tap, Tap]:
+) -> tuple[FeatureExtractor, FeatureExtractor]:
     """Attach and bind as a run does, twice: before training, and again before testing."""
     ours, theirs = taps(head, student, teacher, side)
     for _ in range(2):
@@ -125,6 +127,8 @@ def check_networks(head: Head, student: nn.Module, teacher: nn.Module, num: int 
     assert next(student.parameters()).grad.abs().sum() > 0
 
 
-def as_signal(names: tuple[str, ...], features: list[Tensor], ids: Tensor | None = None) -> Signal:
+def as_outputs(
+    names: tuple[str, ...], features: list[Tensor], ids: Tensor | None = None
+) -> ModelOutputs:
     logits = features[0].new_zeros(len(features[0]), 5)
-    return Signal(logits, dict(zip(names, features, strict=True)), ids)
+    return ModelOutputs(logits, dict(zip(names, features, strict=True)), ids)

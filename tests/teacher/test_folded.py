@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.models.features.extractor import Tap
-from potstill.teacher.folded import quicken
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.teacher.folded import fold_teacher
 from potstill.teacher.frozen import FrozenTeacher, sha256_of
 
 IMAGE = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -25,7 +25,7 @@ def teacher(tiny):
 
 def test_folded_weights_by_hand(teacher):
     before = sha256_of(teacher)
-    fast = quicken(teacher, IMAGE)
+    fast = fold_teacher(teacher, IMAGE)
     assert fast.arithmetic == "float32, batch-norm folded, in place, channels last"
     assert fast.refused == ()
     modules = dict(fast.network.named_modules())
@@ -38,9 +38,11 @@ def test_folded_weights_by_hand(teacher):
 
 
 def test_same_answers_and_pooled_features(teacher):
-    fast = quicken(teacher, IMAGE)
+    fast = fold_teacher(teacher, IMAGE)
     other = torch.randn(5, 3, 16, 16)
-    ours, theirs = (Tap(n, ["pooled"], (3, 16, 16))(other) for n in (fast.network, teacher))
+    ours, theirs = (
+        FeatureExtractor(n, ["pooled"], (3, 16, 16))(other) for n in (fast.network, teacher)
+    )
     torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(ours.features["pooled"], theirs.features["pooled"])
     assert not any(p.requires_grad for p in fast.network.parameters())
@@ -50,7 +52,7 @@ def test_same_answers_and_pooled_features(teacher):
 
 
 def test_half_precision_only_within_its_tolerance(teacher):
-    wide, narrow = (quicken(teacher, IMAGE, torch.bfloat16, t) for t in (0.05, 1e-5))
+    wide, narrow = (fold_teacher(teacher, IMAGE, torch.bfloat16, t) for t in (0.05, 1e-5))
     assert wide.arithmetic.endswith("channels last, bfloat16")
     assert 1e-5 < wide.difference <= 0.05
     assert wide.network(IMAGE).dtype == torch.float32
@@ -71,7 +73,7 @@ class Branching(nn.Module):
 
 def test_a_network_that_cannot_be_traced_stays_unfolded(teacher):
     network = Branching(teacher)
-    fast = quicken(network, IMAGE)
+    fast = fold_teacher(network, IMAGE)
     assert fast.arithmetic == "float32, channels last"
     assert fast.refused[0].startswith("batch-norm folded: TraceError")
     torch.testing.assert_close(fast.network(IMAGE), network(IMAGE))

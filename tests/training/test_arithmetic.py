@@ -15,7 +15,7 @@ from torch import nn
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
 from potstill.pipeline import fit
-from potstill.pipeline.experiment import Study
+from potstill.pipeline.experiment import Experiment
 from potstill.teacher.frozen import sha256_of
 from potstill.training import precision
 from potstill.training.module import DistillationModule
@@ -61,7 +61,7 @@ def study(tmp_path, monkeypatch):
         cfg = composed(*overrides, f"teacher.store_dir={tmp_path / 'teachers'}")
         data = instantiate(cfg.data)
         data.setup()
-        made = Study(cfg, data, tmp_path / name, Console(quiet=True))
+        made = Experiment(cfg, data, tmp_path / name, Console(quiet=True))
         made.seed()
         return made
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from potstill.errors import NonFiniteError
-from potstill.training.step_metrics import Record, check_finite
+from potstill.training.step_metrics import StepMetrics, check_finite
 from tests.support.gpu_stand_in import Row, put_in_place
 
 
@@ -13,7 +13,7 @@ def step(*values):
 
 
 def test_a_step_that_is_due_is_seen_and_every_step_counts():
-    record = Record()
+    record = StepMetrics()
     seen = [record.add(k, step(float(k), 1.0), k % 2 == 0) for k in range(4)]
     assert seen == [True, False, True, False]
     assert (record.glance.step, record.glance.values) == (2, {"loss": 2.0, "kd": 1.0})
@@ -22,14 +22,14 @@ def test_a_step_that_is_due_is_seen_and_every_step_counts():
 
 @pytest.mark.parametrize("is_due", [True, False])
 def test_on_a_cpu_a_number_that_is_not_finite_is_found_at_its_step(is_due):
-    record = Record()
+    record = StepMetrics()
     record.add(0, step(1.0, 1.0), is_due)
     with pytest.raises(NonFiniteError, match=r"step=1: kd is not finite. Fix: a lower learning"):
         record.add(1, step(1.0, math.nan), is_due)
 
 
 def test_on_a_gpu_it_is_found_when_it_has_come(monkeypatch):
-    record, arrivals = Record(), put_in_place(monkeypatch)
+    record, arrivals = StepMetrics(), put_in_place(monkeypatch)
     rows = iter([Row(1.0, 2.0), Row(math.inf, 2.0), Row(1.0, 2.0), Row(3.0, 3.0)])
     monkeypatch.setattr(record.sums, "add", lambda _: next(rows))
     record.sums.names = ("loss", "kd")
@@ -43,11 +43,11 @@ def test_on_a_gpu_it_is_found_when_it_has_come(monkeypatch):
 
 
 def test_means_that_are_not_finite_are_named():
-    record = Record()
+    record = StepMetrics()
     record.sums.add(step(1.0, math.inf))
     with pytest.raises(NonFiniteError, match=r"step=7: kd is not finite"):
         record.means(7)
-    assert Record().means(0) == {}
+    assert StepMetrics().means(0) == {}
 
 
 def test_all_that_is_not_finite_is_named():

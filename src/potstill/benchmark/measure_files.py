@@ -21,7 +21,7 @@ from potstill.measure.counts import (
     count_nonzeros,
     count_parameters,
     gzip_bytes,
-    is_in_integers,
+    is_quantized,
 )
 from potstill.measure.latency import Timing, interleaved, on_threads
 
@@ -152,7 +152,7 @@ def _timings(
     with on_threads(threads):
         for number, file in opened.items():
             # PyTorch computes integers by way of floats: that time says nothing.
-            if file.network is not None and is_in_integers(file.network):
+            if file.network is not None and is_quantized(file.network):
                 continue
             try:
                 calls[number] = file.bind(torch.zeros(batch, *file.image_shape))

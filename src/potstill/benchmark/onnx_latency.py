@@ -16,7 +16,7 @@ from potstill.export.onnx import convert
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure.latency import interleaved
-from potstill.quantization.convert import is_deployed, with_activations
+from potstill.quantization.convert import is_converted, with_activations
 
 ENGINE = "onnxruntime"
 WARMUP, RUNS = 10, 100
@@ -52,7 +52,7 @@ def in_onnxruntime(
 
 
 def _open(network: nn.Module, image_shape: Sequence[int], path: Path) -> OnnxRuntime:
-    integer, network = is_deployed(network), ready(network)
+    integer, network = is_converted(network), ready(network)
     example = torch.zeros(1, *image_shape)
     model = convert(with_activations(network, "uint8") if integer else network, example)
     if integer:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.prepare import is_prepared
 
 ORDER = ("resize", "crop", "divide by 255", "subtract mean", "divide by std")
@@ -70,7 +70,7 @@ def describe(facts: Mapping[str, Any], is_integer: bool) -> str:
 
 def ready(network: nn.Module) -> nn.Module:
     """Return the network to write: in integers where it was trained for them, on the CPU."""
-    return (deploy(network) if is_prepared(network) else network).cpu().eval()
+    return (convert(network) if is_prepared(network) else network).cpu().eval()
 
 
 def reason(error: BaseException) -> str:

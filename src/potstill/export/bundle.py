@@ -15,7 +15,7 @@ from potstill.atomic import write_atomically
 from potstill.export.base import Exported, describe
 from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.onnx import Onnx
-from potstill.quantization.convert import is_deployed
+from potstill.quantization.convert import is_converted
 from potstill.quantization.prepare import is_prepared
 
 PARTS = Path(__file__).parent / "bundled"
@@ -55,7 +55,7 @@ class Bundle:
             for model in models:
                 content = model.path.read_bytes()
                 write_atomically(trial / f"model{model.path.suffix}", content)
-            texts = _texts(path, models, facts, is_prepared(network) or is_deployed(network))
+            texts = _texts(path, models, facts, is_prepared(network) or is_converted(network))
             for name, text in texts.items():
                 write_atomically(trial / name, text)
             os.replace(trial, path)

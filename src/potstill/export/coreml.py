@@ -12,7 +12,7 @@ from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, ready, reason
 from potstill.export.runtimes.base import native_stderr, need, quiet_libraries
 from potstill.export.torch_export import capture
-from potstill.quantization.convert import is_deployed
+from potstill.quantization.convert import is_converted
 
 KEY = "export=coreml"
 
@@ -45,7 +45,7 @@ class CoreMl:
         """Write `path_stem`.mlpackage, a folder, unchecked; see `Exporter`."""
         network, nan = ready(network), float("nan")
         model = convert(network, images.cpu(), self.largest_batch)
-        model.user_defined_metadata["preprocess"] = describe(facts, is_deployed(network))
+        model.user_defined_metadata["preprocess"] = describe(facts, is_converted(network))
         model.user_defined_metadata["labels"] = "\n".join(facts["class_names"])
         path = path_stem.with_name(f"{path_stem.name}.mlpackage")
         trial = path.with_name(f".{path.stem}.{os.getpid()}.mlpackage")

@@ -15,7 +15,7 @@ from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack.rewrites import fit_for_xnnpack
-from potstill.quantization.convert import is_deployed, split_dequantize
+from potstill.quantization.convert import is_converted, split_dequantize
 
 KEY = "export=executorch"
 XNNPACK = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
@@ -50,7 +50,7 @@ class Pte:
     ) -> Exported:
         """Write `path_stem`.pte and check it; see `Exporter`."""
         network, images = ready(network), images.cpu()
-        integer = is_deployed(network)
+        integer = is_converted(network)
         texts = {"preprocess": describe(facts, integer), "labels": json.dumps(facts["class_names"])}
         content = convert(network, images, self.largest_batch, self.one_delegate, texts)
         path = path_stem.with_name(f"{path_stem.name}.pte")

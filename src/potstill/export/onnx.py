@@ -14,7 +14,7 @@ from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.parity import keep_verified
 from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
-from potstill.quantization.convert import is_deployed, with_activations
+from potstill.quantization.convert import is_converted, with_activations
 from potstill.quantization.dynamic import is_dynamic
 
 KEY = "export=onnx"
@@ -46,7 +46,7 @@ class Onnx:
     ) -> Exported:
         """Write `path_stem`.onnx and check it; see `Exporter`."""
         network, images = ready(network), images.cpu()
-        integer = is_deployed(network)
+        integer = is_converted(network)
         model = convert(with_activations(network, "uint8") if integer else network, images)
         if integer and self.weights == "uint8":
             unsigned_weights(model)

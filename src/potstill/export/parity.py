@@ -15,7 +15,7 @@ from potstill.errors import DataError
 from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import nudged
-from potstill.quantization.convert import is_deployed
+from potstill.quantization.convert import is_converted
 from potstill.quantization.dynamic import is_dynamic
 
 FLOAT_DB = 60.0  # files in float32 reach 100 dB and more
@@ -123,7 +123,7 @@ def least_db(network: nn.Module, images: Tensor, reference: Tensor) -> float:
 
     In integers it is what the network keeps of them when it is rounded a little differently.
     """
-    if not (is_deployed(network) or is_dynamic(network)):
+    if not (is_converted(network) or is_dynamic(network)):
         return FLOAT_DB
     own = sqnr_db(reference, in_batches(nudged(network), images))
     return max(LOWEST_DB, min(INTEGER_DB, own))

@@ -14,7 +14,7 @@ from potstill.export.base import Exported, describe, ready, reason
 from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.export.runtimes.base import quiet_libraries
 from potstill.export.runtimes.eager import TorchExport
-from potstill.quantization.convert import is_deployed
+from potstill.quantization.convert import is_converted
 
 EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1
 
@@ -37,7 +37,7 @@ class Pt2:
     ) -> Exported:
         """Write `path_stem`.pt2 and check it; see `Exporter`."""
         network, images = ready(network), images.cpu()
-        description = describe(facts, is_deployed(network))
+        description = describe(facts, is_converted(network))
         content = convert(network, images, description)
         path = path_stem.with_name(f"{path_stem.name}.pt2")
         load = partial(TorchExport, threads=self.threads)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, ConvReg, Shape, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def boundary_loss(student: Tensor, teacher: Tensor, margin: float = 1.0) -> Tensor:
@@ -47,11 +47,11 @@ class AB(Head):
         self.margin = margin
         self.adapters = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build one connector a pair whose shapes differ."""
         self.adapters.bind(self, student, teacher, _connector)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the pairs' boundary losses with weights 2^(i - L + 1), a scalar."""
         maps = map_pairs(self, student, teacher)
         losses = [

@@ -14,7 +14,7 @@ from potstill.heads.common.adapters import (
     unit,
 )
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def attention_map(feature: Tensor, p: float = 2.0) -> Tensor:
@@ -53,11 +53,11 @@ class AT(Head):
             raise ValueError(f"p must be 1 or more (below, the gradient at 0 is infinite), got {p}")
         self.p = p
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Check that each pair has a map in common; there is nothing to build."""
         each_pair(self, student, teacher, need_positions)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the sum of the pairs' attention losses, a scalar."""
         maps = map_pairs(self, student, teacher)
         losses = [attention_loss(ours, theirs, self.p) for ours, theirs in maps]

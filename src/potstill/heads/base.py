@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 Layers = str | Sequence[str]
 
@@ -61,18 +61,18 @@ class Head(nn.Module):
         `targets` are the labels of the training set by sample id, (num_samples,), where known.
         """
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build adapters from probed shapes; called once before the optimizer is made."""
 
     def export(self, student: nn.Module) -> nn.Module:
         """Return what is deployed: the student itself, unless the head's layers belong to it."""
         return student
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         raise NotImplementedError
 
-    def __call__(self, student: Signal, teacher: Signal, target: Tensor) -> Any:
+    def __call__(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Any:
         """Run `forward` in a float32 island: no autocast, half precision raised."""
         device = student.logits.device.type
         if not torch.is_autocast_enabled(device):  # to leave it costs as much as a small loss
@@ -80,7 +80,7 @@ class Head(nn.Module):
         with torch.autocast(device, enabled=False):
             return super().__call__(student.promoted(), teacher.promoted(), target)
 
-    def features(self, student: Signal, teacher: Signal) -> list[tuple[Tensor, Tensor]]:
+    def features(self, student: ModelOutputs, teacher: ModelOutputs) -> list[tuple[Tensor, Tensor]]:
         """Return the (student, teacher) feature tensors of `pairs`."""
         return [(student.features[ours], teacher.features[theirs]) for ours, theirs in self.pairs]
 

@@ -8,7 +8,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def congruence(student: Tensor, teacher: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class CC(Head):
         self.embed_dim = embed_dim
         self.embed = nn.ModuleList()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Make the embeddings, or check that none are needed."""
         sizes = [
             (ours.shape[1], theirs.shape[1]) for ours, theirs in self._pooled(student, teacher)
@@ -63,11 +63,11 @@ class CC(Head):
             nn.ModuleList(nn.Linear(size, self.embed_dim) for size in pair) for pair in sizes
         )
 
-    def _pooled(self, student: Signal, teacher: Signal) -> list[tuple[Tensor, Tensor]]:
+    def _pooled(self, student: ModelOutputs, teacher: ModelOutputs) -> list[tuple[Tensor, Tensor]]:
         pairs = self.features(student, teacher)
         return [(to_pooled(ours), to_pooled(theirs)) for ours, theirs in pairs]
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the congruence loss, summed over layers, a scalar."""
         pairs = self._pooled(student, teacher)
         if self.embed_dim is not None:

@@ -13,7 +13,7 @@ from potstill.heads.common.counted_step import Counted, counted_generator
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def nce_loss(log_p: Tensor, num_samples: int) -> Tensor:
@@ -142,7 +142,7 @@ class CRD(Counted, Head):
         self.counts = self.labels.bincount()
         self.most = int(self.counts.max())
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build the two embeddings and the memory; equal shapes again change nothing."""
         ((ours, theirs),) = each_pair(self, student, teacher, lambda *pair: pair)
         shapes = (ours[0], theirs[0], len(self.labels))
@@ -155,7 +155,7 @@ class CRD(Counted, Head):
         self.to(device)
         self.shapes = shapes
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the loss of both sides, a scalar; in training, update Z, memory and step."""
         if student.sample_id is None:
             raise ValueError(

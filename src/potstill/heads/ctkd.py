@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Cosine, Schedule
 from potstill.heads.kd import kd_divergence
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -68,6 +68,6 @@ class CTKD(Head):
         g = scale_gradient(self.g, self.scale(self.epoch))
         return self.t_start + self.t_span * g.sigmoid()
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return T^2 * KL(teacher || student) at the learned T, a scalar."""
         return ctkd_divergence(student.logits, teacher.logits, self.temperature)

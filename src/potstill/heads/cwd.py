@@ -15,7 +15,7 @@ from potstill.heads.common.adapters import (
     need_positions,
 )
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -51,11 +51,11 @@ class CWD(Head):
         self.temperature = temperature
         self.align = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build the 1x1 convolutions; ValueError where the common map is one position."""
         self.align.bind(self, student, teacher, _align)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the divergence summed over pairs, a scalar."""
         temperature = value_at(self.temperature, self.epoch)
         losses = []

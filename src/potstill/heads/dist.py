@@ -6,7 +6,7 @@ from torch import Tensor
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 EPS = 1e-8  # the authors': added to the product of the two norms
 
@@ -63,7 +63,7 @@ class DIST(Head):
         check_temperature(tau)
         self.beta, self.gamma, self.tau = beta, gamma, tau
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return tau^2 * (beta * inter + gamma * intra), a scalar."""
         tau = value_at(self.tau, self.epoch)
         ours, theirs = gather(student.logits), gather(teacher.logits)

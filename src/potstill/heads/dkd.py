@@ -7,7 +7,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import log_odds, non_target
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.kd import kd_divergence
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def target_class_divergence(
@@ -63,7 +63,7 @@ class DKD(Head):
         check_temperature(temperature)
         self.temperature, self.alpha, self.beta = temperature, alpha, beta
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return alpha * TCKD + beta * NCKD, a scalar."""
         temperature = value_at(self.temperature, self.epoch)
         return dkd_divergence(

@@ -8,7 +8,7 @@ from torch import Tensor
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, ConvReg, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def hint_loss(regressed: Tensor, hint: Tensor) -> Tensor:
@@ -39,13 +39,13 @@ class FitNet(Head):
         self.relu = relu
         self.adapters = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build one regressor a pair."""
         self.adapters.bind(
             self, student, teacher, lambda ours, theirs: ConvReg(ours, theirs, self.relu)
         )
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the sum of the pairs' hint losses, a scalar."""
         maps = map_pairs(self, student, teacher)
         losses = [

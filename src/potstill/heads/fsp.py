@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def fsp_matrix(lower: Tensor, upper: Tensor) -> Tensor:
@@ -49,11 +49,11 @@ class FSP(Head):
         need_layers(self, least=2)
         self.adapters = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build a 1x1 convolution for each layer whose width is not the teacher's."""
         self.adapters.bind(self, student, teacher, _widen)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the sum of the neighbours' FSP losses, a scalar."""
         maps = [
             (widen(ours), theirs)

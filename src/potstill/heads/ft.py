@@ -17,7 +17,7 @@ from potstill.heads.common.adapters import (
     unit,
 )
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def factor_transfer_loss(
@@ -93,7 +93,7 @@ class FT(Head):
         self.k, self.p1, self.p2 = k, p1, p2
         self.adapters = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build a translator and a paraphraser a pair."""
         self.adapters.bind(self, student, teacher, self._build)
 
@@ -102,7 +102,7 @@ class FT(Head):
             need_positions(student, teacher)
         return FactorTransfer(student, teacher, self.k)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the pairs' factor losses plus their reconstruction over the weight, a scalar."""
         weight = self.weight_at(self.epoch)
         share = 1 / weight if weight else 0.0

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def hard_label_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -19,6 +19,6 @@ class HardLabel(Head):
     def __init__(self, weight: float | Schedule | None = None) -> None:
         super().__init__(weight)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the cross-entropy to the teacher's first choice, a scalar."""
         return hard_label_loss(student.logits, teacher.logits)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def kd_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -29,6 +29,6 @@ class KD(Head):
         check_temperature(temperature)
         self.temperature = temperature
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return T^2 * KL(teacher || student), a scalar."""
         return kd_divergence(student.logits, teacher.logits, value_at(self.temperature, self.epoch))

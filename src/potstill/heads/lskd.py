@@ -7,7 +7,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.dkd import dkd_divergence
 from potstill.heads.kd import kd_divergence
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 EPS = 1e-7  # the authors': added to the standard deviation
 
@@ -54,7 +54,7 @@ class LSKD(Head):
         self.alpha = 1.0 if alpha is None else alpha
         self.beta = 8.0 if beta is None else beta
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the base loss on standardized logits, a scalar."""
         ours, theirs = standardize(student.logits), standardize(teacher.logits)
         temperature = value_at(self.temperature, self.epoch)

@@ -9,7 +9,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.counted_step import Counted, counted_generator
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def generation_loss(generated: Tensor, teacher: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ class MGD(Counted, Head):
         self.mask_ratio, self.mask, self.seed = mask_ratio, mask, seed
         self.generations = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build the generating blocks."""
         self.generations.bind(self, student, teacher, Generation)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the generation loss summed over pairs, a scalar."""
         generator = counted_generator(student.logits.device, self.seed, self.step)
         losses = []

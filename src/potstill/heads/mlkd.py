@@ -9,7 +9,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.kd import kd_divergence
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 FORMULAS = ("paper", "official_code")
 WEAK_AGAIN = (2.0, 6.0)  # where the authors' strong KL reads the weak view's logits
@@ -102,7 +102,7 @@ class MLKD(Head):
             )
         self.temperatures, self.formula = tuple(temperatures), formula
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the sum of the instance, class and batch terms, a scalar."""
         weak = gather(student.logits), gather(teacher.logits)
         strong = gather(student.views[0].logits), gather(teacher.views[0].logits)

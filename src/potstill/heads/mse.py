@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -22,6 +22,6 @@ class MSE(Head):
     def __init__(self, weight: float | Schedule | None = None) -> None:
         super().__init__(weight)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the mean squared difference of the logits, a scalar."""
         return logit_mse(student.logits, teacher.logits)

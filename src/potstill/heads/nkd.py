@@ -6,7 +6,7 @@ from torch import Tensor
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import non_target, target_logit
 from potstill.heads.common.schedules import Schedule, value_at
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 FORMULAS = ("paper", "official_code")
 
@@ -60,7 +60,7 @@ class NKD(Head):
             raise ValueError(f"formula={formula}: unknown. Fix: one of {', '.join(FORMULAS)}")
         self.gamma, self.temperature, self.formula = gamma, temperature, formula
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return target term + gamma * non-target term, a scalar."""
         temperature = value_at(self.temperature, self.epoch)
         return nkd_loss(

@@ -14,7 +14,7 @@ from potstill.heads.common.adapters import (
     unit,
 )
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:
@@ -48,11 +48,11 @@ class NST(Head):
         super().__init__(weight, student, teacher)
         need_layers(self)
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Check that each pair has a map in common; there is nothing to build."""
         each_pair(self, student, teacher, need_positions)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the sum of the pairs' discrepancies, a scalar."""
         maps = map_pairs(self, student, teacher)
         losses = [selectivity_loss(ours, theirs) for ours, theirs in maps]

@@ -18,7 +18,7 @@ from potstill.heads.common.adapters import (
 from potstill.heads.common.gather import gather
 from potstill.heads.common.locate import locate
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 LAYERS = ("stage-3:preact", "stage-2:preact", "stage-1:preact")
 
@@ -77,7 +77,7 @@ class OFD(Head):
         """Keep the teacher until `bind`, which knows the features."""
         self._teacher = (teacher,)
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build the connectors, take the margins of batch-norms; equal shapes change nothing."""
         known = self.connectors.shapes
         self.connectors.bind(self, student, teacher, _connector)
@@ -99,7 +99,7 @@ class OFD(Head):
         self.is_fitted = list(self.from_norm)
         self.to(student.logits.device)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the weighted sum of the stages' distances, a scalar."""
         maps = map_pairs(self, student, teacher)
         total = student.logits.new_zeros(())

@@ -7,7 +7,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 EPS = 1e-7  # the authors': added to norms and to probabilities
 
@@ -45,7 +45,7 @@ class PKT(Head):
     ) -> None:
         super().__init__(weight, student, teacher)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the divergence, summed over layers, a scalar."""
         losses = [
             pkt_loss(gather(to_pooled(ours)), gather(to_pooled(theirs)))

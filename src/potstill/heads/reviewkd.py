@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import BatchNorm, Shape, each_pair, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 STUDENT = ("stage-3", "stage-2", "stage-1", "pooled")
 TEACHER = ("stage-3:preact", "stage-2:preact", "stage-1:preact", "pooled")
@@ -96,7 +96,7 @@ class ReviewKD(Head):
         self.abfs = nn.ModuleList()
         self.shapes: list[tuple[Shape, Shape]] = []
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build one fusion a pair, in the order of the pairs; equal shapes change nothing."""
         shapes = each_pair(self, student, teacher, lambda ours, theirs: (ours, theirs))
         if shapes == self.shapes:
@@ -108,7 +108,7 @@ class ReviewKD(Head):
         ).to(student.logits.device)
         self.shapes = shapes
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the hierarchical context loss summed over pairs, a scalar."""
         losses, fused = [], None
         maps = map_pairs(self, student, teacher)

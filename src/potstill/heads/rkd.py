@@ -8,7 +8,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def _differences(feature: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class RKD(Head):
         super().__init__(weight, student, teacher)
         self.distance_weight, self.angle_weight = distance_weight, angle_weight
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the weighted relation differences, summed over layers, a scalar."""
         losses = [
             rkd_loss(

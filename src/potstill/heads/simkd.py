@@ -13,7 +13,7 @@ from potstill.heads.common.locate import locate
 from potstill.heads.common.reused_classifier import ReusedClassifier, ToMap
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.common.shapes import to_pooled
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 class Projector(nn.Sequential):
@@ -59,7 +59,7 @@ class SimKD(Head):
         """Keep the networks until `bind`, which knows the features."""
         self._networks = (student, teacher)
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build the projector, find the student's layer, copy the teacher's classifier.
 
         Equal shapes again change nothing.
@@ -81,7 +81,7 @@ class SimKD(Head):
         self.projector = Projector(ours[0], theirs[0], self.factor).to(device)
         self.shapes = shapes
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the squared difference of the maps, averaged over all their values."""
         ((ours, theirs),) = map_pairs(self, student, teacher)
         ours, theirs = match_size(ours, theirs)
@@ -116,7 +116,7 @@ class SimKD(Head):
         finally:
             self.projector.train(training)
 
-    def _copy_classifier(self, network: nn.Module, teacher: Signal) -> nn.Linear:
+    def _copy_classifier(self, network: nn.Module, teacher: ModelOutputs) -> nn.Linear:
         (name,) = self.teacher_layers
         linear = locate(network, teacher, [name]).last_linear()
         feature = to_pooled(teacher.features[name])

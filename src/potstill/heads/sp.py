@@ -8,7 +8,7 @@ from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import need_layers, unit
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def similarity(feature: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class SP(Head):
         super().__init__(weight, student, teacher)
         need_layers(self)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the sum of the pairs' similarity losses, a scalar."""
         losses = [
             similarity_loss(gather(ours), gather(theirs))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def vid_loss(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class VID(Head):
         self.init_var, self.eps = init_var, eps
         self.adapters = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build one Gaussian a pair."""
         self.adapters.bind(
             self,
@@ -79,7 +79,7 @@ class VID(Head):
             lambda ours, theirs: Gaussian(ours, theirs, self.init_var, self.eps),
         )
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the sum of the pairs' negative log-likelihoods, a scalar."""
         losses = []
         for gaussian, pair in zip(self.adapters, map_pairs(self, student, teacher), strict=True):

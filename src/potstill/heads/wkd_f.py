@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, BatchNorm, Shape, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 def gaussian_distance(
@@ -57,11 +57,11 @@ class WKDF(Head):
         self.mean_cov_ratio, self.hidden, self.eps = mean_cov_ratio, hidden, eps
         self.projectors = Adapters()
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build the bottlenecks; ValueError where a map has one position, so no variance."""
         self.projectors.bind(self, student, teacher, self._bottleneck)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the distance summed over pairs, a scalar."""
         maps = map_pairs(self, student, teacher)
         losses = [

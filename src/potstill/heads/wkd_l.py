@@ -9,7 +9,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import labels
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.nkd import target_term
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 RELATIONS = ("cosine", "cka")
 MIN_LAMBDA = 0.02  # exp(-1 / 0.02) is still a normal float32
@@ -131,7 +131,7 @@ class WKD_L(Head):
             raise ConfigError("head=wkd_l: the teacher has no linear classifier. Fix: another head")
         self.cost = class_cost(linear[-1].weight, self.relation, self.kappa)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the target term + gamma * transport cost, a scalar; `attach` comes first."""
         return wkd_l_loss(
             student.logits,

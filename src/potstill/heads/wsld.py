@@ -8,7 +8,7 @@ from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import log_odds
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.nkd import soft_cross_entropy
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 EPS = 1e-7  # the authors': added to the teacher's cross-entropy
 
@@ -42,7 +42,7 @@ class WSLD(Head):
         check_temperature(temperature)
         self.temperature = temperature
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the weighted soft cross-entropy, a scalar."""
         temperature = value_at(self.temperature, self.epoch)
         return wsld_loss(student.logits, teacher.logits, target, temperature)

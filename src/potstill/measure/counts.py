@@ -48,7 +48,7 @@ def count_nonzeros(net: nn.Module) -> int:
     return sum(int(tensor.count_nonzero()) for tensor in _learned(net))
 
 
-def is_in_integers(net: nn.Module) -> bool:
+def is_quantized(net: nn.Module) -> bool:
     """Return whether any weight is in 8 bits."""
     return any(tensor.dtype in INTEGERS for tensor in net.buffers())
 

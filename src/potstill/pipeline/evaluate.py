@@ -18,11 +18,11 @@ from potstill.measure import metrics
 from potstill.measure.counts import (
     count_macs,
     count_parameters,
-    is_in_integers,
+    is_quantized,
     measure,
     size_bytes,
 )
-from potstill.pipeline.experiment import Study
+from potstill.pipeline.experiment import Experiment
 from potstill.report import examples
 from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
@@ -33,79 +33,83 @@ from potstill.training.loggers.wandb import log_summary
 from potstill.training.predict import predict
 
 
-def report(study: Study) -> None:
+def report(experiment: Experiment) -> None:
     """Test on the held-out test set, measure, print the table and write the run's report.
 
     Where there are several processes all test, and the first does the rest.
     """
-    study.data.setup("test")
-    names = [name for name in study.stages if name in study.fitted]
-    answers = {name: _test(study, name) for name in names}
+    experiment.data.setup("test")
+    names = [name for name in experiment.stages if name in experiment.fitted]
+    answers = {name: _test(experiment, name) for name in names}
     logits = {name: found for name, (found, _) in answers.items()}
     targets = answers["student"][1]
-    networks = {name: study.fitted[name].network for name in names}
-    on_validation = {name: _on_validation(study, network) for name, network in networks.items()}
+    networks = {name: experiment.fitted[name].network for name in names}
+    on_validation = {
+        name: _on_validation(experiment, network) for name, network in networks.items()
+    }
     if not collectives.is_first():
         return
     timed: dict[str, dict[str, Any]] = {}
-    if any(is_in_integers(network) for network in networks.values()):
-        timed = in_onnxruntime(networks, study.data.image_shape)
+    if any(is_quantized(network) for network in networks.values()):
+        timed = in_onnxruntime(networks, experiment.data.image_shape)
     rows = [
-        _row(study, name, logits, targets, timed.get(name, {}) | {"val_accuracy": accuracy})
+        _row(experiment, name, logits, targets, timed.get(name, {}) | {"val_accuracy": accuracy})
         for name, accuracy in on_validation.items()
     ]
-    curves = {name: study.fitted[name].metrics for name in names if study.fitted[name].metrics}
+    curves = {
+        name: experiment.fitted[name].metrics for name in names if experiment.fitted[name].metrics
+    }
     page = write_report(
-        study.folder,
+        experiment.folder,
         rows,
         curves,
-        _looked_at(study, logits, targets),
-        _facts(study, len(targets)),
-        OmegaConf.to_container(study.cfg, resolve=True),  # type: ignore[arg-type]
+        _looked_at(experiment, logits, targets),
+        _facts(experiment, len(targets)),
+        OmegaConf.to_container(experiment.cfg, resolve=True),  # type: ignore[arg-type]
     )
-    student = study.fitted["student"]
-    merge_metrics(student.metrics, study.folder / "metrics.csv")
-    log_summary(student.loggers, [asdict(row) for row in rows], study.folder / "confusion.png")
-    study.console.print(rich_table(rows))
-    study.console.print(f"report    {_short(page)}", soft_wrap=True)
+    student = experiment.fitted["student"]
+    merge_metrics(student.metrics, experiment.folder / "metrics.csv")
+    log_summary(student.loggers, [asdict(row) for row in rows], experiment.folder / "confusion.png")
+    experiment.console.print(rich_table(rows))
+    experiment.console.print(f"report    {_short(page)}", soft_wrap=True)
 
 
-def _test(study: Study, name: str) -> tuple[Tensor, Tensor]:
-    network = study.fitted[name].network
-    loader, title = study.data.test_dataloader(), f"testing {name}"
-    return predict(network, loader, _device(study, network), title)
+def _test(experiment: Experiment, name: str) -> tuple[Tensor, Tensor]:
+    network = experiment.fitted[name].network
+    loader, title = experiment.data.test_dataloader(), f"testing {name}"
+    return predict(network, loader, _device(experiment, network), title)
 
 
-def _device(study: Study, network: nn.Module) -> torch.device:
+def _device(experiment: Experiment, network: nn.Module) -> torch.device:
     # Integers are for the CPU: no kernel of a GPU takes them.
-    return torch.device("cpu") if is_in_integers(network) else study.device
+    return torch.device("cpu") if is_quantized(network) else experiment.device
 
 
 def _row(
-    study: Study,
+    experiment: Experiment,
     name: str,
     logits: dict[str, Tensor],
     targets: Tensor,
     more: dict[str, Any],
 ) -> Row:
-    fitted, ours = study.fitted[name], logits[name]
+    fitted, ours = experiment.fitted[name], logits[name]
     teacher = logits.get("teacher") if name != "teacher" else None
     return Row(
         name=name,
-        stage=study.stages[name],
+        stage=experiment.stages[name],
         accuracy=metrics.accuracy(ours, targets),
         ece=metrics.calibration_error(ours, targets),
         agreement=None if teacher is None else metrics.agreement(ours, teacher),
         divergence=None if teacher is None else metrics.divergence(ours, teacher),
         epochs=fitted.epochs,
         seconds=fitted.seconds,
-        **(costs(fitted.network.cpu(), study.data.image_shape) | more),
+        **(costs(fitted.network.cpu(), experiment.data.image_shape) | more),
     )
 
 
-def _on_validation(study: Study, network: nn.Module) -> float:
-    loader = study.data.val_dataloader()
-    return metrics.accuracy(*predict(network, loader, _device(study, network)))
+def _on_validation(experiment: Experiment, network: nn.Module) -> float:
+    loader = experiment.data.val_dataloader()
+    return metrics.accuracy(*predict(network, loader, _device(experiment, network)))
 
 
 def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, An
     PyTorch runs a network of integers by way of floating-point numbers, slower than a network
     that was never quantized: that time says nothing, and is left out.
     """
-    if not is_in_integers(network):
+    if not is_quantized(network):
         return {**measure(network, image_shape), "latency_engine": "eager"}
     return {
         "num_parameters": count_parameters(network),
@@ -123,19 +127,19 @@ def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, An
     }
 
 
-def _looked_at(study: Study, logits: dict[str, Tensor], targets: Tensor) -> Answers:
+def _looked_at(experiment: Experiment, logits: dict[str, Tensor], targets: Tensor) -> Answers:
     """Return what the page shows closely: the network that the run ends with."""
-    names, subject = study.data.class_names, list(logits)[-1]
+    names, subject = experiment.data.class_names, list(logits)[-1]
     teacher = logits.get("teacher")
     positions = examples.differing(logits[subject], teacher, targets)
-    images = _images(study, positions)
+    images = _images(experiment, positions)
     shown = examples.describe(positions, images, logits[subject], teacher, targets, names)
     return Answers(logits, targets, names, subject, shown)
 
 
-def _images(study: Study, positions: Tensor) -> Tensor:
+def _images(experiment: Experiment, positions: Tensor) -> Tensor:
     """Return test images (E, 3, H, W) by position, in 0 .. 1 as before normalisation."""
-    data = study.data
+    data = experiment.data
     if not len(positions):
         return torch.empty(0, *data.image_shape)
     # Only these: reading a whole test set again takes minutes where it lies in files.
@@ -146,23 +150,23 @@ def _images(study: Study, positions: Tensor) -> Tensor:
     return images * std + mean
 
 
-def _facts(study: Study, num_test: int) -> dict[str, Any]:
+def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
-    teacher, budget = study.fitted.get("teacher"), Budget.of(study.cfg.get("budget"))
-    dataset = type(study.data).__name__
+    teacher, budget = experiment.fitted.get("teacher"), Budget.of(experiment.cfg.get("budget"))
+    dataset = type(experiment.data).__name__
     return {
         # Quoted where brackets or braces would mean something to the shell.
         "command": shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
         "overrides": overrides,
-        "name": study.cfg.name,
-        "seed": study.cfg.seed,
+        "name": experiment.cfg.name,
+        "seed": experiment.cfg.seed,
         "data": f"{dataset}, test split, {num_test} images",
         "dataset": dataset,
         "num_test": num_test,
-        "image_size": study.data.image_size,
-        "data_fingerprint": study.data.fingerprint,
-        "epoch": f"the {study.cfg.select} one",
-        "device": str(study.device),
+        "image_size": experiment.data.image_size,
+        "data_fingerprint": experiment.data.fingerprint,
+        "epoch": f"the {experiment.cfg.select} one",
+        "device": str(experiment.device),
         "teacher_sha256": sha256_of(teacher.network) if teacher else None,
         "budget": asdict(budget) if budget else None,
     }

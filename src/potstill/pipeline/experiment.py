@@ -18,10 +18,10 @@ from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.measure import metrics
 from potstill.models.weights import is_path
-from potstill.pipeline.fit import Fitted, choose_kernels, fit
-from potstill.pipeline.teacher_cache import check_replay, open_replay, quick_copy
-from potstill.teacher.cache.cached_teacher import StoredTeacher
-from potstill.teacher.folded import FastTeacher
+from potstill.pipeline.fit import TrainedModel, choose_kernels, fit
+from potstill.pipeline.teacher_cache import check_teacher_cache, folded_copy, open_teacher_cache
+from potstill.teacher.cache.cached_teacher import CachedTeacher
+from potstill.teacher.folded import FoldedTeacher
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.registry import KeptTeacher, check_classes
 from potstill.training import schedules
@@ -32,7 +32,7 @@ from potstill.training.predict import predict
 from potstill.training.trainer import make_trainer
 
 
-class Study:
+class Experiment:
     """A teacher, a student distilled from it, and the same student alone.
 
     Attributes:
@@ -49,9 +49,9 @@ class Study:
         self.cfg, self.data, self.folder, self.console = cfg, data, folder, console
         self.device = make_trainer(cfg, None, 1).strategy.root_device
         self.distils = bool(cfg.module.get("heads"))
-        self.fitted: dict[str, Fitted] = {}
-        self.quick: FastTeacher | None = None
-        self.stored: StoredTeacher | None = None
+        self.fitted: dict[str, TrainedModel] = {}
+        self.quick: FoldedTeacher | None = None
+        self.stored: CachedTeacher | None = None
         self._served: set[str] = set()
         self.links = links(cfg)
         student = "distil" if self.distils else "train"
@@ -72,7 +72,7 @@ class Study:
         module.prepare(self.data.train_targets)
         schedules.rehearse(module.scheduler, "trainer.max_epochs", self.cfg.trainer.max_epochs)
         if teacher is not None:
-            check_replay(self.cfg, self.data, module)
+            check_teacher_cache(self.cfg, self.data, module)
             if not is_trained(self.cfg.module.teacher):
                 schedules.rehearse(module.scheduler, "teacher.epochs", self.cfg.teacher.epochs)
         choose_kernels(self.cfg, self.device, self.data, module, self.cfg.trainer.max_epochs)
@@ -82,28 +82,28 @@ class Study:
         """Return the teacher: from the weights given, from an earlier run, or trained now."""
         network = self._fresh_teacher()
         if not self.cfg.teacher.epochs or is_trained(self.cfg.module.teacher):
-            self.fitted["teacher"] = Fitted(network, self.folder / "teacher", 0)
+            self.fitted["teacher"] = TrainedModel(network, self.folder / "teacher", 0)
             return network
         kept = KeptTeacher(self.cfg.teacher.store_dir, self._recipe())
         if not collectives.broadcast(kept.exists):
             return self._new_teacher(network, kept)
         record = kept.load(network, self.data.class_names)
         self.console.print(f"teacher   kept from an earlier run in {kept.folder}", soft_wrap=True)
-        self.fitted["teacher"] = Fitted(network, kept.folder, record["epochs"])
+        self.fitted["teacher"] = TrainedModel(network, kept.folder, record["epochs"])
         return network
 
     def meet(self, teacher: nn.Module) -> None:
         """Make the teacher quick, keep its outputs, and replay those that are kept already."""
         module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
-        module.quick = self.quick = quick_copy(self.cfg, self.data, module, self.device)
+        module.quick = self.quick = folded_copy(self.cfg, self.data, module, self.device)
         if self.quick is not None:
             self.console.print(
                 f"teacher   asked in {self.quick.arithmetic}: its logits move by "
                 f"{self.quick.difference:.1g} of the largest",
                 soft_wrap=True,
             )
-        self.stored = open_replay(self.cfg, self.data, module, self.console)
+        self.stored = open_teacher_cache(self.cfg, self.data, module, self.console)
         self._served = set(module.teacher_layers)
 
     def _fresh_teacher(self) -> nn.Module:

@@ -23,7 +23,7 @@ from potstill.export.runtimes.eager import TorchExport
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure import metrics
-from potstill.pipeline.experiment import Study
+from potstill.pipeline.experiment import Experiment
 from potstill.report.table import percent, scaled
 
 RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
@@ -35,7 +35,7 @@ CHECKED = 64  # validation images an exporter checks its file on
 NOT_EXPORTED = ("teacher", "baseline")
 
 
-def export(study: Study) -> list[dict[str, Any]]:
+def export(experiment: Experiment) -> list[dict[str, Any]]:
     """Write every network but teacher and baseline in every format asked for, bundles last.
 
     A bundle is made of the other formats' files. Returns a record for each file: name, format,
@@ -47,13 +47,15 @@ def export(study: Study) -> list[dict[str, Any]]:
     Raises:
         DataError: at the end, if any was refused.
     """
-    formats = {str(name): instantiate(node) for name, node in (study.cfg.export or {}).items()}
-    names = [name for name in study.stages if name in study.fitted and name not in NOT_EXPORTED]
-    records = [record for name in names for record in _records(study, name, formats)]
+    formats = {str(name): instantiate(node) for name, node in (experiment.cfg.export or {}).items()}
+    names = [
+        name for name in experiment.stages if name in experiment.fitted and name not in NOT_EXPORTED
+    ]
+    records = [record for name in names for record in _records(experiment, name, formats)]
     if records:
         text = json.dumps(records, indent=2, default=str)
-        write_atomically(study.folder / "export" / "exports.json", text + "\n")
-        study.console.print(_table(records))
+        write_atomically(experiment.folder / "export" / "exports.json", text + "\n")
+        experiment.console.print(_table(records))
     if refused := [record for record in records if record["error"]]:
         first = refused[0]
         raise DataError(
@@ -63,46 +65,50 @@ def export(study: Study) -> list[dict[str, Any]]:
     return records
 
 
-def _records(study: Study, name: str, formats: dict[str, Exporter]) -> list[dict[str, Any]]:
+def _records(
+    experiment: Experiment, name: str, formats: dict[str, Exporter]
+) -> list[dict[str, Any]]:
     """Return the record of each file of one network."""
     written: list[Exported] = []
     accuracies: dict[str, float | None] = {}
     records = []
     for key in sorted(formats, key=lambda key: isinstance(formats[key], Bundle)):
-        study.console.print(f"exporting {name} as {key}")
+        experiment.console.print(f"exporting {name} as {key}")
         exporter = formats[key]
         if isinstance(exporter, Bundle):
             exporter = partial(exporter, files=tuple(written))
         record: dict[str, Any] = {"name": name, "format": key, "accuracy": None, "error": None}
         try:
-            done = _write(study, name, exporter)
+            done = _write(experiment, name, exporter)
         except PotstillError as error:
             records.append(record | {"error": str(error)})
             continue
         model = next(iter(sorted(done.path.glob("model.*"))), done.path)  # a bundle holds some
         if model.suffix not in accuracies:
-            accuracies[model.suffix] = _accuracy(study, model)
+            accuracies[model.suffix] = _accuracy(experiment, model)
         record |= asdict(done) | {"path": done.path.name, "accuracy": accuracies[model.suffix]}
         records.append(record)
         written.append(done)
     return records
 
 
-def _write(study: Study, name: str, exporter: Callable[..., Exported]) -> Exported:
+def _write(experiment: Experiment, name: str, exporter: Callable[..., Exported]) -> Exported:
     with alone():
-        images = next(iter(study.data.val_dataloader()))[0][:CHECKED]
-    folder = study.folder / "export"
+        images = next(iter(experiment.data.val_dataloader()))[0][:CHECKED]
+    folder = experiment.folder / "export"
     folder.mkdir(exist_ok=True)
-    return exporter(study.fitted[name].network.cpu(), folder / name, images, facts(study.data))
+    return exporter(
+        experiment.fitted[name].network.cpu(), folder / name, images, facts(experiment.data)
+    )
 
 
-def _accuracy(study: Study, file: Path) -> float | None:
+def _accuracy(experiment: Experiment, file: Path) -> float | None:
     """Return the accuracy of a file in its runtime, over the whole test set."""
     if (opens := RUNTIMES.get(file.suffix)) is None:
         return None
     runtime, logits, targets = opens(file), [], []
     with alone():
-        for image, target, *_ in study.data.test_dataloader():
+        for image, target, *_ in experiment.data.test_dataloader():
             logits += [runtime(part) for part in image.split(CHECKED)]
             targets.append(target.cpu())
     return metrics.accuracy(torch.cat(logits), torch.cat(targets))

@@ -30,7 +30,7 @@ from potstill.training.trainer import make_trainer
 
 
 @dataclass
-class Fitted:
+class TrainedModel:
     """A trained network, where its files are and what it took.
 
     `recipe` is None for a network that only its experiment can build.
@@ -62,7 +62,7 @@ def fit(
     max_epochs: int | None = None,
     recipe: Recipe | None = None,
     extra: Sequence[pl.Callback] = (),
-) -> Fitted:
+) -> TrainedModel:
     """Train `module` in `folder`; with `cfg.resume`, go on where its last checkpoint is.
 
     A finished folder (it holds the artifact) is read, not trained again. `recipe` is that of
@@ -87,7 +87,7 @@ def fit(
     network, recipe = _deployed(trainer, module, recipe, cfg.select)
     if trainer.is_global_zero:
         save_artifact(weights, network, Artifact(recipe, facts(data), source(cfg, data, folder)))
-    return Fitted(network, folder, trainer.current_epoch, seconds, trainer.loggers, recipe)
+    return TrainedModel(network, folder, trainer.current_epoch, seconds, trainer.loggers, recipe)
 
 
 def choose_kernels(
@@ -117,14 +117,16 @@ def _identify(trainer: pl.Trainer, settings: dict[str, Any]) -> None:
             callback.allow = tuple(settings["resume_allow"])
 
 
-def _finished(module: DistillationModule, data: ImageData, folder: Path, epochs: int) -> Fitted:
+def _finished(
+    module: DistillationModule, data: ImageData, folder: Path, epochs: int
+) -> TrainedModel:
     weights = folder / f"{folder.name}.safetensors"
     if read_artifact(weights).recipe is not None:
         network, artifact = load_artifact(weights)
-        return Fitted(network, folder, epochs, recipe=artifact.recipe)
+        return TrainedModel(network, folder, epochs, recipe=artifact.recipe)
     module.prepare(data.train_targets)
     load_weights(module.export_student(), weights)
-    return Fitted(module.export_student(), folder, epochs)
+    return TrainedModel(module.export_student(), folder, epochs)
 
 
 def _deployed(

@@ -18,7 +18,7 @@ from potstill.distributed.strategy import join
 from potstill.libraries import quiet
 from potstill.pipeline import stage_runner
 from potstill.pipeline.evaluate import report
-from potstill.pipeline.experiment import Study
+from potstill.pipeline.experiment import Experiment
 from potstill.pipeline.export import export
 from potstill.pipeline.summary import describe
 from potstill.report.budget import Budget
@@ -61,37 +61,37 @@ def _run(cfg: DictConfig, folder: Path) -> float:
     for node in (cfg.export or {}).values():
         instantiate(node)  # a library that is missing is missed now
     Budget.of(cfg.budget)  # or its mistakes would show after training
-    study = Study(cfg, data, folder, console)
-    stage_runner.rehearse(study, *study.rehearse())
+    experiment = Experiment(cfg, data, folder, console)
+    stage_runner.rehearse(experiment, *experiment.rehearse())
     if collectives.is_first():
         save_identity(folder, known)
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     console.print(describe(cfg, data, folder))
     try:
-        _train(study)
-        accuracy = study.accuracy_on_validation(study.fitted["student"].network)
-        report(study)
+        _train(experiment)
+        accuracy = experiment.accuracy_on_validation(experiment.fitted["student"].network)
+        report(experiment)
         if cfg.export and collectives.is_first():
             try:
-                export(study)
+                export(experiment)
             finally:  # those that were written are on the page
-                write_page(study.folder)
+                write_page(experiment.folder)
     finally:
-        for fitted in study.fitted.values():
+        for fitted in experiment.fitted.values():
             finish(fitted.loggers)
     return accuracy
 
 
-def _train(study: Study) -> None:
+def _train(experiment: Experiment) -> None:
     """Train or read everything: teacher, student, baseline, and the stages after them."""
-    teacher = study.teacher() if study.distils else None
+    teacher = experiment.teacher() if experiment.distils else None
     if teacher is not None:
-        study.meet(teacher)
-    study.train("student", teacher)
-    if study.cfg.baseline and study.distils:
-        study.train("baseline", None)
-    for link in study.links:
-        stage_runner.run_stage(study, link, teacher)
+        experiment.meet(teacher)
+    experiment.train("student", teacher)
+    if experiment.cfg.baseline and experiment.distils:
+        experiment.train("baseline", None)
+    for link in experiment.links:
+        stage_runner.run_stage(experiment, link, teacher)
 
 
 def _identify(cfg: DictConfig, data: Any, folder: Path) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
-from potstill.models.features.extractor import Tap
-from potstill.teacher.cache.cached_teacher import StoredTeacher
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.teacher.cache.cached_teacher import CachedTeacher
 from potstill.teacher.cache.manifest import Manifest
-from potstill.teacher.cache.open import check_mode, describe, open_store, unservable
+from potstill.teacher.cache.open import check_mode, describe, open_store, uncacheable
 from potstill.teacher.cache.verify import verify
-from potstill.teacher.folded import FastTeacher, quicken
+from potstill.teacher.folded import FoldedTeacher, fold_teacher
 from potstill.training.module import DistillationModule
 from potstill.training.precision import half_of, resolve_precision
 
@@ -24,26 +24,26 @@ HALF_TOLERANCE = 0.05
 
 
 @torch.no_grad()
-def quick_copy(
+def folded_copy(
     cfg: DictConfig, data: ImageData, module: DistillationModule, device: torch.device
-) -> FastTeacher | None:
+) -> FoldedTeacher | None:
     """Return a copy of the teacher that answers as it does, within `teacher.rounding`, sooner.
 
     None where the heads need the teacher's own layers, or `teacher.rounding` is 0.
     """
     assert module.teacher is not None
-    if not cfg.teacher.rounding or unservable(module.teacher_layers) or _moves(cfg):
+    if not cfg.teacher.rounding or uncacheable(module.teacher_layers) or _moves(cfg):
         return None
     image, *_ = next(iter(data.val_dataloader()))
     precision = resolve_precision(str(cfg.trainer.get("precision")), device)
     teacher, image = module.teacher.network.to(device), image[:IMAGES].to(device)
-    quick = quicken(teacher, image, half_of(precision, device), cfg.teacher.rounding)
+    quick = fold_teacher(teacher, image, half_of(precision, device), cfg.teacher.rounding)
     teacher.cpu()
     quick.network.cpu()
     return quick
 
 
-def check_replay(cfg: DictConfig, data: ImageData, module: DistillationModule) -> None:
+def check_teacher_cache(cfg: DictConfig, data: ImageData, module: DistillationModule) -> None:
     """Raise where `teacher.store` asks for a store and there can be none, before any training.
 
     Raises:
@@ -52,9 +52,9 @@ def check_replay(cfg: DictConfig, data: ImageData, module: DistillationModule) -
     check_mode(cfg.teacher.store, _obstacle(cfg, data, module.teacher_layers))
 
 
-def open_replay(
+def open_teacher_cache(
     cfg: DictConfig, data: ImageData, module: DistillationModule, console: Console
-) -> StoredTeacher | None:
+) -> CachedTeacher | None:
     """Return the store's teacher for a run, checked against the real one; None for none.
 
     Args:
@@ -73,7 +73,7 @@ def open_replay(
     if obstacle and settings.store == "auto":
         console.print(f"teacher   asked every step, nothing kept: {obstacle}", soft_wrap=True)
     network = module.quick.network if module.quick else module.teacher.network
-    listen = Tap(network, layers if not obstacle else (), data.image_shape)
+    listen = FeatureExtractor(network, layers if not obstacle else (), data.image_shape)
     manifest = None if obstacle else _manifest(cfg, data, module, listen)
     # What an attempt of this run has kept already is what it goes on with.
     mode = "auto" if settings.store == "refresh" and cfg.resume else settings.store
@@ -85,14 +85,14 @@ def open_replay(
     epochs = cfg.trainer.max_epochs
     console.print(f"teacher   {describe(store, seconds, epochs=epochs)}", soft_wrap=True)
     verify(store, listen, data.view_images)
-    return StoredTeacher(store, data.view_index)
+    return CachedTeacher(store, data.view_index)
 
 
 def _obstacle(cfg: DictConfig, data: ImageData, layers: tuple[str, ...]) -> str:
     """Return why a store cannot serve this run; empty where it can."""
     if data.num_views is None:
         return "no two epochs show the same view of an image (data.view_cycle=K makes them)"
-    if missing := unservable(layers):
+    if missing := uncacheable(layers):
         return f"a head listens to {', '.join(missing)}, and a store holds logits and pooled"
     return "the teacher moves with the student" if _moves(cfg) else ""
 
@@ -103,7 +103,7 @@ def _moves(cfg: DictConfig) -> bool:
 
 
 def _manifest(
-    cfg: DictConfig, data: ImageData, module: DistillationModule, listen: Tap
+    cfg: DictConfig, data: ImageData, module: DistillationModule, listen: FeatureExtractor
 ) -> Manifest:
     assert module.teacher is not None
     pooled, quick = listen.probe().features.get("pooled"), module.quick
@@ -129,7 +129,7 @@ def _manifest(
 
 
 @torch.no_grad()
-def _seconds(listen: Tap, data: ImageData) -> float:
+def _seconds(listen: FeatureExtractor, data: ImageData) -> float:
     """Return how long the teacher takes for an image, on the CPU it is still on."""
     sample_id = torch.arange(min(IMAGES, data.num_train))
     images = data.view_images(sample_id, torch.zeros_like(sample_id))

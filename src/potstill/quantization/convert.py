@@ -20,7 +20,7 @@ from potstill.quantization.round_biases import round_biases
 
 
 @torch.no_grad()
-def deploy(model: nn.Module, activations: str = "int8") -> fx.GraphModule:
+def convert(model: nn.Module, activations: str = "int8") -> fx.GraphModule:
     """Return the integer form of a network from `prepare`, a copy in eval mode.
 
     Its `state_dict` holds int8 weights and float32 scales and biases; loaded into the deployed form
@@ -59,8 +59,8 @@ def with_activations(deployed: nn.Module, activations: str) -> nn.Module:
     return copied
 
 
-def is_deployed(model: nn.Module) -> bool:
-    """Return whether `deploy` made this network."""
+def is_converted(model: nn.Module) -> bool:
+    """Return whether `convert` made this network."""
     return any(isinstance(module, DeployedQuantizer) for module in model.modules())
 
 

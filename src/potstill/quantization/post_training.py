@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.models.features.trace import in_eval_mode
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.freeze import freeze_observers
 from potstill.quantization.observers import activation_quantizers, set_faking
 from potstill.quantization.prepare import prepare
@@ -30,7 +30,7 @@ def quantize_static(
     n_batches: int = 8,
     scheme: Scheme | None = None,
 ) -> nn.Module:
-    """Return a fake-quantized copy in eval mode whose ranges cover the images; then `deploy` it.
+    """Return a fake-quantized copy in eval mode whose ranges cover the images; then `convert` it.
 
     Batches are images (N, C, H, W), or tuples that begin with them (or with views of them);
     the first `n_batches` are kept in memory and seen twice. The ranges are those of the network
@@ -138,7 +138,7 @@ class StaticQuantization:
     def __call__(self, network: nn.Module, batches: Iterable[Any]) -> nn.Module:
         """Return the int8 network, a copy."""
         prepared = quantize_static(network, batches, self.method, self.n_batches, self.scheme)
-        return deploy(prepared)
+        return convert(prepared)
 
     def amend(self, recipe: Any) -> Any:
         """Return the recipe of the int8 network."""

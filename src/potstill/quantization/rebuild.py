@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from potstill.errors import DataError
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.dynamic import quantize_dynamic
 from potstill.quantization.prepare import prepare
 from potstill.quantization.scheme import Scheme
@@ -24,7 +24,7 @@ def quantized_shape(network: nn.Module, settings: dict[str, Any]) -> nn.Module:
     fields = dict(settings)
     kind = fields.pop("kind", None)
     if kind == "static":
-        return deploy(prepare(network.eval(), Scheme.from_dict(fields)))
+        return convert(prepare(network.eval(), Scheme.from_dict(fields)))
     if kind == "dynamic":
         return quantize_dynamic(network)[0]
     raise DataError(f"quantization={settings}: unknown to this version. Fix: a newer potstill")

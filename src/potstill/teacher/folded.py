@@ -13,7 +13,7 @@ from potstill.teacher.inplace import in_place
 
 
 @dataclass(frozen=True)
-class FastTeacher:
+class FoldedTeacher:
     """A copy for logits and pooled features; other layers may have been folded away.
 
     Attributes:
@@ -47,9 +47,9 @@ class InPrecision(nn.Module):
 
 
 @torch.no_grad()
-def quicken(
+def fold_teacher(
     network: nn.Module, image: Tensor, dtype: torch.dtype | None = None, tolerance: float = 1e-3
-) -> FastTeacher:
+) -> FoldedTeacher:
     """Fold batch-norm, activate in place, lay weights out channels last, lower the precision.
 
     A step that fails on this network, or moves its logits too far, is left out.
@@ -76,7 +76,7 @@ def quicken(
             continue
         fast, difference = candidate, found
         done.append(name)
-    return FastTeacher(fast, difference, ", ".join(done), tuple(refused))
+    return FoldedTeacher(fast, difference, ", ".join(done), tuple(refused))
 
 
 def _changes(dtype: torch.dtype | None) -> dict[str, Callable[[nn.Module], nn.Module]]:

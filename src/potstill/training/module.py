@@ -13,16 +13,16 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.data.loaders.batch import Batch, check_views, unpack
 from potstill.heads.base import Head
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from potstill.training.checkpoints.optimizer_state import name_states
 from potstill.training.loss_weights import Weighting
 from potstill.training.schedules import count_steps
-from potstill.training.step_metrics import Record
-from potstill.training.student_teacher import Networks
+from potstill.training.step_metrics import StepMetrics
+from potstill.training.student_teacher import StudentTeacher
 from potstill.training.validation_metrics import Validation
 
 
-class DistillationModule(Networks):
+class DistillationModule(StudentTeacher):
     """Train `student`; with a teacher and heads, distil into it. Without, this is plain training.
 
     The loss is `(1 - alpha) * task + alpha * sum(response heads) + sum(weight * other heads)`;
@@ -75,7 +75,7 @@ class DistillationModule(Networks):
         )
         self.scheduler = scheduler
         self.terms: dict[str, Tensor] = {}
-        self.record = Record()
+        self.record = StepMetrics()
         self._teacher_on_val: list[Tensor] = []
 
     # -- before training ------------------------------------------------------------------
@@ -110,7 +110,7 @@ class DistillationModule(Networks):
         """Ask the teacher anew at the next validation: it has changed, or the images have."""
         self._teacher_on_val.clear()
 
-    on_validation_start = on_test_start = Networks._place_teacher
+    on_validation_start = on_test_start = StudentTeacher._place_teacher
 
     # -- training -------------------------------------------------------------------------
 
@@ -143,13 +143,13 @@ class DistillationModule(Networks):
         self._record(loss, raw, student.logits, target, batch_idx)
         return loss
 
-    def _task(self, student: Signal, target: Tensor) -> Tensor:
+    def _task(self, student: ModelOutputs, target: Tensor) -> Tensor:
         if not student.views:
             return self._task_of(student, target)
         losses = [self._task_of(view, target) for view in (student, *student.views)]
         return torch.stack(losses).mean()
 
-    def _task_of(self, view: Signal, target: Tensor) -> Tensor:
+    def _task_of(self, view: ModelOutputs, target: Tensor) -> Tensor:
         smoothing = self.task_loss.label_smoothing
         return F.cross_entropy(view.promoted().logits, target, label_smoothing=smoothing)
 

@@ -10,7 +10,7 @@ from potstill.training.glance import Glance
 from potstill.training.sums import EpochSums
 
 
-class Record:
+class StepMetrics:
     """The epoch's sums, the numbers of a recent step, and a check that all of them are finite.
 
     Attributes:

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.heads.base import Head
-from potstill.models.features.extractor import Tap
-from potstill.models.features.outputs import Signal
-from potstill.teacher.cache.cached_teacher import StoredTeacher
-from potstill.teacher.cache.open import unservable
-from potstill.teacher.folded import FastTeacher
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.models.features.outputs import ModelOutputs
+from potstill.teacher.cache.cached_teacher import CachedTeacher
+from potstill.teacher.cache.open import uncacheable
+from potstill.teacher.folded import FoldedTeacher
 from potstill.teacher.frozen import FrozenTeacher
 from potstill.training.lean import LeanModule
 from potstill.training.precision import compiled, lay_out
 
 
-class Networks(LeanModule):
+class StudentTeacher(LeanModule):
     """A student that is heard, a teacher that is asked, and the heads that compare them.
 
     Args:
@@ -56,8 +56,8 @@ class Networks(LeanModule):
         self.teacher = None if teacher is None else FrozenTeacher(teacher)
         self.image_shape = tuple(image_shape)
         self.channels_last, self.compiled = channels_last, compiled
-        self.quick: FastTeacher | None = None
-        self.stored: StoredTeacher | None = None
+        self.quick: FoldedTeacher | None = None
+        self.stored: CachedTeacher | None = None
         self.teacher_moves = False
         self._deployed: tuple[nn.Module, ...] = (student,)
 
@@ -65,7 +65,7 @@ class Networks(LeanModule):
         """Return the logits (N, K) of the network as it would be deployed."""
         return self._deployed[0](image)
 
-    def listen(self, targets: Tensor | None = None) -> Signal:
+    def listen(self, targets: Tensor | None = None) -> ModelOutputs:
         """Probe both networks and build what the heads need; return the student's probe.
 
         Args:
@@ -74,7 +74,7 @@ class Networks(LeanModule):
         Raises:
             ConfigError: if a layer does not exist or the networks' classes differ.
         """
-        if self.teacher_moves or unservable(self.teacher_layers):
+        if self.teacher_moves or uncacheable(self.teacher_layers):
             self.quick = self.stored = None
         self._read_student = self._tap(self.student, 0)
         signal = self._read_student.probe()
@@ -87,9 +87,9 @@ class Networks(LeanModule):
             self._read_student.call = compiled(self.student)
         return signal
 
-    def _tap(self, network: nn.Module, side: int) -> Tap:
+    def _tap(self, network: nn.Module, side: int) -> FeatureExtractor:
         names = [pair[side] for head in self._heads() for pair in head.pairs]
-        return Tap(network, names, self.image_shape)
+        return FeatureExtractor(network, names, self.image_shape)
 
     @property
     def student_layers(self) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ class Networks(LeanModule):
     def _heads(self) -> list[Head]:
         return [head for head in self.heads.values() if isinstance(head, Head)]
 
-    def _bind(self, student: Signal, teacher: FrozenTeacher, targets: Tensor | None) -> None:
+    def _bind(self, student: ModelOutputs, teacher: FrozenTeacher, targets: Tensor | None) -> None:
         self._read_teacher = self._tap(self._asked(teacher.network), 1)
         signal = self._read_teacher.probe()
         if self.quick is not None:  # a traced network's own call looks for errors to explain
@@ -146,7 +146,7 @@ class Networks(LeanModule):
             self._read_teacher.network.to(self.device)
 
     @torch.no_grad()
-    def _hear(self, image: Any, sample_id: Tensor | None) -> Signal:
+    def _hear(self, image: Any, sample_id: Tensor | None) -> ModelOutputs:
         """Return what the teacher says of a batch: as stored, where there is a store."""
         has_own_arithmetic = self.quick is not None or self.stored is not None
         if not has_own_arithmetic or not torch.is_autocast_enabled(self.device.type):
@@ -154,13 +154,13 @@ class Networks(LeanModule):
         with torch.autocast(self.device.type, enabled=False):
             return self._ask(image, sample_id)
 
-    def _ask(self, image: Any, sample_id: Tensor | None) -> Signal:
+    def _ask(self, image: Any, sample_id: Tensor | None) -> ModelOutputs:
         if self.stored is None:
             return self._read(self._read_teacher, image, sample_id)
         return self.stored(self._read_teacher, image, sample_id, self.current_epoch)
 
-    def _read(self, tap: Tap, image: Any, sample_id: Tensor | None) -> Signal:
+    def _read(self, tap: FeatureExtractor, image: Any, sample_id: Tensor | None) -> ModelOutputs:
         if isinstance(image, Tensor):
             return tap(image, sample_id)
         first, *others = (tap(view, sample_id) for view in image)
-        return Signal(first.logits, first.features, sample_id, tuple(others))
+        return ModelOutputs(first.logits, first.features, sample_id, tuple(others))

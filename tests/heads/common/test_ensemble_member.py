@@ -19,8 +19,8 @@ from potstill.heads.ofd import OFD
 from potstill.heads.reviewkd import ReviewKD
 from potstill.heads.simkd import SimKD
 from potstill.heads.wkd_l import WKD_L
-from potstill.models.features.extractor import Tap
-from potstill.models.features.outputs import Signal
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.models.features.outputs import ModelOutputs
 from potstill.teacher.ensemble import TeacherEnsemble
 from potstill.training.module import DistillationModule
 from tests.support.tiny_nets import cnn, make_images, vit
@@ -44,7 +44,7 @@ def loss_with(head, student, teacher):
     torch.manual_seed(0)  # of the adapters
     shape = (3, 32, 32)
     ours, theirs = (
-        Tap(network, [pair[side] for pair in head.pairs], shape)
+        FeatureExtractor(network, [pair[side] for pair in head.pairs], shape)
         for side, network in enumerate((student, teacher))
     )
     head.attach(student, teacher, TARGETS)
@@ -58,7 +58,7 @@ def loss_with(head, student, teacher):
 def two_views(tap):
     ids = torch.arange(4)
     first, second = tap(make_images(4), ids), tap(make_images(4, seed=9), ids)
-    return Signal(first.logits, first.features, ids, (second,))
+    return ModelOutputs(first.logits, first.features, ids, (second,))
 
 
 @pytest.mark.parametrize("make", HEADS)
@@ -113,7 +113,7 @@ def test_two_members_in_one_run():
 
 
 def signals(student, teacher):
-    return Signal(student(make_images(4))), Signal(teacher(make_images(4)))
+    return ModelOutputs(student(make_images(4))), ModelOutputs(teacher(make_images(4)))
 
 
 def test_from_a_config():

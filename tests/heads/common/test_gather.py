@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.heads.common.gather import gather
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 WORLD, BATCH = 2, 64
 
@@ -42,23 +42,23 @@ def draw(*size: int, seed: int) -> Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def signals(rows: slice, weight: Tensor, seen: Tensor) -> tuple[Signal, Signal]:
+def signals(rows: slice, weight: Tensor, seen: Tensor) -> tuple[ModelOutputs, ModelOutputs]:
     """Return both networks' signals for those rows of the batch; the student is `weight`."""
     out, out2 = seen[rows] @ weight, (0.5 * seen[rows]).tanh() @ weight
-    student = Signal(
+    student = ModelOutputs(
         out[:, :10],
         {"pooled": out[:, 10:16], "map": out[:, 10:].reshape(-1, 3, 2, 2)},
-        views=(Signal(out2[:, :10]),),
+        views=(ModelOutputs(out2[:, :10]),),
     )
     theirs = draw(BATCH, 60, seed=2)[rows]
-    teacher = Signal(
+    teacher = ModelOutputs(
         3 * theirs[:, :10],
         {
             "pooled": theirs[:, 20:28],
             "same_size": theirs[:, 30:36],
             "map": theirs[:, 36:].reshape(-1, 6, 2, 2),
         },
-        views=(Signal(3 * theirs[:, 10:20]),),
+        views=(ModelOutputs(3 * theirs[:, 10:20]),),
     )
     return student, teacher
 

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from potstill.heads.common.locate import locate
-from potstill.models.features.extractor import Source, Tap
-from potstill.models.features.outputs import Signal
+from potstill.models.features.extractor import FeatureExtractor, Source
+from potstill.models.features.outputs import ModelOutputs
 from tests.support.tiny_nets import Block, cnn, vit
 
 LAYERS = ["stage-2", "stage-1:preact", "pooled"]
@@ -13,7 +13,7 @@ LAYERS = ["stage-2", "stage-1:preact", "pooled"]
 @pytest.mark.parametrize("side", [16, 28, 32, 56, 224])
 def test_layers_at_any_size_of_image(side):
     network = cnn()
-    tap = Tap(network, LAYERS, (3, side, side))
+    tap = FeatureExtractor(network, LAYERS, (3, side, side))
     assert locate(network, tap.probe(), LAYERS).sources == tap.sources
 
 
@@ -21,7 +21,7 @@ def test_stage_depends_on_the_size_of_the_image():
     network = nn.Sequential(cnn().layers, nn.MaxPool2d(4, ceil_mode=True), nn.Conv2d(10, 10, 1))
     found = []
     for side in (16, 64):
-        tap = Tap(network, ["stage-1"], (3, side, side))
+        tap = FeatureExtractor(network, ["stage-1"], (3, side, side))
         found.append(locate(network, tap.probe(), ["stage-1"]).sources["stage-1"])
         assert found[-1] == tap.sources["stage-1"]
     assert found[0] != found[1]
@@ -29,7 +29,7 @@ def test_stage_depends_on_the_size_of_the_image():
 
 def test_tokens():
     network = vit()
-    located = locate(network, Tap(network, ["stage-1"]).probe(), ["stage-1"])
+    located = locate(network, FeatureExtractor(network, ["stage-1"]).probe(), ["stage-1"])
     assert located.sources == {"stage-1": Source("blocks.2")}
     assert located.last_linear() is network.head
 
@@ -45,18 +45,18 @@ def test_network_that_takes_one_size():
             return self.net(x)
 
     network = Picky()
-    signal = Tap(network, ["stage-1"], (3, 48, 48)).probe()
+    signal = FeatureExtractor(network, ["stage-1"], (3, 48, 48)).probe()
     assert locate(network, signal, ["stage-1"]).sources["stage-1"].path == "net.layers"
 
 
 def test_unknown_shape():
-    signal = Signal(torch.zeros(2, 5), {"stage-1": torch.zeros(2, 99, 4, 4)})
+    signal = ModelOutputs(torch.zeros(2, 5), {"stage-1": torch.zeros(2, 99, 4, 4)})
     with pytest.raises(ValueError, match=r"no square image gives stage-1 \(99, 4, 4\)\. Fix"):
         locate(cnn(), signal, ["stage-1"])
 
 
 def norms(network, *names):
-    tap = Tap(network, names, (3, 32, 32))
+    tap = FeatureExtractor(network, names, (3, 32, 32))
     located = locate(network, tap.probe(), names)
     features = tap.probe().features
     return [located.norm_before(name, features[name].shape[1]) for name in names]

@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.models.features.extractor import Tap
+from potstill.models.features.extractor import FeatureExtractor
 
 
 class Residual(nn.Module):
@@ -46,7 +46,7 @@ def net():
 def test_features_survive_in_place_operations(net):
     image = torch.randn(2, 3, 8, 8)
     names = ["block.conv2", "block:preact", "block", "block.conv1:input", "pooled"]
-    tap = Tap(net, names, (3, 8, 8))
+    tap = FeatureExtractor(net, names, (3, 8, 8))
     signal = tap(image)
     block = net.block
     second = block.conv2(F.relu(block.conv1(image)))
@@ -61,7 +61,9 @@ def test_features_survive_in_place_operations(net):
 
 def test_features_carry_gradient(net):
     image = torch.randn(2, 3, 8, 8)
-    Tap(net, ["block:preact"], (3, 8, 8))(image).features["block:preact"].sum().backward()
+    FeatureExtractor(net, ["block:preact"], (3, 8, 8))(image).features[
+        "block:preact"
+    ].sum().backward()
     assert net.block.conv2.weight.grad.abs().sum() > 0
     assert net.down.weight.grad is None
 
@@ -70,7 +72,7 @@ def test_probe_keeps_modes_and_statistics():
     net = torchvision.models.resnet18(num_classes=5).train()
     net.layer1[0].bn1.eval()
     before = net.bn1.running_mean.clone()
-    tap = Tap(net, ["stage-1", "stage-2:preact"], (3, 32, 32))
+    tap = FeatureExtractor(net, ["stage-1", "stage-2:preact"], (3, 32, 32))
     signal = tap.probe()
     assert signal.features["stage-1"].shape == (2, 256, 2, 2)  # layer4 has shrunk to 1x1
     assert net.training
@@ -81,11 +83,11 @@ def test_probe_keeps_modes_and_statistics():
 
 def test_unknown_layer_names_the_nearest(net):
     with pytest.raises(ConfigError, match=r"layer=blok: no such layer.*block"):
-        Tap(net, ["blok"], (3, 8, 8))
+        FeatureExtractor(net, ["blok"], (3, 8, 8))
     with pytest.raises(ConfigError, match="stage9"):
-        Tap(net, ["stage9"], (3, 8, 8))
+        FeatureExtractor(net, ["stage9"], (3, 8, 8))
     with pytest.raises(ConfigError, match="suffix"):
-        Tap(net, ["block:after"], (3, 8, 8))
+        FeatureExtractor(net, ["block:after"], (3, 8, 8))
 
 
 def test_stages_of_a_part_are_those_of_the_part_alone():
@@ -96,18 +98,20 @@ def test_stages_of_a_part_are_those_of_the_part_alone():
     image, names = torch.randn(2, 3, 64, 64), ["stage1", "stage-1", "stage-2:preact", "pooled"]
     for part in ("a", "b"):
         whole.eval()
-        alone = Tap(whole[part], names, (3, 64, 64))(image).features
-        inside = Tap(whole, [f"{part}.{name}" for name in names], (3, 64, 64))(image).features
+        alone = FeatureExtractor(whole[part], names, (3, 64, 64))(image).features
+        inside = FeatureExtractor(whole, [f"{part}.{name}" for name in names], (3, 64, 64))(
+            image
+        ).features
         assert inside.keys() == {f"{part}.{name}" for name in names}
         for name in names:
             assert torch.equal(inside[f"{part}.{name}"], alone[name])
     with pytest.raises(ConfigError, match=r"layer=c\.stage1: no such layer"):
-        Tap(whole, ["c.stage1"], (3, 64, 64))
+        FeatureExtractor(whole, ["c.stage1"], (3, 64, 64))
 
 
 def test_the_empty_name_is_the_network_itself(net):
     image = torch.randn(2, 3, 8, 8)
-    signal = Tap(net, ["", ":input"], (3, 8, 8))(image)
+    signal = FeatureExtractor(net, ["", ":input"], (3, 8, 8))(image)
     assert signal.features[""] is signal.logits
     assert torch.equal(signal.features[":input"], image)
 
@@ -117,13 +121,13 @@ def test_layers_may_be_called_stages():
     net = nn.Sequential()
     net.stages = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
     image = torch.randn(1, 3, 4, 4)
-    signal = Tap(net, ["stages.0"], (3, 4, 4))(image)
+    signal = FeatureExtractor(net, ["stages.0"], (3, 4, 4))(image)
     assert torch.equal(signal.features["stages.0"], net.stages[0](image))
     with pytest.raises(ConfigError, match="stage0: no such stage"):
-        Tap(net, ["stage0"], (3, 4, 4))
+        FeatureExtractor(net, ["stage0"], (3, 4, 4))
 
 
 def test_a_layer_that_is_never_called(net):
     net.unused = nn.ReLU()
     with pytest.raises(ConfigError, match="unused is never called"):
-        Tap(net, ["unused:preact"], (3, 8, 8)).probe()
+        FeatureExtractor(net, ["unused:preact"], (3, 8, 8)).probe()

@@ -5,14 +5,14 @@ from torch import nn
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.models.timm import timm_model
 from potstill.pruning.channels.equivalence import sound_groups
-from potstill.pruning.channels.groups import find_groups, twin
+from potstill.pruning.channels.groups import eval_copy, find_groups
 from potstill.pruning.channels.index_maps import keeps_channels
 from tests.support.pruned_nets import IMAGE, SMALL, build
 
 
 def test_padded_shortcuts_couple_by_place():
     """OptionA puts 16 channels in the middle of 32, and those in the middle of 64."""
-    groups = {g.name: g for g in find_groups(twin(cifar_resnet(8, 5)), IMAGE)}
+    groups = {g.name: g for g in find_groups(eval_copy(cifar_resnet(8, 5)), IMAGE)}
     assert {name: groups[name].width for name in ("conv1", "layer2.0.conv2", "layer3.0.conv2")} == {
         "conv1": 16, "layer2.0.conv2": 16, "layer3.0.conv2": 32,
     }  # fmt: skip
@@ -27,26 +27,26 @@ def test_classifier_is_in_no_group():
         net = build(SMALL[name])
         last = [path for path, m in net.named_modules() if isinstance(m, nn.Linear)][-1]
         outputs = {
-            m.path for g in find_groups(twin(net), IMAGE) for m in g.members if m.side == "out"
+            m.path for g in find_groups(eval_copy(net), IMAGE) for m in g.members if m.side == "out"
         }
         assert last not in outputs
 
 
 def test_concatenation_leads_each_layer_to_its_place():
-    groups = find_groups(twin(build(SMALL["densenet"])), IMAGE)
+    groups = find_groups(eval_copy(build(SMALL["densenet"])), IMAGE)
     first = next(g for g in groups if g.name == "features.denseblock1.denselayer1.conv2")
     norm = next(m for m in first.members if m.path == "features.transition1.norm")
     assert norm.channels == tuple(range(32, 48))
 
 
 def test_grouped_convolutions_tie_their_groups():
-    groups = find_groups(twin(build(SMALL["regnet_y"])), IMAGE)
+    groups = find_groups(eval_copy(build(SMALL["regnet_y"])), IMAGE)
     assert {g.width // g.blocks for g in groups if g.blocks > 1} == {8}
 
 
 def test_twin_shares_nothing_and_leaves_the_network():
     net = build(SMALL["vgg"]).half().train()
-    copy = twin(net)
+    copy = eval_copy(net)
     assert net.training
     assert next(net.parameters()).dtype == torch.float16
     assert next(copy.parameters()).dtype == torch.float32
@@ -55,7 +55,7 @@ def test_twin_shares_nothing_and_leaves_the_network():
 
 def test_what_torch_pruning_misreads_stays_whole():
     """A GRN's scale is lost to the graph: only the channels beside it can go."""
-    net = twin(build(lambda: timm_model("convnextv2_atto", 5, depths=(1, 1, 1, 1))))
+    net = eval_copy(build(lambda: timm_model("convnextv2_atto", 5, depths=(1, 1, 1, 1))))
     found, sound = (len(groups(net, IMAGE)) for groups in (find_groups, sound_groups))
     assert 0 < sound <= found
 

@@ -102,14 +102,14 @@ def test_masks_are_copied_loaded_and_kept(tiny):
     for each in (net, other):
         add_masks(each)
     update_masks(net, 0.5)
-    twin = copy.deepcopy(net)
+    eval_copy = copy.deepcopy(net)
     other.load_state_dict(net.state_dict())
     add_masks(other)  # as at a resume: a mask that is there stays
-    for copied in (twin, other):
+    for copied in (eval_copy, other):
         copied.conv.weight.data.fill_(1)
         apply_masks(copied)
         assert torch.equal(copied.conv.weight != 0, net.conv.weight_mask)
-    twin.conv.weight_mask.fill_(False)
+    eval_copy.conv.weight_mask.fill_(False)
     assert net.conv.weight_mask.any()
 
 

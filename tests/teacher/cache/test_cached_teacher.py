@@ -9,10 +9,10 @@ import torch.nn.functional as F
 
 from potstill.errors import ConfigError
 from potstill.heads.kd import KD
-from potstill.models.features.extractor import Tap
-from potstill.models.features.outputs import Signal
+from potstill.models.features.extractor import FeatureExtractor
+from potstill.models.features.outputs import ModelOutputs
 from potstill.teacher.cache import cached_teacher
-from potstill.teacher.cache.cached_teacher import StoredTeacher
+from potstill.teacher.cache.cached_teacher import CachedTeacher
 from tests.support.store_cases import manifest, open_new
 
 SAMPLES, VIEWS = 50, 18
@@ -44,12 +44,12 @@ def order(seed, epoch):
 
 @pytest.fixture
 def tap(tiny):
-    return Tap(tiny(8).eval(), ["pooled"], (3, 16, 16))
+    return FeatureExtractor(tiny(8).eval(), ["pooled"], (3, 16, 16))
 
 
 @pytest.fixture
 def plain(tiny):
-    return Tap(tiny(8).eval())
+    return FeatureExtractor(tiny(8).eval())
 
 
 def run(teacher, tap, epochs, seed=0, start=0):
@@ -65,7 +65,7 @@ def run(teacher, tap, epochs, seed=0, start=0):
 @torch.no_grad()
 def test_every_sample_and_view_is_replayed(tmp_path, tap):
     rows = torch.arange(SAMPLES * VIEWS)
-    all_views = StoredTeacher(
+    all_views = CachedTeacher(
         open_new(tmp_path, dim_pooled=8), lambda ids, epoch, view: torch.full_like(ids, epoch)
     )
     for epoch in range(VIEWS):  # asked in batches of 16 ...
@@ -73,7 +73,7 @@ def test_every_sample_and_view_is_replayed(tmp_path, tap):
             all_views(tap, shown(ids, torch.full_like(ids, epoch)), ids, epoch)
     assert all_views.forwards == len(rows)
     all_views.store.flush()
-    replay = StoredTeacher(open_new(tmp_path, dim_pooled=8), all_views.view_index)
+    replay = CachedTeacher(open_new(tmp_path, dim_pooled=8), all_views.view_index)
     for epoch in range(VIEWS):  # ... and read all at once
         ids = torch.arange(SAMPLES)
         image = shown(ids, torch.full_like(ids, epoch))
@@ -90,9 +90,9 @@ def test_every_sample_and_view_is_replayed(tmp_path, tap):
 
 
 def test_the_loss_of_a_replayed_batch_is_the_online_one(tmp_path, plain):
-    teacher, ids = StoredTeacher(open_new(tmp_path), view_index(0)), torch.arange(16)
+    teacher, ids = CachedTeacher(open_new(tmp_path), view_index(0)), torch.arange(16)
     image = shown(ids, teacher.view_index(ids, 0, 0))
-    student = Signal(torch.randn(16, 5))
+    student = ModelOutputs(torch.randn(16, 5))
     losses = [
         KD(temperature=4.0)(student, signal, ids % 5).item()
         for signal in (plain(image), teacher(plain, image, ids, 0), teacher(None, image, ids, 0))
@@ -104,7 +104,7 @@ def test_the_loss_of_a_replayed_batch_is_the_online_one(tmp_path, plain):
 def test_a_sweep_of_eight_asks_as_often_as_one_run(tmp_path, plain):
     passes = []
     for _ in range(8):
-        teacher = StoredTeacher(open_new(tmp_path), view_index(0))
+        teacher = CachedTeacher(open_new(tmp_path), view_index(0))
         run(teacher, plain, epochs=6)
         teacher.store.flush()
         passes.append(teacher.forwards)
@@ -119,7 +119,7 @@ def test_a_sweep_of_eight_asks_as_often_as_one_run(tmp_path, plain):
 def test_other_seeds_share_what_they_have_in_common(tmp_path, plain):
     known = set()
     for seed in range(4):
-        teacher = StoredTeacher(open_new(tmp_path), view_index(seed))
+        teacher = CachedTeacher(open_new(tmp_path), view_index(seed))
         run(teacher, plain, epochs=6, seed=seed)
         teacher.store.flush()
         index = [view_index(seed)(torch.arange(SAMPLES), epoch, 0) for epoch in range(6)]
@@ -130,20 +130,20 @@ def test_other_seeds_share_what_they_have_in_common(tmp_path, plain):
 
 @pytest.mark.parametrize("flushed_later", [False, True])
 def test_a_killed_run_reads_the_numbers_it_would_have_had(tmp_path, plain, flushed_later):
-    whole = run(StoredTeacher(open_new(tmp_path / "whole"), view_index(0)), plain, epochs=12)
-    killed = StoredTeacher(open_new(tmp_path / "killed"), view_index(0))
+    whole = run(CachedTeacher(open_new(tmp_path / "whole"), view_index(0)), plain, epochs=12)
+    killed = CachedTeacher(open_new(tmp_path / "killed"), view_index(0))
     before = run(killed, plain, epochs=5)
     killed.store.flush()  # with the checkpoint
     run(killed, plain, epochs=8, start=5)
     if flushed_later:
         killed.store.flush()
-    resumed = StoredTeacher(open_new(tmp_path / "killed"), view_index(0))
+    resumed = CachedTeacher(open_new(tmp_path / "killed"), view_index(0))
     after = run(resumed, plain, epochs=12, start=5)
     assert torch.equal(torch.cat([before, after]), whole)
 
 
 def test_several_views_are_separate_rows(tmp_path, plain):
-    teacher, ids = StoredTeacher(open_new(tmp_path), view_index(0)), torch.arange(16)
+    teacher, ids = CachedTeacher(open_new(tmp_path), view_index(0)), torch.arange(16)
     images = tuple(shown(ids, teacher.view_index(ids, 2, number)) for number in range(2))
     found = teacher(plain, images, ids, 2)
     again = teacher(None, images, ids, 2)
@@ -155,7 +155,7 @@ def test_several_views_are_separate_rows(tmp_path, plain):
 
 
 def test_only_missing_rows_are_asked(tmp_path, plain):
-    teacher, seen = StoredTeacher(open_new(tmp_path), view_index(0)), []
+    teacher, seen = CachedTeacher(open_new(tmp_path), view_index(0)), []
 
     def listen(image, sample_id):
         seen.append(sample_id.tolist())
@@ -170,13 +170,13 @@ def test_only_missing_rows_are_asked(tmp_path, plain):
 
 
 def test_no_graph_is_kept(tmp_path, plain):
-    teacher, ids = StoredTeacher(open_new(tmp_path), view_index(0)), torch.arange(4)
+    teacher, ids = CachedTeacher(open_new(tmp_path), view_index(0)), torch.arange(4)
     image = shown(ids, teacher.view_index(ids, 0, 0)).requires_grad_()
     assert not teacher(plain, image, ids, 0).logits.requires_grad
 
 
 def test_an_epoch_laid_out_by_sample_is_the_same(tmp_path, tap):
-    teacher = StoredTeacher(open_new(tmp_path, dim_pooled=8), view_index(0))
+    teacher = CachedTeacher(open_new(tmp_path, dim_pooled=8), view_index(0))
     ids, device = torch.cat(order(0, 3)[:2]), torch.device("cpu")
     image = shown(ids, teacher.view_index(ids, 3, 0))
     assert not teacher.start_epoch(ids, 3, [0], device)
@@ -201,7 +201,7 @@ def test_an_epoch_laid_out_by_sample_is_the_same(tmp_path, tap):
 def test_a_image_that_was_not_announced_is_not_taken_for_a_teacher_that_says_zero(
     tmp_path, tap, settings
 ):
-    teacher = StoredTeacher(open_new(tmp_path, **settings), view_index(0))
+    teacher = CachedTeacher(open_new(tmp_path, **settings), view_index(0))
     ids = torch.arange(SAMPLES)
     teacher(tap, shown(ids, teacher.view_index(ids, 0, 0)), ids, 0)
     assert teacher.start_epoch(ids[1:], 0, [0], torch.device("cpu"))
@@ -212,7 +212,7 @@ def test_a_image_that_was_not_announced_is_not_taken_for_a_teacher_that_says_zer
 
 
 def test_a_large_epoch_is_read_step_by_step(tmp_path, plain, monkeypatch):
-    teacher, ids = StoredTeacher(open_new(tmp_path), view_index(0)), torch.arange(SAMPLES)
+    teacher, ids = CachedTeacher(open_new(tmp_path), view_index(0)), torch.arange(SAMPLES)
     teacher(plain, shown(ids, teacher.view_index(ids, 0, 0)), ids, 0)
     monkeypatch.setattr(cached_teacher, "EPOCH_BYTES", SAMPLES * 10 - 1)
     assert not teacher.start_epoch(ids, 0, [0], torch.device("cpu"))
@@ -222,11 +222,11 @@ def test_a_large_epoch_is_read_step_by_step(tmp_path, plain, monkeypatch):
 
 def test_batches_without_sample_ids_are_refused(tmp_path, plain):
     with pytest.raises(ConfigError, match="no sample ids"):
-        StoredTeacher(open_new(tmp_path), view_index(0))(plain, IMAGES, None, 0)
+        CachedTeacher(open_new(tmp_path), view_index(0))(plain, IMAGES, None, 0)
 
 
 def test_top_k_answers(tmp_path, plain):
-    teacher = StoredTeacher(open_new(tmp_path, top_k=2), view_index(0))
+    teacher = CachedTeacher(open_new(tmp_path, top_k=2), view_index(0))
     ids = torch.arange(16)
     image = shown(ids, teacher.view_index(ids, 0, 0))
     found, online = teacher(plain, image, ids, 0).logits, plain(image).logits

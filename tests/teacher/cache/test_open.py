@@ -9,7 +9,7 @@ import torch
 
 from potstill.errors import ConfigError, DataError, StorageError
 from potstill.teacher.cache import open, segments
-from potstill.teacher.cache.open import describe, open_store, unservable
+from potstill.teacher.cache.open import describe, open_store, uncacheable
 from tests.support.store_cases import MANIFEST, STALE, manifest, open_new, outputs_of
 
 IDS, VIEW = torch.arange(10), torch.full((10,), 3)
@@ -82,7 +82,7 @@ def test_obstacles(tmp_path):
     with pytest.raises(ConfigError, match=r"store=on: unknown\. Fix: one of auto, off, read"):
         open_store("on", tmp_path, MANIFEST)
     assert list(tmp_path.iterdir()) == []
-    assert unservable(["pooled", "layer3", "pooled", "fc:input"]) == ["fc:input", "layer3"]
+    assert uncacheable(["pooled", "layer3", "pooled", "fc:input"]) == ["fc:input", "layer3"]
 
 
 def test_a_read_only_disk_is_read(tmp_path, monkeypatch):

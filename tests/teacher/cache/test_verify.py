@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from potstill.errors import DataError
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from potstill.teacher.cache.segments import write_segment
 from potstill.teacher.cache.verify import verify
 from tests.support.store_cases import open_new, outputs_of
@@ -22,7 +22,7 @@ def view_images(sample_id, view):
 def listen(image, sample_id):
     ids, view = image.flatten(1).long().unbind(1)
     assert torch.equal(ids, sample_id)
-    return Signal(outputs_of(ids, view).logits)
+    return ModelOutputs(outputs_of(ids, view).logits)
 
 
 def filled(folder, **changes):

@@ -35,7 +35,7 @@ def data():
     return Fake(num_classes=5, image_size=16, train_size=50, val_size=18, batch_size=8)
 
 
-class Record(pl.Callback):
+class StepMetrics(pl.Callback):
     """Which steps were saved, and the learning rate of each step."""
 
     def __init__(self):
@@ -107,7 +107,7 @@ def test_a_metric_that_is_not_logged_is_named_with_those_that_are(tiny, trainer)
     ],
 )
 def test_saves_come_after_whole_steps(tiny, trainer, settings, trainer_settings, expected):
-    record, saving = Record(), Checkpoint(**settings, monitor=None, keep=1)
+    record, saving = StepMetrics(), Checkpoint(**settings, monitor=None, keep=1)
     trainer_settings = {"max_epochs": 2} | trainer_settings
     fit(trainer, module(tiny), [record, saving], **trainer_settings)
     assert record.saved == expected
@@ -205,7 +205,7 @@ def test_an_allowed_new_rate_counts_from_the_first_step(tiny, trainer, tmp_path,
     first.identity = {"lr": 0.1, "epochs": 2}
     fit(trainer, module(tiny), [first], max_epochs=2)
     path = tmp_path / "checkpoints" / files.name_of(6)
-    other, record = Checkpoint(), Record()
+    other, record = Checkpoint(), StepMetrics()
     other.identity, other.allow = {"lr": lr, "epochs": 3}, ("lr", "epochs")
     fit(trainer, module(tiny, lr), [other, record], path, max_epochs=3)
     total = 3 * STEPS

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from potstill.heads.base import Head
 from potstill.heads.common.shapes import to_map
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 Shape = tuple[int, int, int]  # (C, H, W)
 Made = TypeVar("Made")
@@ -90,7 +90,9 @@ def unit(feature: Tensor, dim: int = -1) -> Tensor:
     return feature.masked_fill(zero, 0) / norm.masked_fill(zero, 1)
 
 
-def map_pairs(head: Head, student: Signal, teacher: Signal) -> list[tuple[Tensor, Tensor]]:
+def map_pairs(
+    head: Head, student: ModelOutputs, teacher: ModelOutputs
+) -> list[tuple[Tensor, Tensor]]:
     """Return the (student, teacher) features of the head's pairs as maps (N, C, H, W)."""
     return [(to_map(ours), to_map(theirs)) for ours, theirs in head.features(student, teacher)]
 
@@ -105,7 +107,7 @@ def need_layers(head: Head, least: int = 1) -> None:
 
 
 def each_pair(
-    head: Head, student: Signal, teacher: Signal, make: Callable[[Shape, Shape], Made]
+    head: Head, student: ModelOutputs, teacher: ModelOutputs, make: Callable[[Shape, Shape], Made]
 ) -> list[Made]:
     """Return make(student shape, teacher shape) for each pair of layers, shapes as (C, H, W).
 
@@ -150,8 +152,8 @@ class Adapters(nn.ModuleList):
     def bind(
         self,
         head: Head,
-        student: Signal,
-        teacher: Signal,
+        student: ModelOutputs,
+        teacher: ModelOutputs,
         build: Callable[[Shape, Shape], nn.Module],
     ) -> None:
         """Build an adapter a pair; equal shapes again change nothing, others build afresh."""

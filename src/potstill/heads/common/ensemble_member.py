@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from potstill.heads.base import Head
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 
 
 class Member(Head):
@@ -43,7 +43,7 @@ class Member(Head):
         """Let the head meet the student and the member."""
         self.head.attach(student, teacher.get_submodule(self.prefix), targets)
 
-    def bind(self, student: Signal, teacher: Signal) -> None:
+    def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
         """Build the head's adapters for the member's shapes."""
         self.head.bind(student, self._of_member(teacher))
 
@@ -51,12 +51,12 @@ class Member(Head):
         """Return what the head would deploy."""
         return self.head.export(student)
 
-    def forward(self, student: Signal, teacher: Signal, target: Tensor) -> Tensor:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
         """Return the head's loss against the member, a scalar."""
         self.head.epoch = self.epoch
         return self.head(student, self._of_member(teacher), target)
 
-    def _of_member(self, teacher: Signal) -> Signal:
+    def _of_member(self, teacher: ModelOutputs) -> ModelOutputs:
         inside = f"{self.prefix}."
         features = {
             name.removeprefix(inside): value

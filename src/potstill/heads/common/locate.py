@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.common.shapes import to_map
-from potstill.models.features.extractor import Source, Tap
-from potstill.models.features.outputs import Signal
+from potstill.models.features.extractor import FeatureExtractor, Source
+from potstill.models.features.outputs import ModelOutputs
 from potstill.models.features.trace import RELUS, Event, trace
 
 STRIDES = (4, 8, 16, 32, 2, 1, 14, 64)
@@ -46,7 +46,7 @@ class Located:
         return found[0] if found else None
 
 
-def locate(network: nn.Module, signal: Signal, names: Sequence[str]) -> Located:
+def locate(network: nn.Module, signal: ModelOutputs, names: Sequence[str]) -> Located:
     """Return where the features `names` of a probed signal come from.
 
     What `stage-1` means depends on the image's size, which no signal tells: squares are tried
@@ -59,7 +59,7 @@ def locate(network: nn.Module, signal: Signal, names: Sequence[str]) -> Located:
     alike = None
     for side in dict.fromkeys(_candidates([signal.features[name] for name in names])):
         try:
-            tap = Tap(network, names, (channels, side, side))
+            tap = FeatureExtractor(network, names, (channels, side, side))
             found = tap.probe()
         except (RuntimeError, ValueError, AssertionError, IndexError):
             continue  # the network takes no images of this size
@@ -75,11 +75,11 @@ def locate(network: nn.Module, signal: Signal, names: Sequence[str]) -> Located:
     return Located(alike.sources, trace(network, black))
 
 
-def _alike(found: Signal, wanted: Signal, names: Sequence[str]) -> bool:
+def _alike(found: ModelOutputs, wanted: ModelOutputs, names: Sequence[str]) -> bool:
     return all(found.features[n].shape[1:] == wanted.features[n].shape[1:] for n in names)
 
 
-def _equal(found: Signal, wanted: Signal, names: Sequence[str]) -> bool:
+def _equal(found: ModelOutputs, wanted: ModelOutputs, names: Sequence[str]) -> bool:
     return all(torch.equal(found.features[n], wanted.features[n]) for n in names)
 
 

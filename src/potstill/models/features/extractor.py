@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from potstill.errors import ConfigError, nearest
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from potstill.models.features.trace import (
     Event,
     ends_in_relu,
@@ -31,8 +31,8 @@ class Source:
     side: str = "output"
 
 
-class Tap:
-    """Run a network and return its `Signal`.
+class FeatureExtractor:
+    """Run a network and return its `ModelOutputs`.
 
     Names are module paths (`layer3`), or `stage1`, `stage2` ... `stage-1` (the last tensor at
     each resolution, found by probing) and `pooled` (the classifier's input), both also of a
@@ -65,10 +65,10 @@ class Tap:
         events = trace(network, self._example()) if (names := tuple(dict.fromkeys(names))) else []
         self.sources = {name: resolve(network, name, events) for name in names}
 
-    def __call__(self, image: Tensor, sample_id: Tensor | None = None) -> Signal:
+    def __call__(self, image: Tensor, sample_id: Tensor | None = None) -> ModelOutputs:
         """Return the signal of a batch of images (N, C, H, W)."""
         if not self.sources:
-            return Signal(self.call(image), {}, sample_id)
+            return ModelOutputs(self.call(image), {}, sample_id)
         heard: dict[str, tuple[Tensor, int]] = {}
         handles = [self._listen(name, source, heard) for name, source in self.sources.items()]
         try:
@@ -81,10 +81,10 @@ class Tap:
             # An in-place operation (`out += identity`) reached a tensor we hold: keep copies.
             self._overwritten |= changed
             return self(image, sample_id)
-        return Signal(logits, {name: value for name, (value, _) in heard.items()}, sample_id)
+        return ModelOutputs(logits, {name: value for name, (value, _) in heard.items()}, sample_id)
 
     @torch.no_grad()
-    def probe(self) -> Signal:
+    def probe(self) -> ModelOutputs:
         """Return the signal of two black images, for shapes; the network's mode is kept."""
         with in_eval_mode(self.network):
             signal = self(self._example())

@@ -9,7 +9,7 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
-class Signal:
+class ModelOutputs:
     """The outputs of one network for one batch.
 
     Attributes:
@@ -24,9 +24,9 @@ class Signal:
     logits: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
     sample_id: Tensor | None = None
-    views: tuple["Signal", ...] = ()
+    views: tuple["ModelOutputs", ...] = ()
 
-    def promoted(self) -> "Signal":
+    def promoted(self) -> "ModelOutputs":
         """Return the same signal with half precision raised to float32 (float64 stays)."""
         if not self._is_half():
             return self

@@ -11,7 +11,7 @@ from potstill.artifact.spec import Recipe
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.base import Change
 from potstill.quantization import freeze
-from potstill.quantization.convert import deploy
+from potstill.quantization.convert import convert
 from potstill.quantization.prepare import is_prepared, prepare
 from potstill.quantization.scheme import Scheme
 from potstill.training.module import DistillationModule
@@ -81,7 +81,7 @@ class QuantizationAwareTraining(Change):
 
     def finish(self, network: nn.Module) -> nn.Module:
         """Return the int8 network."""
-        return deploy(network)
+        return convert(network)
 
     def amend(self, recipe: Recipe) -> Recipe:
         """Return the recipe of the int8 network."""

@@ -27,7 +27,7 @@ def masked(net: nn.Module, plan: ChannelPlan) -> nn.Module:
         for path, side, kept in plan.cuts():
             if side == "in":
                 gone = sorted(set(range(kept.of)) - set(kept.channels))
-                _deafen(net.get_submodule(path), gone)
+                _zero_input_channels(net.get_submodule(path), gone)
     return net
 
 
@@ -87,7 +87,7 @@ def _cut_modules(net: nn.Module, plan: ChannelPlan) -> list[nn.Module]:
     return [module for path, module in net.named_modules() if path in plan.layers]
 
 
-def _deafen(layer: nn.Module, channels: list[int]) -> None:
+def _zero_input_channels(layer: nn.Module, channels: list[int]) -> None:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     groups = layer.groups if isinstance(layer, _ConvNd) else 1

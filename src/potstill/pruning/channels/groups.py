@@ -46,13 +46,13 @@ class ChannelGroup:
     blocks: int = 1
 
 
-def twin(model: nn.Module) -> nn.Module:
+def eval_copy(model: nn.Module) -> nn.Module:
     """Return a copy of `model` to try things on: float32, on the CPU, in eval mode."""
     return copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_()
 
 
 def find_groups(net: nn.Module, image_shape: Sequence[int]) -> list[ChannelGroup]:
-    """Return the groups of prunable channels of `net`, a `twin`, the widest first.
+    """Return the groups of prunable channels of `net`, a `eval_copy`, the widest first.
 
     Left out are the logits, and channels that pass through attention or a reshaping that mixes
     them: their layers keep all.

@@ -7,7 +7,7 @@ from torch import nn
 from potstill.errors import ConfigError, nearest
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.equivalence import check_equivalent, sound_groups
-from potstill.pruning.channels.groups import ChannelGroup, is_under, twin
+from potstill.pruning.channels.groups import ChannelGroup, eval_copy, is_under
 from potstill.pruning.channels.plan import apply_plan
 from potstill.pruning.channels.result import Pruned
 from potstill.pruning.channels.search import PlanSearch
@@ -57,7 +57,7 @@ def prune_channels(
             change, or the network's channels cannot be followed.
     """
     _check(criterion, target, scope, floor, round_to, batches, loss, latency)
-    net = twin(model)
+    net = eval_copy(model)
     groups = _touchable(sound_groups(net, image_shape), net, untouchable)
     if criterion.needs != "weights":
         criterion.observe(model, batches or (), loss)

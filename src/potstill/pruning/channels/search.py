@@ -22,7 +22,7 @@ class PlanSearch:
     """Plans for one network and its scored groups.
 
     Args:
-        net: the network as it is, a `twin`.
+        net: the network as it is, a `eval_copy`.
         image_shape: (C, H, W).
         scored: its prunable groups.
         scope: "uniform" or "global".

@@ -15,7 +15,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def preserve_state(model: nn.Module) -> Iterator[None]:
     """Evaluate `model` for a while, with gradients; then restore modes, gradients and buffers."""
     parameters = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -53,7 +53,7 @@ def mean_inputs(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
     layers = [(p, m) for p, m in model.named_modules() if isinstance(m, (_ConvNd, nn.Linear))]
     handles = [listen(path, module) for path, module in layers]
     try:
-        with undisturbed(model), torch.no_grad():
+        with preserve_state(model), torch.no_grad():
             for image, _ in placed(model, batches):
                 model(image)
     finally:
@@ -66,7 +66,7 @@ def gradients(
     model: nn.Module, batches: Batches, loss: Loss, each: bool = False
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the gradient of every parameter by name, once a batch or, with `each`, an image."""
-    with undisturbed(model):
+    with preserve_state(model):
         names, values = zip(*model.named_parameters(), strict=True)
         for image, target in placed(model, batches):
             size = 1 if each else len(image)

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from potstill.errors import ConfigError
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from potstill.teacher.cache.encoding import Columns, Outputs
 from potstill.teacher.cache.store import TeacherStore
 
-Listen = Callable[[Tensor, Tensor | None], Signal]
+Listen = Callable[[Tensor, Tensor | None], ModelOutputs]
 ViewIndex = Callable[[Tensor, int, int], Tensor]
 EPOCH_BYTES = 2**30
 
 
-class StoredTeacher:
-    """Answer like a `Tap` on the teacher, and run it only for rows that nobody has asked yet.
+class CachedTeacher:
+    """Answer like a `FeatureExtractor` on the teacher; run it only for rows not cached yet.
 
     Args:
         store: where outputs are kept.
@@ -35,11 +35,13 @@ class StoredTeacher:
         self.forwards = self.replayed = 0
         self._epoch: dict[tuple[int, int], Columns] = {}
 
-    def __call__(self, listen: Listen, image: Any, sample_id: Tensor | None, epoch: int) -> Signal:
+    def __call__(
+        self, listen: Listen, image: Any, sample_id: Tensor | None, epoch: int
+    ) -> ModelOutputs:
         """Return the teacher's signal of a batch, float32, on the images' device.
 
         Args:
-            listen: (image, sample_id) -> Signal, the `Tap` on the teacher's network.
+            listen: (image, sample_id) -> ModelOutputs, the extractor on the teacher's network.
             image: (N, C, H, W), or a tuple of such for several views.
             sample_id: (N,) int64.
             epoch: decides, with the place in the tuple, which view the images show.
@@ -57,7 +59,7 @@ class StoredTeacher:
             self._signal(self._view(listen, view, sample_id, epoch, number), view, sample_id)
             for number, view in enumerate(views)
         )
-        return Signal(first.logits, first.features, sample_id, tuple(others))
+        return ModelOutputs(first.logits, first.features, sample_id, tuple(others))
 
     @torch.no_grad()
     def _view(
@@ -87,10 +89,10 @@ class StoredTeacher:
             sample_id, view, Outputs(signal.logits, signal.features.get("pooled"))
         )
 
-    def _signal(self, outputs: Outputs, image: Tensor, sample_id: Tensor) -> Signal:
+    def _signal(self, outputs: Outputs, image: Tensor, sample_id: Tensor) -> ModelOutputs:
         logits, pooled = outputs.logits.to(image.device), outputs.pooled
         features = {} if pooled is None else {"pooled": pooled.to(image.device)}
-        return Signal(logits, features, sample_id)
+        return ModelOutputs(logits, features, sample_id)
 
     def start_epoch(
         self, sample_id: Tensor, epoch: int, views: Iterable[int], device: torch.device

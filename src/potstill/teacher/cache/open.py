@@ -14,7 +14,7 @@ MODES = ("auto", "off", "read", "refresh")
 SERVED = frozenset({"pooled"})
 
 
-def unservable(layers: Iterable[str]) -> list[str]:
+def uncacheable(layers: Iterable[str]) -> list[str]:
     """Return the teacher layers that no store holds: all but `pooled`."""
     return sorted(set(layers) - SERVED)
 

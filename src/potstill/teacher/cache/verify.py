@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.models.features.outputs import Signal
+from potstill.models.features.outputs import ModelOutputs
 from potstill.teacher.cache.encoding import Outputs
 from potstill.teacher.cache.store import TeacherStore
 
@@ -17,7 +17,7 @@ ROWS = 16
 @torch.no_grad()
 def verify(
     store: TeacherStore,
-    listen: Callable[[Tensor, Tensor | None], Signal],
+    listen: Callable[[Tensor, Tensor | None], ModelOutputs],
     view_images: Callable[[Tensor, Tensor], Tensor],
     count: int = ROWS,
     seed: int | None = None,
@@ -26,7 +26,7 @@ def verify(
 
     Args:
         store: what to check; an empty one passes.
-        listen: (image, sample_id) -> Signal, the `Tap` on the teacher's network.
+        listen: (image, sample_id) -> ModelOutputs, the `FeatureExtractor` on the teacher's network.
         view_images: (sample_id (N,), view (N,)) -> normalised images (N, 3, H, W).
         count: how many rows.
         seed: which rows; `None` for others every time, so that no fault stays hidden for long.

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import TimeRemainingColumn
 
-from potstill.training.step_metrics import Record
+from potstill.training.step_metrics import StepMetrics
 
 
 class Progress(RichProgressBar):
@@ -33,7 +33,7 @@ class Progress(RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return loss and accuracies, without the logger's version."""
-        known = getattr(pl_module, "record", Record()).glance.values
+        known = getattr(pl_module, "record", StepMetrics()).glance.values
         metrics: dict[str, Any] = {n: known[n] for n in ("loss", "accuracy") if n in known}
         metrics |= super().get_metrics(trainer, pl_module)
         short = {"accuracy": "acc", "val_acc": "val"}

@@ -17,9 +17,9 @@ from potstill.pruning.channels.criteria.lamp import LAMP, lamp
 from potstill.pruning.channels.criteria.mean_activation import MeanActivation
 from potstill.pruning.channels.criteria.random import Random
 from potstill.pruning.channels.criteria.taylor import Taylor
-from potstill.pruning.channels.groups import find_groups, twin
+from potstill.pruning.channels.groups import eval_copy, find_groups
 from potstill.pruning.channels.prune import prune_channels
-from potstill.pruning.channels.statistics import undisturbed
+from potstill.pruning.channels.statistics import preserve_state
 from potstill.pruning.channels.target import Target
 from tests.support.pruned_nets import IMAGE, SMALL, build, data, make_images
 
@@ -29,7 +29,7 @@ BATCHES = data(batches=3, size=4)
 
 def groups_of(name):
     net = build(SMALL[name])
-    return net, find_groups(twin(net), IMAGE)
+    return net, find_groups(eval_copy(net), IMAGE)
 
 
 def their_scores(net, group, importance):
@@ -67,7 +67,7 @@ def test_lamp_by_hand():
 
 def test_fpgm_is_the_sum_of_distances_to_the_other_filters():
     net = build(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 1)))
-    (group,) = find_groups(twin(net), IMAGE)
+    (group,) = find_groups(eval_copy(net), IMAGE)
     filters = net[0].weight.detach().flatten(1).double().tolist()
     sums = [
         sum(sum((a - b) ** 2 for a, b in zip(f, g, strict=True)) ** 0.5 for g in filters)
@@ -89,7 +89,7 @@ def test_taylor_and_obd_see_what_removing_a_channel_costs():
     def loss(logits, target):
         return logits[:, 0].mean()
 
-    groups = find_groups(twin(net), (3, 1, 1))
+    groups = find_groups(eval_copy(net), (3, 1, 1))
     taylor, squares = Taylor(), torch.zeros(4)
     taylor.observe(net, batches, loss)
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_hessian_is_half_the_mean_square_of_a_images_gradient_times_the_weights(
     net = build(lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 5)))
     images = torch.randn(7, 3, 1, 1, generator=torch.Generator().manual_seed(3))
     labels = torch.arange(7) % 5
-    (group,) = find_groups(twin(net), (3, 1, 1))
+    (group,) = find_groups(eval_copy(net), (3, 1, 1))
     hessian = Hessian()
     hessian.observe(net, [(images[:3], labels[:3]), (images[3:], labels[3:])], F.cross_entropy)
     wanted = torch.zeros(4)
@@ -127,7 +127,7 @@ def test_hessian_is_half_the_mean_square_of_a_images_gradient_times_the_weights(
 
 def test_mean_activation_counts_all_batches_of_any_size():
     net = build(SMALL["vgg"])
-    groups = find_groups(twin(net), IMAGE)
+    groups = find_groups(eval_copy(net), IMAGE)
     images = torch.cat([image for image, _ in BATCHES])
     uneven = [(images[:1], torch.zeros(1)), (images[1:], torch.zeros(11))]
     criterion = MeanActivation()
@@ -173,7 +173,7 @@ def test_undisturbed_restores_after_an_error_too():
     net = build(SMALL["vgg"]).train()
 
     def fail():
-        with undisturbed(net):
+        with preserve_state(net):
             net[1].running_mean.add_(1)
             raise RuntimeError("interrupted")
 
