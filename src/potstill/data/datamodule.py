@@ -61,7 +61,7 @@ class ImageData(LightningDataModule):
     train_targets: Tensor
     fingerprint: str
     augment: Augment | RandomCrop
-    viewing: Viewing
+    viewing: Viewing[Any]
 
     def __init__(
         self,

@@ -98,7 +98,7 @@ def render(
 
     `loader` is the one that shows them in training, an `ArrayLoader` or a `FolderLoader`.
     """
-    viewing: Viewing = loader.viewing
+    viewing: Viewing[Any] = loader.viewing
     if viewing.cycle is None:
         viewing.index(sample_id, 0)  # raises where views have no number
         return loader.render(sample_id, view_index)

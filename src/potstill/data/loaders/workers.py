@@ -37,7 +37,7 @@ class Workers:
     device: torch.device
     prefetch: int | None = None
 
-    def loader(self, dataset: Dataset, keys: Iterable[list[Key]]) -> DataLoader:
+    def loader(self, dataset: Dataset[Any], keys: Iterable[list[Key]]) -> DataLoader[Any]:
         """Return a loader that asks `dataset` for each list of keys, in order.
 
         Raises:
@@ -57,7 +57,7 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class FolderDataset(Dataset):
+class FolderDataset(Dataset[Any]):
     """Decoded and cropped images by batches of (epoch, sample id)."""
 
     files: Files
@@ -185,7 +185,7 @@ class FolderEvalLoader:
             yield image, target, send(sample_id, self.device)
 
 
-def _received(loader: DataLoader) -> Iterator[Bytes]:
+def _received(loader: DataLoader[Any]) -> Iterator[Bytes]:
     for views in loader:
         if isinstance(views, DataError):
             loader._iterator = None  # the workers end now, not seconds later with the traceback

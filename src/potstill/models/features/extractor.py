@@ -97,7 +97,9 @@ class FeatureExtractor:
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         return torch.zeros(2, *self.image_shape, device=device)
 
-    def _listen(self, name: str, source: Source, heard: dict) -> RemovableHandle:
+    def _listen(
+        self, name: str, source: Source, heard: dict[str, tuple[Tensor, int]]
+    ) -> RemovableHandle:
         module = self.network.get_submodule(source.path)
 
         def keep(value: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Find a network's stages by running it once: the last tensor at each resolution."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def trace(network: nn.Module, image: Tensor) -> list[Event]:
     events: list[Event] = []
 
     def listen(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def note(_: nn.Module, args: tuple, output: object) -> None:
+        def note(_: nn.Module, args: tuple[Any, ...], output: object) -> None:
             if isinstance(output, Tensor):
                 events.append(Event(path, module, output))
 

@@ -28,7 +28,11 @@ class LayerTracer(fx.Tracer):
         return not any(m.children()) and (_extends_a_layer(m) or _reads_training(m))
 
     def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         """Return the output of `m`, and record it where `m` is a container."""
         output = super().call_module(m, forward, args, kwargs)
