@@ -1,4 +1,4 @@
-"""What files answer to a test set, each in its own engine."""
+"""Predictions of exported files on a test set, each in its own engine."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path

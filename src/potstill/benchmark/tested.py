@@ -1,4 +1,4 @@
-"""How right files are on a test set, as it is and corrupted."""
+"""Accuracy of files on a test set, clean and corrupted."""
 
 import os
 from collections.abc import Sequence

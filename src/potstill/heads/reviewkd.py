@@ -1,4 +1,4 @@
-"""Knowledge review across stages (ReviewKD, Chen et al. 2021, arXiv:2104.09044)."""
+"""Knowledge review across levels (ReviewKD, Chen et al. 2021, arXiv:2104.09044)."""
 
 from typing import ClassVar
 

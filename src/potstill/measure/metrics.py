@@ -1,4 +1,4 @@
-"""How right, how sure and how alike networks are, from the logits of a whole data set."""
+"""Accuracy, calibration and agreement of networks, from the logits of a data set."""
 
 from dataclasses import dataclass
 

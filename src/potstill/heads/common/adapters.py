@@ -1,4 +1,4 @@
-"""Between a student's feature and a teacher's: equal sizes, regressors, one adapter a pair."""
+"""Adapters between student and teacher features: resizing, regressors, one a pair."""
 
 from collections.abc import Callable
 from typing import TypeVar

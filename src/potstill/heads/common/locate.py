@@ -1,4 +1,4 @@
-"""Find in a network where the probed features of a head come from."""
+"""Location of a head's probed features in a network."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
