@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.benchmark.evaluate import check_fits, corrupted, load_data, predict
+from potstill.benchmark.corruptions import corrupted
+from potstill.benchmark.evaluate import check_fits, load_data, predict_files
 from potstill.benchmark.open_file import open_file
 from potstill.errors import ConfigError, DataError
 from tests.support.measured_files import OVERRIDES
@@ -29,7 +30,7 @@ def test_a_graph_that_takes_no_batch_is_one_line(tmp_path, files):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 5))
     torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 32, 32),)), path)
     with pytest.raises(DataError, match=r"net\.pt2: takes no 60 images at once"):
-        predict({0: open_file(path)}, files.data.test_dataloader())
+        predict_files({0: open_file(path)}, files.data.test_dataloader())
 
 
 def test_images_are_corrupted_as_bytes_and_normalised_again(files, monkeypatch):
@@ -39,7 +40,7 @@ def test_images_are_corrupted_as_bytes_and_normalised_again(files, monkeypatch):
         seen.append((images, name, ids, severity))
         return 255 - images
 
-    monkeypatch.setattr("potstill.benchmark.evaluate.corrupt", note)
+    monkeypatch.setattr("potstill.benchmark.corruptions.corrupt", note)
     [(image, target, _)] = corrupted(files.data, "fog", 2)
     images = files.data._splits["test"]
     [(given, name, ids, severity)] = seen

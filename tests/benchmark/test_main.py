@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from potstill.benchmark import measure_files, tested
+from potstill.benchmark import evaluate, measure_files
 from potstill.benchmark.__main__ import main
 from tests.support.measured_files import OVERRIDES
 from tests.support.places import CONF
@@ -99,9 +99,9 @@ def test_noise_is_marked(files, measured, monkeypatch):
 
 def test_corrupted_images_are_those_of_the_test_set(files, measured, monkeypatch):
     """With corruptions that a test can do itself: one keeps images, one turns them black."""
-    monkeypatch.setattr(tested, "TYPES", ("none", "black"))
+    monkeypatch.setattr(evaluate, "TYPES", ("none", "black"))
     monkeypatch.setattr(
-        "potstill.benchmark.evaluate.corrupt",
+        "potstill.benchmark.corruptions.corrupt",
         lambda photos, name, ids, severity: photos * (name == "none"),
     )
     found, printed = measured(files.paths["onnx"], *DATA, "--robust")

@@ -9,6 +9,10 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 
 from potstill.measure.metrics import (
+    Accuracy,
+    Agreement,
+    CalibrationError,
+    Divergence,
     accuracy,
     agreement,
     calibration_error,
@@ -117,3 +121,27 @@ def test_accuracy_by_class_with_one_that_has_no_image():
     found = class_accuracy(logits, torch.tensor([0, 0, 1, 1]))
     assert found[:2].tolist() == [0.5, 1.0]
     assert found[2].isnan()
+
+
+@pytest.mark.parametrize("parts", [(300,), (128, 128, 44)])
+def test_modules_over_batches_are_the_functions(parts):
+    logits, targets = sample()
+    teacher, _ = sample(seed=1)
+    pairs = [
+        (Accuracy(), accuracy, targets),
+        (CalibrationError(num_classes=7), calibration_error, targets),
+        (Agreement(), agreement, teacher),
+        (Divergence(), divergence, teacher),
+    ]
+    for module, function, other in pairs:
+        for ours, theirs in zip(logits.split(parts), other.split(parts), strict=True):
+            module.update(ours, theirs)
+        assert module.compute().item() == pytest.approx(function(logits, other), rel=1e-5)
+
+
+def test_a_module_takes_no_logits_for_probabilities():
+    logits, targets = torch.tensor([[0.2, 0.9], [0.6, 0.1]]), torch.tensor([1, 1])
+    module = CalibrationError(num_classes=2)
+    module.update(logits, targets)
+    expected = plain_calibration_error(logits, targets, 15)
+    assert module.compute().item() == pytest.approx(expected, abs=1e-6)

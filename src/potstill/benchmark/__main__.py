@@ -1,4 +1,4 @@
-"""Tables of files side by side: `potstill measure FILE...`."""
+"""Measure files side by side: `python -m potstill.measure FILE...` prints tables."""
 
 import argparse
 import json

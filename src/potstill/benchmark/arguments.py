@@ -1,4 +1,4 @@
-"""Arguments of `potstill measure`, checked before anything slow is imported."""
+"""The arguments of `python -m potstill.measure`, checked before anything slow is imported."""
 
 import argparse
 import os

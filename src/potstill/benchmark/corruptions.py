@@ -11,10 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from potstill.errors import ConfigError
 from potstill.export.runtimes.base import need
 
+Batch = tuple[Tensor, Tensor, Tensor]  # image (N, C, H, W), target (N,), sample_id (N,)
 SEVERITY = 3
 SMALLEST = 32
 TYPES = (
@@ -49,6 +52,17 @@ def corrupt(images: np.ndarray, name: str, ids: np.ndarray, severity: int = SEVE
             extra: dict[str, Any] = {"seed": seed} if name in TAKE_A_SEED else {}
             done[place] = library.corrupt(images[place], severity, name, **extra)
     return done
+
+
+def corrupted(data: Any, name: str, severity: int) -> Iterator[Batch]:
+    """Yield the test batches of `data` with their images corrupted before normalisation."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
+    for image, target, sample_id in data.test_dataloader():
+        # Bytes once more: they were bytes before they were normalised.
+        images = ((image.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        rows = images.permute(0, 2, 3, 1).contiguous().numpy()
+        done = torch.from_numpy(corrupt(rows, name, np.asarray(sample_id.cpu()), severity))
+        yield data.normalize(done.permute(0, 3, 1, 2)), target, sample_id
 
 
 def library_version() -> str:

@@ -1,21 +1,24 @@
-"""Predictions of exported files on a test set, each in its own engine."""
+"""Accuracy of exported files on a test set, each in its own engine, as it is and corrupted."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.benchmark.corruptions import corrupt
-from potstill.benchmark.open_file import Opened
+from potstill.benchmark.corruptions import TYPES, Batch, corrupted
+from potstill.benchmark.open_file import Opened, open_file
+from potstill.benchmark.tables import Measured
 from potstill.config.compose import Command, configs
 from potstill.config.validate import instantiate, validate
 from potstill.errors import ConfigError, PotstillError
+from potstill.measure import metrics
+from potstill.training.predict import predict
 
-Batch = tuple[Tensor, Tensor, Tensor]  # image (N, C, H, W), target (N,), sample_id (N,)
 PREFIX = "data."
+TEACHER = -1  # the others count from 0
 
 
 def load_data(name: str, settings: Iterable[str], config_dir: Path) -> Any:
@@ -56,17 +59,60 @@ def check_fits(opened: Opened, data: Any) -> None:
             )
 
 
-def predict(
+def fill_in(
+    rows: Sequence[tuple[Measured, Path]], data: Any, teacher: Path | None, severity: int | None
+) -> None:
+    """Fill in the rows what the test set of `data` says of the file beside each.
+
+    Args:
+        rows: to be filled in, and the file of each.
+        data: a data module, set up.
+        teacher: a file to agree with.
+        severity: of corruptions; None for no corruptions.
+
+    Raises:
+        ConfigError: if the teacher was made for other data, or corruptions cannot be made.
+    """
+    cores = os.cpu_count() or 1
+    opened = {number: open_file(path, cores) for number, (_, path) in enumerate(rows)}
+    asked = dict(opened)
+    if teacher is not None:
+        asked[TEACHER] = open_file(teacher, cores)
+        check_fits(asked[TEACHER], data)
+    logits, targets = predict_files(asked, data.test_dataloader())
+    for number, (row, _) in enumerate(rows):
+        row.accuracy = metrics.accuracy(logits[number], targets)
+        row.ece = metrics.calibration_error(logits[number], targets)
+        if teacher is not None:
+            row.agreement = metrics.agreement(logits[number], logits[TEACHER])
+    if severity is not None:
+        _corrupt([row for row, _ in rows], opened, data, severity)
+
+
+def _corrupt(rows: Sequence[Measured], opened: dict[int, Opened], data: Any, severity: int) -> None:
+    found: list[dict[str, float]] = [{} for _ in rows]
+    for kind in TYPES:
+        logits, targets = predict_files(opened, corrupted(data, kind, severity))
+        for number, accuracies in enumerate(found):
+            accuracies[kind] = metrics.accuracy(logits[number], targets)
+    for row, accuracies in zip(rows, found, strict=True):
+        row.corrupted = accuracies
+        row.robust_accuracy = sum(accuracies.values()) / len(accuracies)
+
+
+def predict_files(
     files: Mapping[int, Opened], batches: Iterable[Batch]
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Return (the logits (M, K) of each file, targets (M,)); every batch goes to all files."""
-    logits: dict[int, list[Tensor]] = {name: [] for name in files}
-    targets = []
-    for image, target, _ in batches:
-        for name, opened in files.items():
-            logits[name].append(_logits(opened, image))
-        targets.append(target.cpu())
-    return {name: torch.cat(found) for name, found in logits.items()}, torch.cat(targets)
+    widths: list[int] = []  # files of unknown classes need not have the same number of them
+
+    def forward(image: Tensor) -> Tensor:
+        parts = [_logits(opened, image) for opened in files.values()]
+        widths[:] = [part.shape[1] for part in parts]
+        return torch.cat(parts, dim=1)
+
+    logits, targets = predict(forward, batches)
+    return dict(zip(files, logits.split(widths, dim=1), strict=True)), targets
 
 
 def _logits(opened: Opened, image: Tensor) -> Tensor:
@@ -76,17 +122,6 @@ def _logits(opened: Opened, image: Tensor) -> Tensor:
         raise
     except Exception as error:  # the engines' own exceptions share no class
         raise opened.refuses(image, error, "a file for any number of them") from error
-
-
-def corrupted(data: Any, name: str, severity: int) -> Iterator[Batch]:
-    """Yield the test batches of `data` with their images corrupted before normalisation."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
-    for image, target, sample_id in data.test_dataloader():
-        # Bytes once more: they were bytes before they were normalised.
-        images = ((image.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-        rows = images.permute(0, 2, 3, 1).contiguous().numpy()
-        done = torch.from_numpy(corrupt(rows, name, np.asarray(sample_id.cpu()), severity))
-        yield data.normalize(done.permute(0, 3, 1, 2)), target, sample_id
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Measurements of every file that a command names."""
+"""Every measurement of every file that a command names."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
-from potstill.benchmark.evaluate import check_fits, load_data
+from potstill.benchmark.evaluate import check_fits, fill_in, load_data
 from potstill.benchmark.memory import peak_bytes
 from potstill.benchmark.open_file import Opened, open_file
 from potstill.benchmark.tables import Measured
-from potstill.benchmark.tested import fill_in
 from potstill.errors import DataError
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx

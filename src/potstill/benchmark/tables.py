@@ -1,4 +1,4 @@
-"""Measurements of one file in one engine, and the tables that show them."""
+"""One file in one engine and what was measured of it, and the tables that show it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field

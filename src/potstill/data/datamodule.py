@@ -1,4 +1,4 @@
-"""Base class of data modules: splits, loaders, normalization, fingerprint."""
+"""What every data module promises."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Synthetic images for tests and benchmarks: noise around a pattern of the class."""
+"""Made-up images for tests and speed: noise around a pattern of the class."""
 
 from typing import Any
 

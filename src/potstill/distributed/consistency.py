@@ -1,4 +1,4 @@
-"""Check that all processes of a run have one config, as a sampler of each draws its own."""
+"""All processes of a run must have one config: a sampler that each runs by itself draws others."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Rank and world size from the environment, and the hand-off of errors to the launcher."""
+"""What a process knows that was started with others: by `launch`, by torchrun or by SLURM."""
 
 import json
 import os

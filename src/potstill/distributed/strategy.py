@@ -1,4 +1,4 @@
-"""Lightning's DDP strategy for processes that something else has started."""
+"""Several processes train one network by Lightning's DDP; something else has started them."""
 
 import logging
 import warnings

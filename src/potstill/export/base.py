@@ -1,4 +1,4 @@
-"""Interface of exporters: one file a format, kept once its own runtime has run it."""
+"""What every exporter promises: one file that its own runtime was seen to run."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A deployment folder: the network, its labels, a script that classifies, instructions."""
+"""A folder to copy: the network, its labels, a script that classifies, and how to use them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Core ML export, `.mlpackage`, for Apple's devices."""
+"""`.mlpackage`: the network for Core ML on Apple's devices."""
 
 import os
 import shutil

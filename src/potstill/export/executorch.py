@@ -1,4 +1,4 @@
-"""ExecuTorch export, `.pte`, delegated to XNNPACK as one piece."""
+"""`.pte`: the network for ExecuTorch, computed by XNNPACK as one piece."""
 
 import json
 from collections.abc import Mapping

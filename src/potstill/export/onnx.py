@@ -1,4 +1,4 @@
-"""ONNX export, `.onnx`: any batch size, float32 or int8 that ONNX Runtime computes."""
+"""`.onnx`: any batch size, float32 or integers that ONNX Runtime computes in."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Parity of an exported file with its network; a file that disagrees is removed."""
+"""Run a new file beside the network it was made from, and keep it only if they agree."""
 
 import math
 import os
@@ -15,6 +15,7 @@ from potstill.errors import DataError
 from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import nudged
+from potstill.measure.metrics import agreement
 from potstill.quantization.convert import is_converted
 from potstill.quantization.dynamic import is_dynamic
 
@@ -58,7 +59,7 @@ def compare(reference: Tensor, other: Tensor, min_sqnr_db: float) -> Parity:
     margin = (reference.gather(1, first[:, None]) - reference.gather(1, second[:, None]))[:, 0]
     noise = reference.double().square().mean().sqrt().item() * 10 ** (-min_sqnr_db / 20)
     return Parity(
-        agreement=same.double().mean().item(),
+        agreement=agreement(reference, other),
         max_difference=(reference - other).abs().max().item(),
         sqnr_db=sqnr_db(reference, other),
         clear=(same | (margin < 4 * noise)).double().mean().item(),

@@ -1,4 +1,4 @@
-"""Sensitivity of an int8 network's logits to a change of its rounding."""
+"""How far the logits of a network in integers move when it is rounded a little differently."""
 
 import copy
 

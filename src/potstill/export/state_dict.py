@@ -1,4 +1,4 @@
-"""State dict export, `.safetensors`: the weights alone, by their names."""
+"""`.safetensors`: the weights alone, by the names of the network's state dict."""
 
 import copy
 import json

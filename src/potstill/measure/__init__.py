@@ -1,4 +1,4 @@
-"""Counts, latency and metrics of networks."""
+"""What a network costs and is worth; as a command, `python -m potstill.measure FILE...`."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Description of the machine: name, processor features, library versions."""
+"""The machine that numbers rest on: its name, its processor's features, its versions."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Latency of several networks, measured in turns so that a slow machine slows all alike."""
+"""How long things take, side by side: what slows the machine down slows all of them."""
 
 import copy
 import time

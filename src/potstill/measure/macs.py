@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters from shapes alone: no weight is read."""
+"""What a network costs, counted on shapes alone: no weight is read."""
 
 import copy
 from collections.abc import Sequence

@@ -1,10 +1,17 @@
-"""Accuracy, calibration and agreement of networks, from the logits of a data set."""
+"""Accuracy, calibration and agreement of classifiers, from logits.
+
+As functions of the logits of a whole data set, and as torchmetrics modules that take them batch
+by batch: `accuracy` and `Accuracy`, `calibration_error` and `CalibrationError`, `agreement` and
+`Agreement`, `divergence` and `Divergence`.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional import kl_divergence
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassCalibrationError
 from torchmetrics.functional.classification import (
     multiclass_calibration_error,
     multiclass_confusion_matrix,
@@ -28,9 +35,60 @@ class Reliability:
     count: Tensor
 
 
+def _is_right(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.argmax(dim=1) == targets  # (M,)
+
+
+def _names_the_same(student: Tensor, teacher: Tensor) -> Tensor:
+    return _is_right(student, teacher.argmax(dim=1))
+
+
+def _divergences(student: Tensor, teacher: Tensor) -> Tensor:
+    log_p, log_q = teacher.log_softmax(dim=1), student.log_softmax(dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)  # (M,)
+
+
+class _MeanOverImages(Metric):
+    """The mean of a score of single images."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def score(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Return the score of each image of a batch, (N,)."""
+        raise NotImplementedError
+
+    def update(self, logits: Tensor, other: Tensor) -> None:
+        """Add a batch."""
+        scores = self.score(logits, other)
+        self.total += scores.float().sum()
+        self.count += len(scores)
+
+    def compute(self) -> Tensor:
+        """Return the mean over all images so far."""
+        return self.total / self.count
+
+
 def accuracy(logits: Tensor, targets: Tensor) -> float:
-    """Return the fraction of (M, K) logits whose largest entry is at `targets` (M,)."""
-    return _fraction_equal(logits.argmax(dim=1), targets)
+    """Return the fraction of (M, K) logits whose largest entry is at `targets` (M,).
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
+    0.5
+    """
+    return _share(_is_right(logits, targets))
+
+
+class Accuracy(_MeanOverImages):
+    """`accuracy` over batches: logits (N, K), targets (N,)."""
+
+    def score(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Return the score of each image of a batch, (N,)."""
+        return _is_right(logits, other)
 
 
 def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
@@ -46,12 +104,21 @@ def class_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = NUM_BINS) -> float:
     """Return the expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599)."""
-    # torchmetrics takes logits that happen to lie in [0, 1] for probabilities.
-    probabilities = logits.float().softmax(dim=1)
     error = multiclass_calibration_error(
-        probabilities, targets, num_classes=logits.shape[1], n_bins=bins, norm="l1"
+        _probabilities(logits), targets, num_classes=logits.shape[1], n_bins=bins, norm="l1"
     )
     return error.item()
+
+
+class CalibrationError(MulticlassCalibrationError):
+    """`calibration_error` over batches: logits (N, K), targets (N,)."""
+
+    def __init__(self, num_classes: int, bins: int = NUM_BINS, **kwargs: Any) -> None:
+        super().__init__(num_classes, n_bins=bins, norm="l1", **kwargs)
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Add a batch."""
+        super().update(_probabilities(logits), targets)
 
 
 def reliability(logits: Tensor, targets: Tensor, bins: int = NUM_BINS) -> Reliability:
@@ -66,16 +133,35 @@ def reliability(logits: Tensor, targets: Tensor, bins: int = NUM_BINS) -> Reliab
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
     """Return the fraction of images on which two sets of (M, K) logits name the same class."""
-    return _fraction_equal(student.argmax(dim=1), teacher.argmax(dim=1))
+    return _share(_names_the_same(student, teacher))
+
+
+class Agreement(_MeanOverImages):
+    """`agreement` over batches: two sets of logits (N, K)."""
+
+    def score(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Return the score of each image of a batch, (N,)."""
+        return _names_the_same(logits, other)
 
 
 def divergence(student: Tensor, teacher: Tensor) -> float:
     """Return KL(teacher || student) of two sets of (M, K) logits, averaged, in nats."""
-    log_p = teacher.double().log_softmax(dim=1)
-    log_q = student.double().log_softmax(dim=1)
-    return kl_divergence(log_p, log_q, log_prob=True).item()
+    return _divergences(student.double(), teacher.double()).mean().item()
 
 
-def _fraction_equal(ours: Tensor, theirs: Tensor) -> float:
+class Divergence(_MeanOverImages):
+    """`divergence` over batches, in the logits' own precision: two sets of logits (N, K)."""
+
+    def score(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Return the score of each image of a batch, (N,)."""
+        return _divergences(logits, other)
+
+
+def _share(found: Tensor) -> float:
     # In float64: torchmetrics' float32 shows as 0.8999999761581421 in the record.
-    return (ours == theirs).double().mean().item()
+    return found.double().mean().item()
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    # torchmetrics takes logits that happen to lie in [0, 1] for probabilities.
+    return logits.float().softmax(dim=1)

@@ -1,4 +1,4 @@
-"""Parts that every builder shares: the choice of a stem, weights, eval mode."""
+"""What every builder shares: which stem fits the images, and how a network is finished."""
 
 from torch import nn
 

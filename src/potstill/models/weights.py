@@ -1,4 +1,4 @@
-"""Strict loading of weights from files, in which nothing is executed."""
+"""Read weights from a file without running anything in it, and load them strictly."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich import box
 from rich.table import Table
 from torch import Tensor
@@ -19,12 +18,14 @@ from potstill.data.loaders.epoch_order import alone
 from potstill.errors import DataError, PotstillError
 from potstill.export.base import Exported, Exporter
 from potstill.export.bundle import Bundle
+from potstill.export.parity import in_batches
 from potstill.export.runtimes.eager import TorchExport
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure import metrics
 from potstill.pipeline.experiment import Experiment
 from potstill.report.table import percent, scaled
+from potstill.training.predict import predict
 
 RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
     ".onnx": OnnxRuntime,
@@ -106,12 +107,9 @@ def _accuracy(experiment: Experiment, file: Path) -> float | None:
     """Return the accuracy of a file in its runtime, over the whole test set."""
     if (opens := RUNTIMES.get(file.suffix)) is None:
         return None
-    runtime, logits, targets = opens(file), [], []
+    forward = partial(in_batches, opens(file))
     with alone():
-        for image, target, *_ in experiment.data.test_dataloader():
-            logits += [runtime(part) for part in image.split(CHECKED)]
-            targets.append(target.cpu())
-    return metrics.accuracy(torch.cat(logits), torch.cat(targets))
+        return metrics.accuracy(*predict(forward, experiment.data.test_dataloader()))
 
 
 def _table(records: list[dict[str, Any]]) -> Table:

@@ -1,4 +1,4 @@
-"""Switches of a prepared network's observers and rounding, stored in buffers."""
+"""Switch a prepared network's observers and rounding on and off; every switch is a buffer."""
 
 from torch import Tensor, nn
 

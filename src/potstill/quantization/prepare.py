@@ -1,4 +1,4 @@
-"""Preparation for QAT: a network that trains with the rounding of its int8 form."""
+"""Turn a network into one that trains with the rounding of its deployed form."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Methods that reduce observed values to the range [lo, hi] that int8 covers."""
+"""From the values a tensor took to the range [lo, hi] that int8 shall cover."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

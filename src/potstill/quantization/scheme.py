@@ -1,4 +1,4 @@
-"""Quantization scheme, the settings that training and conversion agree on."""
+"""What a quantized network looks like: the numbers that training and deployment agree on."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

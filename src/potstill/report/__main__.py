@@ -1,4 +1,4 @@
-"""Pages of finished runs: `potstill report DIR...` writes one and prints its path."""
+"""Show finished runs: `python -m potstill.report DIR...` writes one page and says where."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""The best, smallest and fastest network of a run, and those that fit a budget."""
+"""Which network to take: the best, smallest and fastest that were measured, and what fits."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Confusion tables and per-class losses, from counts."""
+"""What a network takes for what, and which classes it lost: from counts, for tables."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Test images on which a network and its teacher disagree, with thumbnails."""
+"""Images on which a network and its teacher differ: which ones, and small copies of them."""
 
 import base64
 import io

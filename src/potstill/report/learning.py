@@ -1,4 +1,4 @@
-"""Learning curves: loss, accuracy and the terms of the loss by epoch."""
+"""The image of a training: loss, accuracy and the terms of the loss by epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

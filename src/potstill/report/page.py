@@ -1,4 +1,4 @@
-"""Page of one run: the results on the first screen, and everything behind them."""
+"""The page of one run: what came out, in the first screen, and everything behind it."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pareto front of accuracy against cost, and its plot."""
+"""Accuracy against what it costs: the front, and the image of it."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Plots of a test: confusion matrix and reliability diagram."""
+"""The images of a test: what a network mixes up, whether it knows how sure it is."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Reading of a finished run's report.json, for pages."""
+"""A finished run as its report.json tells it: all that a page is made of."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Small reliability diagram of each network on a page."""
+"""The small reliability diagram of each network on a page."""
 
 from collections.abc import Mapping, Sequence
 

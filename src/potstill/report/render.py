@@ -1,4 +1,4 @@
-"""Rendering of values to one self-contained HTML file."""
+"""From values to one HTML file that needs nothing else."""
 
 from functools import cache
 from pathlib import Path

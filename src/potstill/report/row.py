@@ -1,4 +1,4 @@
-"""Measurements of one network of a run: one row of the report."""
+"""One network of a run and what was measured of it: one row of the report."""
 
 from dataclasses import dataclass
 

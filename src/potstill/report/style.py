@@ -1,4 +1,4 @@
-"""Style that all plots of a report share."""
+"""What every image of a report has in common."""
 
 import io
 

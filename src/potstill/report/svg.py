@@ -1,4 +1,4 @@
-"""Inline SVG whose colours follow the page's theme, with a text alternative."""
+"""Images inside a page: SVG whose colours follow the page's theme, with a text in its place."""
 
 import io
 import itertools

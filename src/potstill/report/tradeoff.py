@@ -1,4 +1,4 @@
-"""Networks of one accuracy-against-cost plot, and its caption."""
+"""Which networks stand in one image of accuracy against cost, and what is said below it."""
 
 from collections import Counter
 from collections.abc import Sequence

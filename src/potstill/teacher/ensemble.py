@@ -1,4 +1,4 @@
-"""Ensemble of teachers as one network."""
+"""Several teachers as one network."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Registry of trained teachers, by a hash of everything that their weights depend on."""
+"""Teachers trained here are kept by a hash of what produced them, and found again by it."""
 
 import hashlib
 import json

@@ -1,8 +1,9 @@
-"""What is measured on validation: accuracy, calibration, and how far student and teacher agree."""
+"""Validation metrics: loss, accuracy, calibration, and agreement with the teacher."""
 
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from torchmetrics import MeanMetric, Metric, MetricCollection
+
+from potstill.measure.metrics import Accuracy, Agreement, CalibrationError, Divergence
 
 
 class Validation(nn.Module):
@@ -14,28 +15,27 @@ class Validation(nn.Module):
 
     def __init__(self, num_classes: int, has_teacher: bool) -> None:
         super().__init__()
-        self.scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                "ece": MulticlassCalibrationError(num_classes, n_bins=15),
-            },
-            prefix="val/",
-        )
-        names = ["loss", "agreement", "teacher_kl"] if has_teacher else ["loss"]
-        self.means = MetricCollection({name: MeanMetric() for name in names}, prefix="val/")
+        self.loss = MeanMetric()
+        self.scores = _collection(accuracy=Accuracy(), ece=CalibrationError(num_classes))
+        beside: dict[str, Metric] = {"agreement": Agreement(), "teacher_kl": Divergence()}
+        self.beside_teacher = _collection(**(beside if has_teacher else {}))
 
     def update(self, logits: Tensor, target: Tensor, loss: Tensor, teacher: Tensor | None) -> None:
         """Add a batch: logits (N, K) float32, target (N,), its mean loss, the teacher's logits."""
-        self.scores.update(logits.softmax(1), target)
-        self.means["loss"].update(loss, len(target))
+        self.loss.update(loss, len(target))
+        self.scores.update(logits, target)
         if teacher is not None:
-            self.means["agreement"].update((logits.argmax(1) == teacher.argmax(1)).float())
-            log_p, log_q = logits.log_softmax(1), teacher.log_softmax(1)
-            self.means["teacher_kl"].update((log_q.exp() * (log_q - log_p)).sum(1))
+            self.beside_teacher.update(logits, teacher)
 
     def finish(self) -> dict[str, Tensor]:
-        """Return the metrics by name and start anew."""
-        values = self.scores.compute() | self.means.compute()
-        self.scores.reset()
-        self.means.reset()
+        """Return the metrics by name and start over."""
+        values = {"val/loss": self.loss.compute()}
+        values |= self.scores.compute() | self.beside_teacher.compute()
+        for metric in (self.loss, self.scores, self.beside_teacher):
+            metric.reset()
         return values
+
+
+def _collection(**metrics: Metric) -> MetricCollection:
+    # Groups are of metrics that keep the same sums; these do not.
+    return MetricCollection(dict(metrics), prefix="val/", compute_groups=False)

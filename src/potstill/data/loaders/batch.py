@@ -1,4 +1,4 @@
-"""Batches of a loader: images, labels and, where known, sample ids."""
+"""What a loader yields: images, labels and, where it knows them, sample ids."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The first training images, for calibration and pruning criteria."""
+"""A few training images to judge or calibrate a network by."""
 
 from itertools import islice
 from typing import Any

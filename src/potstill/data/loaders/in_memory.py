@@ -1,4 +1,4 @@
-"""Loader of images that fit in memory: uint8 on the training device, no workers."""
+"""Images that fit in memory: kept as bytes on the training device, batched without workers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Training and validation split, and the identity of a data set."""
+"""Which training images are set aside for validation, and the identity of a data set."""
 
 import hashlib
 from typing import Any

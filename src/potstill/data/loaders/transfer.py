@@ -1,4 +1,4 @@
-"""Host-to-device transfer of sample ids and random draws."""
+"""Ids and draws on their way from the host to the training device."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Loader of image files, decoded and augmented by worker processes."""
+"""Images read from files while training, by worker processes."""
 
 import socket
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Class folders of images, checked against the expected classes and counts."""
+"""Folders of images, one folder a class: what is there, checked against what should be."""
 
 import os
 from collections.abc import Sequence

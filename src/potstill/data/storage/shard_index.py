@@ -1,4 +1,4 @@
-"""Manifest and index of a folder of shards, checked before use."""
+"""What lies where in a folder of shards: its manifest and indexes, checked before they are used."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Local folders and object stores of shards, the latter through a caching folder."""
+"""Where shards are read from: a folder, or an object store through a folder that caches it."""
 
 import hashlib
 import os

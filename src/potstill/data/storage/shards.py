@@ -1,4 +1,4 @@
-"""Loader of images from shards, with the batches of the folder they were written from."""
+"""Images read from shards while training: the batches of the folder they were written from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writer of shards: `python -m potstill.data.storage.write_shards ROOT OUT`."""
+"""Write a folder of images as shards: `python -m potstill.data.storage.write_shards ROOT OUT`."""
 
 import argparse
 import hashlib

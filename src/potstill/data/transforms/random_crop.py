@@ -1,4 +1,4 @@
-"""Random resized crop for training, centre crop for evaluation, of images of any size."""
+"""Photographs of any size made one size: a random part in training, the middle in evaluation."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""PyTorch runtime of networks and `.pt2` files."""
+"""Run a network, or a `.pt2` file, in PyTorch itself."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""ExecuTorch runtime of `.pte` files."""
+"""Run a `.pte` file in ExecuTorch."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""ONNX Runtime of `.onnx` files."""
+"""Run an `.onnx` file in ONNX Runtime."""
 
 import collections
 import tempfile

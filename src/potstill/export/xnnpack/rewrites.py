@@ -1,4 +1,4 @@
-"""Value-preserving rewrites of a torch.export graph that let XNNPACK take all of it."""
+"""Rewrite a graph of torch.export so that XNNPACK takes all of it; every value stays the same."""
 
 from collections.abc import Iterator
 from typing import Any

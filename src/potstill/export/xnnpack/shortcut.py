@@ -1,4 +1,4 @@
-"""Parameterless shortcuts in a torch.export graph, rewritten as convolutions."""
+"""The shortcut without parameters in a graph of torch.export: found, and made a convolution."""
 
 from dataclasses import dataclass
 from typing import Any, Optional

@@ -1,1 +1,1 @@
-"""Adapters, schedules and other parts that several heads share."""
+"""Parts that several heads share."""

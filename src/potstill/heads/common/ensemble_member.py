@@ -1,4 +1,4 @@
-"""Any head on a single member of a teacher ensemble."""
+"""One teacher of several: any head, reading a single member of an ensemble."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Gathering of a batch over all processes, with gradient."""
+"""One batch over all processes, so that relations between samples do not depend on how many."""
 
 import torch
 import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""Student with the teacher's classifier, the network that SimKD deploys."""
+"""A student whose logits come from the teacher's classifier: what SimKD deploys."""
 
 from collections.abc import Callable
 

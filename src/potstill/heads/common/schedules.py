@@ -1,4 +1,4 @@
-"""Schedules of temperatures and weights: pure functions of the epoch."""
+"""Values that change with the epoch: temperatures, weights. Pure functions, nothing to save."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Conversion between CNN maps, ViT token sequences and pooled vectors."""
+"""One view of CNN maps, ViT token sequences and pooled vectors."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Groups of coupled channels, which can only be removed together."""
+"""Coupled channels: which channels of which layers can only go together."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Channel index maps through reshape, flatten and padding."""
+"""Where channels go as they pass a reshape or a padding."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pruning plans: the remaining channels of each layer, enough to rebuild the pruned shape."""
+"""Which channels of which layer remain: enough to give a fresh dense network its pruned shape."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

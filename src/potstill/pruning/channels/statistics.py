@@ -1,4 +1,4 @@
-"""Activation statistics of channels over images; the network is left as it was."""
+"""Run a network over images to judge its channels, and leave it as it was."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

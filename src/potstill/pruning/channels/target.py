@@ -1,4 +1,4 @@
-"""Pruning targets in users' terms, and the search for the ratio that reaches one."""
+"""How small: a target as users think of it, and the search for the ratio that reaches it."""
 
 import math
 from collections.abc import Callable

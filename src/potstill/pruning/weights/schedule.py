@@ -1,4 +1,4 @@
-"""Sparsity as a function of the step, without state."""
+"""How sparsity grows with the step: a pure function, nothing to save."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Selection of the weights to prune, exactly as many as demanded."""
+"""Which weights to prune, exactly as many as asked for."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Out-of-place rewrites of in-place operations, whose inputs quantizers need."""
+"""Rewrite operations that overwrite a tensor, which quantizers may need for their gradient."""
 
 import operator
 from collections.abc import Callable

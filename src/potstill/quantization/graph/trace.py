@@ -1,4 +1,4 @@
-"""FX graph of a network's layers that still knows their containers."""
+"""Trace a network into a graph of its layers that still knows its containers."""
 
 from collections.abc import Callable
 from typing import Any

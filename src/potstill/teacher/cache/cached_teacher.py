@@ -1,4 +1,4 @@
-"""Teacher forward in training: from the cache where it can, from the network elsewhere."""
+"""The teacher as training meets it: from the store where it can, from the network where not."""
 
 from collections.abc import Callable, Iterable
 from math import nan

@@ -1,4 +1,4 @@
-"""Identity of cached outputs: a mismatch is refused, naming the field."""
+"""What stored outputs depend on; anything else is refused, naming the field."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Write buffer of a cache: rows that no segment holds yet."""
+"""Rows of a teacher store that are not written yet."""
 
 import torch
 from torch import Tensor

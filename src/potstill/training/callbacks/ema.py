@@ -7,10 +7,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchmetrics import MeanMetric
 
 from potstill.data.loaders.batch import unpack
 from potstill.errors import ConfigError
+from potstill.measure.metrics import Accuracy
 from potstill.pruning.weights.masks import apply_masks
 from potstill.training.module import DistillationModule
 
@@ -46,7 +46,7 @@ class EMA(pl.Callback):
         self._averaged: AveragedModel | None = None
         self._student: nn.Module | None = None
         self._restored: dict[str, Any] = {}
-        self._right = MeanMetric()
+        self._right = Accuracy()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the student, whose structure is final by now, or take up the saved average."""
@@ -57,7 +57,7 @@ class EMA(pl.Callback):
         if self._restored:
             self._averaged.load_state_dict(self._restored)
             self._restored = {}
-        self._right = MeanMetric().to(pl_module.device)
+        self._right = Accuracy().to(pl_module.device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Move after every optimizer step, before any other callback can save."""
@@ -104,7 +104,7 @@ class EMA(pl.Callback):
         image, target, _ids = unpack(tuple(batch))
         with trainer.precision_plugin.val_step_context():
             logits = self._averaged(image)
-        self._right.update((logits.argmax(1) == target).float())
+        self._right.update(logits, target)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the average's accuracy."""

@@ -5,6 +5,7 @@ import logging
 import lightning.pytorch as pl
 
 from potstill.errors import DataError
+from potstill.measure.metrics import accuracy
 from potstill.training.module import DistillationModule
 from potstill.training.predict import predict
 
@@ -32,7 +33,7 @@ class TeacherCheck(pl.Callback):
         self.sha256 = teacher.sha256
         loader = data.val_dataloader()
         logits, target = predict(teacher.network, loader, pl_module.device, "checking the teacher")
-        found = (logits.argmax(1) == target).float().mean().item()
+        found = accuracy(logits, target)
         log.info("teacher %s: %.2f %% on validation", self.sha256[:12], 100 * found)
         for logger in trainer.loggers:
             logger.log_metrics({"teacher/val_accuracy": found}, step=0)
