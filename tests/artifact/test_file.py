@@ -1,4 +1,4 @@
-"""A network comes back from its file as it was: dense, pruned, in integers."""
+"""A network comes back from its file as it was: dense, pruned, int8."""
 
 import json
 

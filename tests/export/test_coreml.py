@@ -1,4 +1,4 @@
-"""Core ML packages: written in integers with what a user must know, never taken for checked."""
+"""Core ML packages: written in int8 with what a user must know, never taken for checked."""
 
 import importlib.util
 import json

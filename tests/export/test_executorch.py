@@ -1,4 +1,4 @@
-"""ExecuTorch files: one XNNPACK delegate, the same logits, in float and in integers."""
+"""ExecuTorch files: one XNNPACK delegate, the same logits, in float and in int8."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""ONNX files: the same logits in ONNX Runtime, in integers where the network is in integers."""
+"""ONNX files: the same logits in ONNX Runtime, in int8 where the network is int8."""
 
 import json
 import re

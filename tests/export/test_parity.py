@@ -82,7 +82,7 @@ def test_a_file_that_agrees_is_kept(tmp_path):
 def test_a_file_that_differs_is_not_kept_nor_an_earlier_one(tmp_path, logits):
     path = tmp_path / "net.bin"
     path.write_bytes(b"earlier")
-    with pytest.raises(DataError, match=r"export=net.bin: .* No file was kept. Fix: "):
+    with pytest.raises(DataError, match=r"export=net.bin: .* No file was written. Fix: "):
         keep(path, logits)
     assert list(tmp_path.iterdir()) == []
 

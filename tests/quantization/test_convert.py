@@ -13,7 +13,7 @@ from potstill.quantization.convert import (
     split_dequantize,
     with_activations,
 )
-from potstill.quantization.converted_layers import DeployedConv2d, DeployedLinear
+from potstill.quantization.converted_layers import ConvertedConv2d, ConvertedLinear
 from potstill.quantization.graph.operators import DEQUANTIZE
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import prepare
@@ -127,7 +127,7 @@ def test_batch_norm_without_a_convolution_becomes_one():
     nn.init.normal_(network[0].weight)
     prepared, x = calibrated(network.eval()), make_images(4)
     deployed = convert(prepared)
-    layers = [m for m in deployed.modules() if isinstance(m, DeployedConv2d)]
+    layers = [m for m in deployed.modules() if isinstance(m, ConvertedConv2d)]
     assert [layer.groups for layer in layers] == [3, 1]
     assert layers[0].weight.abs().eq(127).all()
     assert sqnr(prepared(x), deployed(x)) > 40
@@ -173,7 +173,7 @@ def test_a_linear_layer_keeps_its_bias_to_half_a_step():
     torch.manual_seed(0)
     prepared = calibrated(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)))
     layer = convert(prepared).get_submodule("1")
-    assert isinstance(layer, DeployedLinear)
+    assert isinstance(layer, ConvertedLinear)
     step = layer.scale * activation_quantizers(prepared)[0].grid()[0]
     moved = (layer.bias - prepared.get_submodule("1").bias).abs() / step
     assert 0 < moved.max() < 0.51

@@ -7,9 +7,9 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.converted_layers import (
-    DeployedConv2d,
-    DeployedLinear,
-    DeployedQuantizer,
+    ConvertedConv2d,
+    ConvertedLinear,
+    ConvertedQuantizer,
     quantize_weight,
 )
 from potstill.quantization.fake_quantize import ActivationQuantizer, fake_weight, weight_scale
@@ -48,7 +48,7 @@ def test_faint_and_dead_channels_stay_within_what_runtimes_take():
 def test_a_quantizer_rounds_as_in_training(activations, lo, hi):
     trained = ActivationQuantizer(1.0).eval()
     trained.set_range(lo, hi)
-    deployed = DeployedQuantizer(*trained.grid(), activations)
+    deployed = ConvertedQuantizer(*trained.grid(), activations)
     x = 4 * weight(1000)
     for rounded in (deployed.quantize(x, 1), deployed.keep(x)):
         torch.testing.assert_close(rounded, trained(x), rtol=1e-6, atol=1e-6)
@@ -56,10 +56,10 @@ def test_a_quantizer_rounds_as_in_training(activations, lo, hi):
 
 def test_unknown_ranges_are_an_error_until_some_are_loaded():
     nan, zero = torch.tensor(torch.nan), torch.tensor(0, dtype=torch.int32)
-    empty = DeployedQuantizer(nan, zero, "int8")
+    empty = ConvertedQuantizer(nan, zero, "int8")
     with pytest.raises(ConfigError, match=r"not known.*Fix: "):
         empty.quantize(weight(3))
-    known = DeployedQuantizer(torch.tensor(0.1), torch.tensor(5, dtype=torch.int32), "int8")
+    known = ConvertedQuantizer(torch.tensor(0.1), torch.tensor(5, dtype=torch.int32), "int8")
     empty.load_state_dict(known.state_dict())
     assert torch.equal(empty.quantize(weight(3)), known.quantize(weight(3)))
     assert isinstance(empty._scale, float)
@@ -78,7 +78,7 @@ CONVOLUTIONS = [
 def test_a_convolution_computes_with_its_integers(settings):
     conv, x = nn.Conv2d(4, 8, 3, **settings), weight(2, 4, 9, 9)
     codes, scale = quantize_weight(conv.weight.detach(), torch.ones(8))
-    deployed = DeployedConv2d(codes, scale, conv.bias.detach(), conv)
+    deployed = ConvertedConv2d(codes, scale, conv.bias.detach(), conv)
     conv.weight.data = codes * scale.view(-1, 1, 1, 1)
     torch.testing.assert_close(deployed(x), conv(x))
     assert {name: value.dtype for name, value in deployed.state_dict().items()} == {
@@ -91,4 +91,4 @@ def test_a_linear_layer_computes_with_its_integers():
     codes, scale = quantize_weight(w, torch.ones(3))
     x = weight(2, 6)
     expected = F.linear(x, codes * scale.view(-1, 1))
-    torch.testing.assert_close(DeployedLinear(codes, scale, None)(x), expected)
+    torch.testing.assert_close(ConvertedLinear(codes, scale, None)(x), expected)

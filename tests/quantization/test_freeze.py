@@ -7,11 +7,8 @@ import torch
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.freeze import (
-    activation_quantizers,
-    freeze_batch_norm,
-    freeze_observers,
-)
+from potstill.quantization.freeze import freeze_batch_norm, freeze_observers
+from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import prepare
 
 RANGES, STATISTICS = (".lo", ".hi", ".seen"), ("running_mean", "running_var", "tracked")

@@ -12,13 +12,13 @@ from potstill.quantization.layers import (
     NormAct,
     QuantConv2d,
     QuantLinear,
-    become,
+    swap_class,
 )
 
 
 def turn(module, kind, **switches):
     copied = copy.deepcopy(module)
-    become(copied, kind, **switches)
+    swap_class(copied, kind, **switches)
     return copied
 
 

@@ -1,4 +1,4 @@
-"""Small networks in float and in integers, and what is known of their images."""
+"""Small networks in float and in int8, and what is known of their images."""
 
 import torch
 from torch import nn

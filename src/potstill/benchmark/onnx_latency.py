@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from potstill.errors import PotstillError
-from potstill.export.base import ready
+from potstill.export.base import to_export
 from potstill.export.onnx import convert
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
@@ -52,7 +52,7 @@ def in_onnxruntime(
 
 
 def _open(network: nn.Module, image_shape: Sequence[int], path: Path) -> OnnxRuntime:
-    integer, network = is_converted(network), ready(network)
+    integer, network = is_converted(network), to_export(network)
     example = torch.zeros(1, *image_shape)
     model = convert(with_activations(network, "uint8") if integer else network, example)
     if integer:

@@ -43,8 +43,8 @@ class Exporter(Protocol):
     ) -> Exported:
         """Write `path_stem` with the format's suffix, and check it on images (N, C, H, W).
 
-        The network is a float one, or one in integers as `potstill.quantization.convert` leaves
-        it. `facts` are those of an artifact: `class_names`, `mean`, `std`, `image_shape`,
+        The network is a float one, or an int8 one as `potstill.quantization.convert` leaves it.
+        `facts` are those of an artifact: `class_names`, `mean`, `std`, `image_shape`,
         `preprocess`. Where the check fails no file is left.
 
         Raises:
@@ -53,8 +53,8 @@ class Exporter(Protocol):
         """
 
 
-def describe(facts: Mapping[str, Any], is_integer: bool) -> str:
-    """Return, as JSON, what somebody must know to use the file: labels and preprocessing."""
+def describe(facts: Mapping[str, Any], is_int8: bool) -> str:
+    """Return labels, preprocessing, shapes and precision of an exported file, as JSON."""
     channels, height, width = facts["image_shape"]
     return json.dumps(
         {
@@ -62,18 +62,18 @@ def describe(facts: Mapping[str, Any], is_integer: bool) -> str:
             "order": ORDER,
             "input": {"shape": ["batch", channels, height, width], "dtype": "float32"},
             "output": {"shape": ["batch", len(facts["class_names"])], "meaning": "logits"},
-            "precision": "int8" if is_integer else "float32",
+            "precision": "int8" if is_int8 else "float32",
         },
         ensure_ascii=False,
     )
 
 
-def ready(network: nn.Module) -> nn.Module:
-    """Return the network to write: in integers where it was trained for them, on the CPU."""
+def to_export(network: nn.Module) -> nn.Module:
+    """Return the network to write: converted to int8 if it is fake-quantized, on the CPU."""
     return (convert(network) if is_prepared(network) else network).cpu().eval()
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error that says something."""
+    """Return the first line of an error's message that is not blank, else its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -67,10 +67,10 @@ class Bundle:
 
 
 def _texts(
-    path: Path, models: Sequence[Exported], facts: Mapping[str, Any], is_integer: bool
+    path: Path, models: Sequence[Exported], facts: Mapping[str, Any], is_int8: bool
 ) -> dict[str, str]:
     """Return the text files of a bundle by name."""
-    about = json.loads(describe(facts, is_integer))
+    about = json.loads(describe(facts, is_int8))
     labels = about.pop("class_names")
     return {
         "labels.txt": "\n".join(labels) + "\n",

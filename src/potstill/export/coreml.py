@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.base import Exported, describe, reason, to_export
 from potstill.export.runtimes.base import native_stderr, need, quiet_libraries
 from potstill.export.torch_export import capture
 from potstill.quantization.convert import is_converted
@@ -43,7 +43,7 @@ class CoreMl:
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
     ) -> Exported:
         """Write `path_stem`.mlpackage, a folder, unchecked; see `Exporter`."""
-        network, nan = ready(network), float("nan")
+        network, nan = to_export(network), float("nan")
         model = convert(network, images.cpu(), self.largest_batch)
         model.user_defined_metadata["preprocess"] = describe(facts, is_converted(network))
         model.user_defined_metadata["labels"] = "\n".join(facts["class_names"])
@@ -61,7 +61,7 @@ class CoreMl:
 
 
 def convert(network: nn.Module, images: Tensor, largest_batch: int) -> Any:
-    """Return the MLModel of a network, in float32 or in integers.
+    """Return the MLModel of a network, float32 or int8.
 
     Raises:
         ConfigError: if coremltools is not installed.

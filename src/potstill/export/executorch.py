@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.base import Exported, describe, reason, to_export
 from potstill.export.parity import keep_verified
 from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.executorch import ExecuTorch
@@ -25,7 +25,7 @@ DELEGATE, PART = "executorch_call_delegate", "getitem"
 class Pte:
     """Write a file for any batch up to `largest_batch`.
 
-    It answers to `forward`, and to `preprocess` and `labels` with texts.
+    Its methods are `forward`, and `preprocess` and `labels` with texts.
 
     Args:
         largest_batch: images at once; memory for their input and logits is set aside.
@@ -49,7 +49,7 @@ class Pte:
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
     ) -> Exported:
         """Write `path_stem`.pte and check it; see `Exporter`."""
-        network, images = ready(network), images.cpu()
+        network, images = to_export(network), images.cpu()
         integer = is_converted(network)
         texts = {"preprocess": describe(facts, integer), "labels": json.dumps(facts["class_names"])}
         content = convert(network, images, self.largest_batch, self.one_delegate, texts)

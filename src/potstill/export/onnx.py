@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.base import Exported, describe, reason, to_export
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.parity import keep_verified
 from potstill.export.runtimes.base import need, quiet_libraries
@@ -45,7 +45,7 @@ class Onnx:
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
     ) -> Exported:
         """Write `path_stem`.onnx and check it; see `Exporter`."""
-        network, images = ready(network), images.cpu()
+        network, images = to_export(network), images.cpu()
         integer = is_converted(network)
         model = convert(with_activations(network, "uint8") if integer else network, images)
         if integer and self.weights == "uint8":
@@ -53,7 +53,7 @@ class Onnx:
         strip(model)
         annotate(model, facts, describe(facts, integer))
         path = path_stem.with_name(f"{path_stem.name}.onnx")
-        load = partial(_open, threads=self.threads, is_integer=integer)
+        load = partial(_open, threads=self.threads, is_int8=integer)
         return keep_verified(path, model.SerializeToString(), load, network, images)
 
 
@@ -111,12 +111,12 @@ def annotate(model: Any, facts: Mapping[str, Any], description: str) -> None:
         model.metadata_props.add(key=key, value=value)
 
 
-def _open(path: Path, threads: int, is_integer: bool) -> OnnxRuntime:
+def _open(path: Path, threads: int, is_int8: bool) -> OnnxRuntime:
     runtime = OnnxRuntime(path, threads)
-    left = runtime.executed().get("Conv", 0) if is_integer else 0
+    left = runtime.executed().get("Conv", 0) if is_int8 else 0
     if left:
         raise DataError(
-            f"{KEY}: ONNX Runtime computes {left} convolutions in float32, not in integers. "
+            f"{KEY}: ONNX Runtime computes {left} convolutions in float32, not in int8. "
             "Fix: another export, or a network of other layers"
         )
     return runtime

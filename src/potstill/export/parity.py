@@ -14,13 +14,13 @@ from potstill.atomic import write_atomically
 from potstill.errors import DataError
 from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
-from potstill.export.sensitivity import nudged
+from potstill.export.sensitivity import perturb_rounding
 from potstill.measure.metrics import agreement
 from potstill.quantization.convert import is_converted
 from potstill.quantization.dynamic import is_dynamic
 
 FLOAT_DB = 60.0  # files in float32 reach 100 dB and more
-# Trained networks in integers reach 34 dB and more in their runtimes. A processor whose kernels
+# Trained int8 networks reach 34 dB and more in their runtimes. A processor whose kernels
 # saturate came to 17 dB, a network that a runtime cut in pieces to -7 dB.
 INTEGER_DB = 30.0
 LOWEST_DB = 6.0
@@ -73,7 +73,7 @@ def check(parity: Parity, min_sqnr_db: float, what: str) -> None:
         raise DataError(
             f"{what}: the file computes something else than the network: {parity.sqnr_db:.1f} dB "
             f"where {min_sqnr_db:.1f} are wanted, the same class on {100 * parity.agreement:.1f} % "
-            f"of the images, logits up to {parity.max_difference:.3g} apart. No file was kept. "
+            f"of the images, logits up to {parity.max_difference:.3g} apart. No file was written. "
             "Fix: another export, or a network of other layers"
         )
 
@@ -126,7 +126,7 @@ def least_db(network: nn.Module, images: Tensor, reference: Tensor) -> float:
     """
     if not (is_converted(network) or is_dynamic(network)):
         return FLOAT_DB
-    own = sqnr_db(reference, in_batches(nudged(network), images))
+    own = sqnr_db(reference, in_batches(perturb_rounding(network), images))
     return max(LOWEST_DB, min(INTEGER_DB, own))
 
 

@@ -5,14 +5,14 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from potstill.quantization.converted_layers import DeployedLinear
+from potstill.quantization.converted_layers import ConvertedLinear
 from potstill.quantization.dynamic import DynamicLinear
 from potstill.quantization.round_biases import quantized_layers
 
 
 @torch.no_grad()
-def nudged(network: nn.Module) -> nn.Module:
-    """Return a copy of a network in integers that rounds a little differently.
+def perturb_rounding(network: nn.Module) -> nn.Module:
+    """Return a copy of an int8 network that rounds a little differently.
 
     Runtimes add products of integers and round once; the network adds floats, and may round to
     the other side. That alone changes some values by one, and each changes others after it.
@@ -23,20 +23,20 @@ def nudged(network: nn.Module) -> nn.Module:
     return _biases_moved(network) if isinstance(network, fx.GraphModule) else _unrounded(network)
 
 
-def _biases_moved(deployed: fx.GraphModule) -> nn.Module:
-    """Move biases of a deployed network by half a step of its sums."""
-    for layer, quantizer in quantized_layers(deployed):
+def _biases_moved(converted: fx.GraphModule) -> nn.Module:
+    """Move biases of a converted network by half a step of its sums."""
+    for layer, quantizer in quantized_layers(converted):
         if layer.bias is not None:
             step = quantizer.scale * layer.scale
             layer.bias += 0.5 * step * _signs(step)
-    return deployed
+    return converted
 
 
 def _unrounded(network: nn.Module) -> nn.Module:
     """Round no activations of a dynamically quantized network: each runtime has its own grids."""
     for module in network.modules():
         if isinstance(module, DynamicLinear):
-            module.__class__ = DeployedLinear  # type: ignore[assignment]
+            module.__class__ = ConvertedLinear  # type: ignore[assignment]
     return network
 
 

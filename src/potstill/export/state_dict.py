@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from potstill.export.base import Exported, describe, ready
+from potstill.export.base import Exported, describe, to_export
 from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.export.runtimes.eager import Eager
 from potstill.quantization.convert import is_converted
@@ -30,7 +30,7 @@ class StateDict:
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
     ) -> Exported:
         """Write `path_stem`.safetensors and check it; see `Exporter`."""
-        network, images = ready(network), images.cpu()
+        network, images = to_export(network), images.cpu()
         state = {name: value.contiguous() for name, value in network.state_dict().items()}
         description = json.loads(describe(facts, is_converted(network)))
         # One key: the order of several is not fixed, and equal networks should be equal files.

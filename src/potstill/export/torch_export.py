@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
-from potstill.export.base import Exported, describe, ready, reason
+from potstill.export.base import Exported, describe, reason, to_export
 from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.export.runtimes.base import quiet_libraries
 from potstill.export.runtimes.eager import TorchExport
@@ -36,7 +36,7 @@ class Pt2:
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
     ) -> Exported:
         """Write `path_stem`.pt2 and check it; see `Exporter`."""
-        network, images = ready(network), images.cpu()
+        network, images = to_export(network), images.cpu()
         description = describe(facts, is_converted(network))
         content = convert(network, images, description)
         path = path_stem.with_name(f"{path_stem.name}.pt2")
@@ -48,7 +48,7 @@ def capture(network: nn.Module, images: Tensor, key: str, largest: int | None = 
     """Return the ExportedProgram of a network for any batch size up to `largest`.
 
     Raises:
-        DataError: if torch.export cannot follow it; `key` is what asked for it.
+        DataError: if torch.export cannot follow it; `key` is the setting to name.
     """
     # As many images as there may be: convolutions choose by the batch, and the choice is
     # taken for a limit on it.

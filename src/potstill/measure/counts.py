@@ -37,7 +37,7 @@ def measure(net: nn.Module, image_shape: Sequence[int]) -> dict[str, Any]:
 def count_parameters(net: nn.Module) -> int:
     """Return the number of parameters, frozen ones included and shared ones once.
 
-    In a network in integers they are buffers: weights in 8 bits and the biases beside them.
+    In an int8 network they are buffers: weights in 8 bits and the biases beside them.
     Scales and zero points say how to read those and are not counted.
     """
     return sum(tensor.numel() for tensor in _learned(net))

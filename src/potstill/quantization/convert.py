@@ -10,21 +10,21 @@ import torch
 from torch import fx, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.converted_layers import ACTIVATIONS, DeployedQuantizer
+from potstill.quantization.converted_layers import ACTIVATIONS, ConvertedQuantizer
 from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.fold_batch_norm import calls, replace_layers
 from potstill.quantization.graph.operators import DEQUANTIZE
-from potstill.quantization.layers import Passage
+from potstill.quantization.layers import ContainerHook
 from potstill.quantization.prepare import is_prepared
 from potstill.quantization.round_biases import round_biases
 
 
 @torch.no_grad()
 def convert(model: nn.Module, activations: str = "int8") -> fx.GraphModule:
-    """Return the integer form of a network from `prepare`, a copy in eval mode.
+    """Return the int8 form of a network from `prepare`, a copy in eval mode.
 
-    Its `state_dict` holds int8 weights and float32 scales and biases; loaded into the deployed form
-    of an untrained network of the same shape, it gives the same network.
+    Its `state_dict` holds int8 weights and float32 scales and biases; loaded into the converted
+    form of an untrained network of the same shape, it gives the same network.
 
     Args:
         model: from `prepare`, trained or calibrated, or to be filled by `load_state_dict`.
@@ -36,32 +36,32 @@ def convert(model: nn.Module, activations: str = "int8") -> fx.GraphModule:
     _check_activations(activations)
     if not isinstance(model, fx.GraphModule) or not is_prepared(model):
         raise ConfigError("model: is not fake-quantized. Fix: prepare it, then train or calibrate")
-    deployed = copy.deepcopy(model).eval()
-    _drop_passages(deployed)
-    for path, module in list(deployed.named_modules()):
+    converted = copy.deepcopy(model).eval()
+    _drop_container_hooks(converted)
+    for path, module in list(converted.named_modules()):
         if isinstance(module, ActivationQuantizer):
-            deployed.set_submodule(path, _fix(module, activations))
-    replace_layers(deployed)
-    round_biases(deployed)
-    deployed.delete_all_unused_submodules()
-    deployed.graph.lint()
-    deployed.recompile()
-    return deployed
+            converted.set_submodule(path, _fix(module, activations))
+    replace_layers(converted)
+    round_biases(converted)
+    converted.delete_all_unused_submodules()
+    converted.graph.lint()
+    converted.recompile()
+    return converted
 
 
-def with_activations(deployed: nn.Module, activations: str) -> nn.Module:
-    """Return a copy of a deployed network that computes the same on "int8" or "uint8" codes."""
+def with_activations(converted: nn.Module, activations: str) -> nn.Module:
+    """Return a copy of a converted network that computes the same on "int8" or "uint8" codes."""
     _check_activations(activations)
-    copied = copy.deepcopy(deployed)
+    copied = copy.deepcopy(converted)
     for module in copied.modules():
-        if isinstance(module, DeployedQuantizer):
+        if isinstance(module, ConvertedQuantizer):
             module.activations = activations
     return copied
 
 
 def is_converted(model: nn.Module) -> bool:
     """Return whether `convert` made this network."""
-    return any(isinstance(module, DeployedQuantizer) for module in model.modules())
+    return any(isinstance(module, ConvertedQuantizer) for module in model.modules())
 
 
 def split_dequantize(exported: fx.GraphModule) -> fx.GraphModule:
@@ -87,12 +87,12 @@ def _check_activations(activations: str) -> None:
         raise ConfigError(f"activations={activations}: no such type. Fix: {'|'.join(ACTIVATIONS)}")
 
 
-def _drop_passages(deployed: fx.GraphModule) -> None:
-    for node in calls(deployed, Passage):
-        deployed.graph.erase_node(node)
+def _drop_container_hooks(converted: fx.GraphModule) -> None:
+    for node in calls(converted, ContainerHook):
+        converted.graph.erase_node(node)
 
 
-def _fix(quantizer: ActivationQuantizer, activations: str) -> DeployedQuantizer:
+def _fix(quantizer: ActivationQuantizer, activations: str) -> ConvertedQuantizer:
     scale, zero_point = quantizer.grid()
     scale = torch.where(quantizer.seen.all(), scale, torch.nan)
-    return DeployedQuantizer(scale, zero_point, activations)
+    return ConvertedQuantizer(scale, zero_point, activations)

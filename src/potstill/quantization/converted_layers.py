@@ -21,8 +21,8 @@ from potstill.quantization.scheme import (
 ACTIVATIONS = {"int8": (torch.int8, 0), "uint8": (torch.uint8, -ACTIVATION_MIN)}
 
 
-class DeployedQuantizer(nn.Module):
-    """Quantize and dequantize: what a runtime fuses with the steps before and after.
+class ConvertedQuantizer(nn.Module):
+    """Quantize and dequantize operators, which a runtime fuses with the steps before and after.
 
     Buffers `scale` () float32 and `zero_point` () int32, that of int8 whatever `activations` is,
     so that one file fits both.
@@ -39,15 +39,19 @@ class DeployedQuantizer(nn.Module):
         self._read()
 
     def quantize(self, x: Tensor, member: int = 0) -> Tensor:
-        """Return `x` on the grid."""
+        """Return `x` on the grid; `member` is that of the fake quantizer, whose grid it shares."""
         return self.keep(x)
 
     def keep(self, x: Tensor) -> Tensor:
-        """Return `x` on the grid."""
+        """Return `x` on the grid.
+
+        Raises:
+            ConfigError: if the range is not known.
+        """
         if math.isnan(self._scale):
             raise ConfigError(
                 "quantization: the ranges of activations are not known. "
-                "Fix: train or calibrate the network before it is deployed, or load its weights"
+                "Fix: train or calibrate the network before it is converted, or load its weights"
             )
         dtype, shift = ACTIVATIONS[self.activations]
         ends = (ACTIVATION_MIN + shift, ACTIVATION_MAX + shift)
@@ -64,7 +68,7 @@ class DeployedQuantizer(nn.Module):
         self._read()
 
 
-class _DeployedWeight(nn.Module):
+class _Int8Weight(nn.Module):
     """Buffers `weight` (O, ...) int8, `scale` (O,) float32, `bias` (O,) float32 or none."""
 
     weight: Tensor
@@ -87,7 +91,7 @@ class _DeployedWeight(nn.Module):
         )
 
 
-class DeployedLinear(_DeployedWeight):
+class ConvertedLinear(_Int8Weight):
     """A linear layer with int8 weights."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,8 +99,8 @@ class DeployedLinear(_DeployedWeight):
         return F.linear(x, self.dequantized(), self.bias)
 
 
-class DeployedConv2d(_DeployedWeight):
-    """A convolution with int8 weights; `conv` says how it strides, pads and groups."""
+class ConvertedConv2d(_Int8Weight):
+    """A convolution with int8 weights; strides, padding and groups are those of `conv`."""
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, conv: nn.Conv2d) -> None:
         super().__init__(weight, scale, bias)

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.converted_layers import DeployedLinear, quantize_weight
+from potstill.quantization.converted_layers import ConvertedLinear, quantize_weight
 from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import ACTIVATION_MAX, ACTIVATION_MIN
 
 log = logging.getLogger("potstill")
 
 
-class DynamicLinear(DeployedLinear):
-    """A linear layer of int8 weights that quantizes each row of its input anew.
+class DynamicLinear(ConvertedLinear):
+    """A linear layer of int8 weights that quantizes each row of its input by its own range.
 
-    Affine int8 over the row's own range: XNNPACK has kernels that run this layer whole.
+    The grid is affine int8. XNNPACK has kernels that run this layer whole.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class DynamicQuantization:
     n_batches = 0  # needs none
 
     def __call__(self, network: nn.Module, batches: Iterable[Any] = ()) -> nn.Module:
-        """Return the int8 network, a copy; `batches` are not looked at."""
+        """Return the int8 network, a copy; `batches` are not read."""
         quantized, share = quantize_dynamic(network)
         log.info("dynamic int8 reached %.1f %% of the parameters", 100 * share)
         return quantized

@@ -41,7 +41,7 @@ def fake_weight(weight: Tensor) -> Tensor:
 
 
 class ActivationQuantizer(nn.Module):
-    """Round a tensor to 256 values over a range that follows the data while `observing`.
+    """Fake quantization of activations: 256 values over a range that follows the data.
 
     Several values share one quantizer where the runtime needs one grid for all of them, before a
     concatenation: each is a member with a range of its own, and the grid spans them all.
@@ -49,7 +49,8 @@ class ActivationQuantizer(nn.Module):
     A prepared network calls `quantize`, not the module: of all hooks only forward pre-hooks fire,
     so that probing a network finds its layers and nothing else.
 
-    Buffers: `lo`, `hi`, `seen` (M,) for M members; `observing`, `faking`.
+    Buffers: `lo`, `hi`, `seen` (M,) for M members; `observing` (the range moves in
+    training) and `faking` (values are rounded).
 
     Args:
         momentum: share of a new batch in the moving range.
@@ -78,7 +79,7 @@ class ActivationQuantizer(nn.Module):
         return self.fake(x) if is_on(self, "faking") else x
 
     def quantize(self, x: Tensor, member: int = 0) -> Tensor:
-        """Return `forward`, after the module's forward pre-hooks have seen `x`."""
+        """Return `forward`, after the module's forward pre-hooks."""
         for hook in self._forward_pre_hooks.values():
             hook(self, (x,))
         return self.forward(x, member)
@@ -107,13 +108,13 @@ class ActivationQuantizer(nn.Module):
         self.seen.fill_(True)
 
     def grid(self) -> tuple[Tensor, Tensor]:
-        """Return scale and zero point, as `affine`."""
+        """Return scale (float32) and zero point (int32) of the grid over all members' ranges."""
         return affine(self.lo, self.hi)
 
     def fake(self, x: Tensor) -> Tensor:
         """Return `x` rounded, or as it is while no range is known."""
         scale, zero_point = self.grid()
-        # The public function has no switch on the device, and asking `seen` would wait for it.
+        # The public function has no flag on the device, and reading `seen` would wait for it.
         return torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
             x, scale, zero_point, self.seen.any().long(), ACTIVATION_MIN, ACTIVATION_MAX
         )[0]

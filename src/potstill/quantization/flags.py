@@ -6,13 +6,13 @@ from torch import nn
 def is_on(module: nn.Module, name: str) -> bool:
     """Return the value of the Boolean buffer `name`.
 
-    On a GPU it is fetched only after somebody has written to it: a look at every step would make
-    the host wait for the device at every layer.
+    On a GPU it is fetched only after somebody has written to it: reading it at every step would
+    make the host wait for the device at every layer.
     """
     flag = module.get_buffer(name)
     if flag.is_cpu or flag.is_inference():
         return bool(flag)
-    known = module.__dict__.setdefault("_switches", {})
+    known = module.__dict__.setdefault("_flags", {})
     mark = (id(flag), flag._version)
     if known.get(name, (None, False))[0] != mark:
         known[name] = (mark, bool(flag))

@@ -4,15 +4,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.converted_layers import DeployedConv2d, DeployedLinear, quantize_weight
+from potstill.quantization.converted_layers import ConvertedConv2d, ConvertedLinear, quantize_weight
 from potstill.quantization.layers import FreezableBatchNorm2d, QuantConv2d, QuantLinear
 
 
-def replace_layers(deployed: fx.GraphModule) -> None:
+def replace_layers(converted: fx.GraphModule) -> None:
     """Put the int8 form of every layer at its path, with the batch-norm after it folded in."""
     norms: dict[str, str | None] = {}
-    for node in calls(deployed, QuantConv2d):
-        norm = _take_norm_after(deployed, node)
+    for node in calls(converted, QuantConv2d):
+        norm = _take_norm_after(converted, node)
         if norms.setdefault(str(node.target), norm) != norm:
             raise ConfigError(
                 f"model: {node.target} is called twice, before different batch-norms, and cannot "
@@ -20,39 +20,39 @@ def replace_layers(deployed: fx.GraphModule) -> None:
             )
     layers: dict[str, nn.Module] = {}
     for path, norm in norms.items():
-        after = None if norm is None else deployed.get_submodule(norm)
-        layers[path] = _fold(deployed.get_submodule(path), after)  # type: ignore[arg-type]
-    for node in calls(deployed, QuantLinear, FreezableBatchNorm2d):
-        layer = deployed.get_submodule(str(node.target))
+        after = None if norm is None else converted.get_submodule(norm)
+        layers[path] = _fold(converted.get_submodule(path), after)  # type: ignore[arg-type]
+    for node in calls(converted, QuantLinear, FreezableBatchNorm2d):
+        layer = converted.get_submodule(str(node.target))
         layers[str(node.target)] = (
             _linear(layer) if isinstance(layer, QuantLinear) else _norm_alone(layer)  # type: ignore[arg-type]
         )
     for path, layer in layers.items():
-        deployed.set_submodule(path, layer)
+        converted.set_submodule(path, layer)
 
 
-def calls(deployed: fx.GraphModule, *types: type[nn.Module]) -> list[fx.Node]:
+def calls(converted: fx.GraphModule, *types: type[nn.Module]) -> list[fx.Node]:
     """Return the calls of modules of those types, in order."""
-    calls = [node for node in deployed.graph.nodes if node.op == "call_module"]
-    return [node for node in calls if isinstance(deployed.get_submodule(node.target), types)]
+    calls = [node for node in converted.graph.nodes if node.op == "call_module"]
+    return [node for node in calls if isinstance(converted.get_submodule(node.target), types)]
 
 
-def _take_norm_after(deployed: fx.GraphModule, node: fx.Node) -> str | None:
+def _take_norm_after(converted: fx.GraphModule, node: fx.Node) -> str | None:
     """Take out the batch-norm that alone computes with a convolution, and return its path."""
     users = list(node.users)
-    if len(users) != 1 or users[0] not in calls(deployed, FreezableBatchNorm2d):
+    if len(users) != 1 or users[0] not in calls(converted, FreezableBatchNorm2d):
         return None
     users[0].replace_all_uses_with(node)
-    deployed.graph.erase_node(users[0])
+    converted.graph.erase_node(users[0])
     return str(users[0].target)
 
 
-def _linear(layer: QuantLinear) -> DeployedLinear:
+def _linear(layer: QuantLinear) -> ConvertedLinear:
     weight, scale = quantize_weight(layer.weight, torch.ones_like(layer.weight[:, 0]))
-    return DeployedLinear(weight, scale, None if layer.bias is None else layer.bias.clone())
+    return ConvertedLinear(weight, scale, None if layer.bias is None else layer.bias.clone())
 
 
-def _norm_alone(norm: FreezableBatchNorm2d) -> DeployedConv2d:
+def _norm_alone(norm: FreezableBatchNorm2d) -> ConvertedConv2d:
     """Return a batch-norm that follows no convolution, as a 1x1 convolution of each channel."""
     channels = norm.num_features
     conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False, device="meta")
@@ -60,14 +60,14 @@ def _norm_alone(norm: FreezableBatchNorm2d) -> DeployedConv2d:
     return _fold(conv, norm)
 
 
-def _fold(conv: nn.Conv2d, norm: FreezableBatchNorm2d | None) -> DeployedConv2d:
-    """Return the int8 convolution that does what `conv` and then `norm` do in eval mode."""
+def _fold(conv: nn.Conv2d, norm: FreezableBatchNorm2d | None) -> ConvertedConv2d:
+    """Return the int8 convolution of `conv` with `norm`, in eval mode, folded in."""
     factor, bias = torch.ones_like(conv.weight[:, 0, 0, 0]), conv.bias
     if norm is not None:
         factor, shift = _affine(norm)
         bias = shift if bias is None else shift + factor * bias
     codes, scale = quantize_weight(conv.weight, factor)
-    return DeployedConv2d(codes, scale, None if bias is None else bias.clone(), conv)
+    return ConvertedConv2d(codes, scale, None if bias is None else bias.clone(), conv)
 
 
 def _affine(norm: FreezableBatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -8,18 +8,16 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.layers import FreezableBatchNorm2d
-from potstill.quantization.observers import activation_quantizers, set_observing
-
-__all__ = ["activation_quantizers", "freeze_batch_norm", "freeze_observers"]
+from potstill.quantization.observers import set_observing
 
 
 def freeze_observers(model: nn.Module) -> None:
-    """Keep every activation's range where it is, from now on; checkpoints know."""
+    """Fix the range of every activation quantizer; checkpoints hold that it is fixed."""
     set_observing(model, False)
 
 
 def freeze_batch_norm(model: nn.Module) -> None:
-    """Normalise with the running statistics, and keep them, from now on; checkpoints know.
+    """Fix the running statistics of batch-norms; checkpoints hold that they are fixed.
 
     Weight and bias go on training.
 

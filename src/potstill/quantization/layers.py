@@ -66,11 +66,11 @@ class NormAct(nn.Module):
         return self.act(self.drop(self.norm(x)))
 
 
-class Passage(nn.Module):
-    """Stands where a container stood: holds its layers, and is told what went in and came out.
+class ContainerHook(nn.Module):
+    """Container of a traced network: holds its layers, and fires the hooks at its path.
 
     A traced network calls no containers, so that hooks on `layer3` would never fire. Nothing
-    computes with what a passage returns: a hook can listen here, and not change anything.
+    computes with what this returns: a hook can read here, and not change anything.
     """
 
     def forward(self, source: Tensor | None, output: Tensor) -> Tensor:
@@ -78,10 +78,10 @@ class Passage(nn.Module):
         return output
 
 
-def become(module: nn.Module, kind: type[nn.Module], **switches: bool) -> None:
-    """Change the class of `module`, so that parameters, masks and hooks stay, and add switches."""
+def swap_class(module: nn.Module, kind: type[nn.Module], **flags: bool) -> None:
+    """Change the class of `module`, so that parameters, masks and hooks stay, and add flags."""
     module.__class__ = kind
     parameter = next(module.parameters(), None)
     device = None if parameter is None else parameter.device
-    for name, on in switches.items():
+    for name, on in flags.items():
         module.register_buffer(name, torch.tensor(on, device=device))

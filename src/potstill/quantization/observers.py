@@ -11,13 +11,13 @@ def activation_quantizers(model: nn.Module) -> list[ActivationQuantizer]:
 
 
 def set_observing(model: nn.Module, on: bool) -> None:
-    """Let training move the ranges, or keep them where they are."""
+    """Enable or disable observers: whether training moves the ranges."""
     for quantizer in activation_quantizers(model):
         quantizer.observing.fill_(on)
 
 
 def set_faking(model: nn.Module, on: bool) -> None:
-    """Round weights and activations, or compute the float network as it was."""
+    """Enable or disable fake quantization; without it the float network is computed."""
     for module in model.modules():
         if isinstance(getattr(module, "faking", None), Tensor):
             module.get_buffer("faking").fill_(on)

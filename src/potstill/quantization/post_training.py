@@ -33,7 +33,7 @@ def quantize_static(
     """Return a fake-quantized copy in eval mode whose ranges cover the images; then `convert` it.
 
     Batches are images (N, C, H, W), or tuples that begin with them (or with views of them);
-    the first `n_batches` are kept in memory and seen twice. The ranges are those of the network
+    the first `n_batches` are held in memory and run twice. The ranges are those of the network
     in float, so they do not depend on the order of its layers.
 
     Raises:
@@ -48,9 +48,9 @@ def quantize_static(
 
 @torch.no_grad()
 def calibrate(prepared: nn.Module, images: Iterable[Tensor], method: RangeMethod = min_max) -> None:
-    """Set the range of every activation quantizer, in place, and let it observe no more.
+    """Set the range of every activation quantizer, in place, and freeze its observer.
 
-    `images` are gone through twice.
+    `images` are iterated twice.
     """
     ends: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     counts: dict[nn.Module, Tensor] = {}
@@ -77,7 +77,7 @@ def calibrate(prepared: nn.Module, images: Iterable[Tensor], method: RangeMethod
 def _watch(
     prepared: nn.Module, images: Iterable[Tensor], see: Callable[[nn.Module, Tensor], None]
 ) -> None:
-    """Run the network, and show `see` every tensor that a quantizer is given."""
+    """Run the network, and call `see` with every tensor that a quantizer is given."""
     handles = [
         quantizer.register_forward_pre_hook(lambda module, args: see(module, args[0]))
         for quantizer in activation_quantizers(prepared)

@@ -9,11 +9,11 @@ from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.graph.grid_plan import Grids, plan_grids
 from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.layers import (
+    ContainerHook,
     FreezableBatchNorm2d,
-    Passage,
     QuantConv2d,
     QuantLinear,
-    become,
+    swap_class,
 )
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.scheme import INT8, Scheme
@@ -22,11 +22,11 @@ QUANTIZERS = "quantizers"
 
 
 def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
-    """Return a copy of `model` that rounds weights and activations as its deployed form will.
+    """Return a copy of `model` that rounds weights and activations as its int8 form will.
 
     It is an ordinary module of ordinary modules: `train()`, `eval()`, deepcopy and `state_dict()`
     work as ever, and parameters keep their names. Hooks fire at the paths of its layers and
-    containers (there they can listen, not change), before the value itself is rounded.
+    containers (there they can read, not change), before the value itself is rounded.
     Ranges start with the first batch in training mode.
 
     Raises:
@@ -54,10 +54,10 @@ def _replace_layers(prepared: fx.GraphModule) -> None:
     for path in sorted(called):
         layer = prepared.get_submodule(path)
         if type(layer) in (nn.Conv2d, nn.Linear):
-            become(layer, QuantConv2d if type(layer) is nn.Conv2d else QuantLinear, faking=True)
+            swap_class(layer, QuantConv2d if type(layer) is nn.Conv2d else QuantLinear, faking=True)
             replaced += 1
         elif type(layer) is nn.BatchNorm2d and layer.track_running_stats:
-            become(layer, FreezableBatchNorm2d, frozen=False)
+            swap_class(layer, FreezableBatchNorm2d, frozen=False)
     if not replaced:
         raise ConfigError(
             "model: has no convolution or linear layer to quantize. Fix: choose another network"
@@ -95,13 +95,13 @@ def _insert(
 
 
 def _leaves_container(prepared: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
-    """Return whether `user` reports `node` as a container's output.
+    """Return whether `user` passes `node` to the hooks of its container.
 
-    It reports the unrounded tensor, the very one that the container's last layer returned: that
+    They get the unrounded tensor, the very one that the container's last layer returned: that
     is how a ReLU at the end of a block is recognised.
     """
     return (
         user.op == "call_module"
         and user.args[1:] == (node,)
-        and isinstance(prepared.get_submodule(str(user.target)), Passage)
+        and isinstance(prepared.get_submodule(str(user.target)), ContainerHook)
     )

@@ -12,7 +12,7 @@ from potstill.quantization.scheme import Scheme
 
 
 def quantized_shape(network: nn.Module, settings: dict[str, Any]) -> nn.Module:
-    """Return the deployed form of an untrained `network`, in eval mode; its numbers mean nothing.
+    """Return the int8 form of an untrained `network`, in eval mode, to be filled with weights.
 
     Args:
         network: as built, with the channels it has left.

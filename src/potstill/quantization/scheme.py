@@ -24,7 +24,7 @@ class Scheme:
         momentum: share of a new batch in the moving range of an activation, in (0, 1].
 
     Raises:
-        ConfigError: if a value is none that can be deployed.
+        ConfigError: if the runtimes support no such value.
     """
 
     bits: int = 8
@@ -41,7 +41,7 @@ class Scheme:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, for JSON."""
+        """Return the fields as plain numbers, for JSON."""
         return asdict(self)
 
     @classmethod
@@ -49,7 +49,7 @@ class Scheme:
         """Return the scheme of `to_dict`.
 
         Raises:
-            ConfigError: if a key is unknown or a value is none that can be deployed.
+            ConfigError: if a key is unknown or the runtimes support no such value.
         """
         known = [field.name for field in fields(cls)]
         for key in values:

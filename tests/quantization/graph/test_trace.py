@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.models.features.trace import find_pooled, find_stages, trace
+from potstill.models.features.trace import find_levels, find_pooled, trace
 from potstill.quantization.graph.trace import trace_layers
-from potstill.quantization.layers import Passage
+from potstill.quantization.layers import ContainerHook
 from tests.support.small_nets import build, make_images
 
 
@@ -38,7 +38,7 @@ def test_a_container_reports_what_goes_in_and_what_comes_out():
     conv, scale = network.inner.conv, network.inner.scale
     traced = trace_layers(network)
     inner = traced.get_submodule("inner")
-    assert isinstance(inner, Passage)
+    assert isinstance(inner, ContainerHook)
     assert inner.conv is conv
     assert inner.scale is scale
     inner.register_forward_pre_hook(lambda _, args: heard.update(source=args[0]))
@@ -65,7 +65,7 @@ def test_the_same_stages_are_found(name):
     network, x = build(name), make_images(2)
     expected = trace(network, x)
     events = trace(trace_layers(network), x)
-    assert find_stages(events) == find_stages(expected)
+    assert find_levels(events) == find_levels(expected)
     assert find_pooled(events) == find_pooled(expected)
 
 

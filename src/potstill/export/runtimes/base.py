@@ -39,7 +39,7 @@ def need(module: str, key: str, extra: str = "export") -> Any:
     """Return a library that only an extra installs.
 
     Raises:
-        ConfigError: if it is not installed; `key` is what asked for it.
+        ConfigError: if it is not installed; `key` is the setting to name.
     """
     try:
         return importlib.import_module(module)

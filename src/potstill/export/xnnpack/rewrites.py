@@ -78,7 +78,7 @@ def convolve_shortcuts(graph_module: fx.GraphModule) -> None:
 
     That is the shortcut without parameters (option A of He et al. 2015, arXiv:1512.03385).
     XNNPACK slices with no step and cannot pad integers; a convolution whose weights are one and
-    zero returns the same values, in float and in integers.
+    zero returns the same values, in float and in int8.
     """
     number = 0
     for node in _calls(graph_module, ATEN.slice.Tensor):

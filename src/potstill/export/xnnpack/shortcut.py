@@ -71,7 +71,7 @@ class Shortcut:
         self.last.replace_all_uses_with(new)
 
     def _codes(self, graph_module: fx.GraphModule, name: str, weight: Tensor) -> fx.Node:
-        """Return the step that gives the weight, kept as integers times a scale of one."""
+        """Return the step that gives the weight, stored as int8 times a scale of one."""
         codes = _get(graph_module, name, weight.to(torch.int8))
         scale = _get(graph_module, f"{name}_scale", torch.ones(len(weight)))
         zero = _get(graph_module, f"{name}_zero", torch.zeros(len(weight), dtype=torch.int64))

@@ -18,8 +18,8 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
 SECOND_IS_INPLACE = (F.relu, F.relu6, F.silu, F.hardswish, F.hardsigmoid, F.mish)
 
 
-def work_out_of_place(graph_module: fx.GraphModule) -> None:
-    """Let every step return a new tensor, and whoever read the overwritten one read that."""
+def functionalize(graph_module: fx.GraphModule) -> None:
+    """Make every operation return a new tensor; later readers of the overwritten one read that."""
     order = {node: number for number, node in enumerate(graph_module.graph.nodes)}
     for node in list(graph_module.graph.nodes):
         if not _overwrites(graph_module, node):

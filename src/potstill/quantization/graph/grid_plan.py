@@ -20,7 +20,7 @@ class Grids:
 
     Args:
         rounded: values that a quantizer rounds, in the order in which they were met.
-        kept: values that are on a grid already and need to be told so once deployed.
+        kept: values already on a grid, which the int8 network quantizes to it once more.
     """
 
     rounded: list[fx.Node] = field(default_factory=list)
@@ -65,14 +65,14 @@ def plan_grids(graph_module: fx.GraphModule) -> Grids:
     for node in graph_module.graph.nodes:
         if kind[node] in MOVING:
             _follow(node, kind[node], grids)
-        elif kind[node] not in (Kind.FLOAT, Kind.SIZE, Kind.LISTEN):
+        elif kind[node] not in (Kind.FLOAT, Kind.SIZE, Kind.HOOK):
             _quantize(node, kind, grids)
     return grids
 
 
 def consumers(node: fx.Node, kind: dict[fx.Node, Kind]) -> list[fx.Node]:
     """Return the steps that compute with `node`."""
-    return [user for user in node.users if kind[user] is not Kind.LISTEN]
+    return [user for user in node.users if kind[user] is not Kind.HOOK]
 
 
 def _follow(node: fx.Node, kind: Kind, grids: Grids) -> None:

@@ -9,11 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from potstill.quantization.layers import FreezableBatchNorm2d, Passage, QuantConv2d, QuantLinear
+from potstill.quantization.layers import (
+    ContainerHook,
+    FreezableBatchNorm2d,
+    QuantConv2d,
+    QuantLinear,
+)
 
 
 class Kind(Enum):
-    """The part a step plays."""
+    """Treatment of an operation in the int8 network."""
 
     AFFINE = auto()  # convolution, linear: int8 in, int8 out
     NORM = auto()  # batch-norm: folded into the convolution before it, or a 1x1 one of its own
@@ -23,10 +28,10 @@ class Kind(Enum):
     CAT = auto()  # all inputs and the output on one grid
     MOVE = auto()  # moves or selects values: the grid stays
     SPLIT = auto()  # as MOVE, returns a tuple
-    SAME = auto()  # nothing at all once deployed
+    SAME = auto()  # nothing in the int8 network
     SIZE = auto()  # a number, no tensor
     FLOAT = auto()  # everything else stays float
-    LISTEN = auto()  # tells a container's path what went by
+    HOOK = auto()  # fires the hooks of a container
 
 
 RECTIFIERS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
@@ -81,7 +86,7 @@ METHODS: dict[str, Kind] = {
 
 
 def kinds(graph_module: fx.GraphModule) -> dict[fx.Node, Kind]:
-    """Return the kind of every step."""
+    """Return the kind of every node of the graph, in its order."""
     found: dict[fx.Node, Kind] = {}
     for node in graph_module.graph.nodes:
         found[node] = _kind(node, graph_module, found)
@@ -114,9 +119,9 @@ def _function_kind(node: fx.Node, inputs: list[Kind]) -> Kind:
 
 
 def module_kind(module: nn.Module) -> Kind:
-    """Return the kind of a call of `module`."""
+    """Return the kind of a call of `module`, `FLOAT` where no rule knows its type."""
     table: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Kind], ...] = (
-        (Passage, Kind.LISTEN),
+        (ContainerHook, Kind.HOOK),
         ((QuantConv2d, QuantLinear), Kind.AFFINE),
         (FreezableBatchNorm2d, Kind.NORM),
         (RECTIFIERS, Kind.RECTIFIER),

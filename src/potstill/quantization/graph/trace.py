@@ -6,12 +6,12 @@ from typing import Any
 from torch import fx, nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.graph.functionalize import work_out_of_place
-from potstill.quantization.layers import NormAct, Passage
+from potstill.quantization.graph.functionalize import functionalize
+from potstill.quantization.layers import ContainerHook, NormAct
 
 
 class LayerTracer(fx.Tracer):
-    """Symbolic tracing that records what goes in and out of every container it looks into.
+    """Symbolic tracer that adds the input and output of every container to the graph.
 
     Layers of torch are kept whole, and so are modules that do otherwise in training than in
     evaluation (stochastic depth): a trace would hold only one of the two.
@@ -34,7 +34,7 @@ class LayerTracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Return the output of `m`, and record it where `m` is a container."""
+        """Return the output of `m`, and add a call of its hooks where `m` is a container."""
         output = super().call_module(m, forward, args, kwargs)
         path = self.path_of_module(m)
         if isinstance(output, fx.Proxy) and not self.is_leaf_module(m, path):
@@ -45,9 +45,9 @@ class LayerTracer(fx.Tracer):
 
 
 def trace_layers(model: nn.Module) -> fx.GraphModule:
-    """Return the graph of `model` with a `Passage` at the path of every container.
+    """Return the graph of `model` with a `ContainerHook` at the path of every container.
 
-    Nothing works in place any more. Changes `model`, whose modules the graph shares.
+    All operations are out of place. Changes `model`, whose modules the graph shares.
 
     Raises:
         ConfigError: if its forward pass cannot be traced, or is another one in training.
@@ -61,9 +61,9 @@ def trace_layers(model: nn.Module) -> fx.GraphModule:
             "and so cannot be quantized. Fix: use modules such as nn.Dropout"
         )
     for module in containers:
-        module.__class__ = Passage
+        module.__class__ = ContainerHook
     traced = fx.GraphModule(model, graph, type(model).__name__)
-    work_out_of_place(traced)
+    functionalize(traced)
     traced.recompile()
     return traced
 
