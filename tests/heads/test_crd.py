@@ -286,14 +286,14 @@ def test_size_of_the_memory():
 
 
 def test_maps_and_tokens_are_pooled():
-    head = CRD("stage-1", "stage-1", embed_dim=4, num_negatives=7)
+    head = CRD("level-1", "level-1", embed_dim=4, num_negatives=7)
     student, teacher = vit(), cnn()
     ours, theirs = bind(head, student, teacher, LABELS)
     assert head.embed_student.in_features == 12
     images = torch.randn(3, 3, 32, 32)
     ids = IDS[:3]
     student, teacher = ours(images, ids), theirs(images, ids)
-    pooled = [to_pooled(s.features["stage-1"]) for s in (student, teacher)]
+    pooled = [to_pooled(s.features["level-1"]) for s in (student, teacher)]
     plain = CRD(embed_dim=4, num_negatives=7)
     plain.attach(NET, NET, LABELS)
     plain.bind(*signals(*pooled, ids))

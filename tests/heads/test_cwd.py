@@ -99,7 +99,7 @@ def test_networks(student, teacher):
 
 
 def test_one_position_has_no_distribution():
-    with pytest.raises(ValueError, match=r"'pooled' \(2, 3\).*'stage-1' \(2, 5, 2, 2\).*Fix"):
+    with pytest.raises(ValueError, match=r"'pooled' \(2, 3\).*'level-1' \(2, 5, 2, 2\).*Fix"):
         bound(CWD("pooled"), [t((2, 3), 1, 1)], [t((2, 5, 2, 2), 1, 1)])
 
 

@@ -82,7 +82,7 @@ def test_numerics(dtype, case):
 
 def test_one_layer_has_no_flow():
     with pytest.raises(ValueError, match=r"FSP needs at least 2 layer\(s\)"):
-        FSP("stage-1", "stage-1")
+        FSP("level-1", "level-1")
 
 
 def test_option_file():

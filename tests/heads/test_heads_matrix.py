@@ -139,7 +139,7 @@ def test_half_precision_gives_nearly_the_same_student(name):
 
 def test_reused_classifier_of_a_transformer_is_refused():
     module = make_module("vit-cnn", {"simkd": make_head("simkd")})
-    with pytest.raises(ValueError, match=r"stage-1.*Fix: teacher=pooled"):
+    with pytest.raises(ValueError, match=r"level-1.*Fix: teacher=pooled"):
         fit(module, 1)
 
 

@@ -135,7 +135,7 @@ def test_networks(student, teacher):
 
 
 def test_impossible_pair():
-    with pytest.raises(ValueError, match=r"'stage-1' \(2, 7, 3\).*7 tokens form no square map"):
+    with pytest.raises(ValueError, match=r"'level-1' \(2, 7, 3\).*7 tokens form no square map"):
         bound(MGD(), [t((2, 7, 3), 1, 1)], [t((2, 5, 2, 2), 1, 1)])
 
 

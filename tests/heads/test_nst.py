@@ -72,9 +72,9 @@ def test_numerics(dtype, case):
 
 
 def test_pooled_vectors_are_refused():
-    head = NST("pooled", "stage-1")
+    head = NST("pooled", "level-1")
     features = [torch.zeros(2, 3)], [torch.zeros(2, 5, 4, 4)]
-    with pytest.raises(ValueError, match=r"'pooled' \(2, 3\).*'stage-1'.*one position"):
+    with pytest.raises(ValueError, match=r"'pooled' \(2, 3\).*'level-1'.*one position"):
         head.bind(*signals(head, *features))
 
 

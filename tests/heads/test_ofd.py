@@ -17,7 +17,7 @@ from tests.support.feature_cases import (
 )
 from tests.support.tiny_nets import as_outputs, bind, check_networks, cnn, make_images, vit
 
-ONE = "stage-2:preact"
+ONE = "level-2:preact"
 
 
 def test_official_distance():
@@ -101,7 +101,7 @@ def test_deeper_stages_weigh_more():
 
 
 def test_larger_teacher_is_averaged():
-    head = OFD("stage-1:preact", ONE)
+    head = OFD("level-1:preact", ONE)
     bind(head, cnn(), cnn(6, 8, 12, seed=1))
     fs, ft = t((2, 10, 4, 4), 0.3, 0.1).float(), t((2, 8, 8, 8), 0.4, 0.2).float()
     pooled = ft.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
@@ -110,20 +110,20 @@ def test_larger_teacher_is_averaged():
 
 
 def test_teacher_without_batch_norm_is_fitted_by_the_first_training_batch():
-    head = OFD(ONE, "stage-1:preact")
+    head = OFD(ONE, "level-1:preact")
     ours, theirs = bind(head, cnn(), vit())
     student, teacher = ours(make_images(4)), theirs(make_images(4))
     head.eval()(student, teacher, torch.zeros(4))
     assert head.is_fitted == [False]
     head.train()(student, teacher, torch.zeros(4))
-    tokens = teacher.features["stage-1:preact"][:, 1:].double()
+    tokens = teacher.features["level-1:preact"][:, 1:].double()
     channels = tokens.flatten(0, 1).T
     expected = [integral(c.mean().item(), c.std(correction=0).item()) for c in channels]
     assert head.margin0.flatten().tolist() == pytest.approx(expected, rel=1e-4)
     kept = copy.deepcopy(head.state_dict())
     head(ours(make_images(4, seed=1)), theirs(make_images(4, seed=1)), torch.zeros(4))
     assert torch.equal(head.margin0, kept["margin0"])
-    again = OFD(ONE, "stage-1:preact")
+    again = OFD(ONE, "level-1:preact")
     bind(again, cnn(), vit())
     again.load_state_dict(kept)
     assert torch.equal(again._margin(0, torch.zeros(2, 12, 8, 8)), kept["margin0"])
@@ -146,7 +146,7 @@ def test_fit_over_ranks_is_the_fit_of_all(monkeypatch):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("teacher", [cnn, vit])
 def test_numerics(dtype, case, teacher):
-    head = OFD(ONE, ONE if teacher is cnn else "stage-1:preact")
+    head = OFD(ONE, ONE if teacher is cnn else "level-1:preact")
     bind(head, cnn(), teacher())
     width = 8 if teacher is cnn else 12
     check_numerics(head, [(4, 8, 8, 8)], [(4, width, 8, 8)], dtype, case, rtol32=1e-4)

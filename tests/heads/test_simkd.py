@@ -73,10 +73,10 @@ def test_gradient():
 @pytest.mark.parametrize("teacher", [cnn, vit])
 def test_deployed_student_by_hand(student, teacher):
     student, teacher = student(), teacher(seed=1)
-    head = SimKD(teacher="stage-1" if hasattr(teacher, "fc") else "pooled")
+    head = SimKD(teacher="level-1" if hasattr(teacher, "fc") else "pooled")
     ours, _ = bind(head, student, teacher)
     deployed, images = head.eval().export(student), make_images(3)
-    feature = ours(images).features["stage-1"]
+    feature = ours(images).features["level-1"]
     if feature.dim() == 3:
         feature = feature[:, 1:].transpose(1, 2).unflatten(2, (8, 8))
     if teacher.__class__.__name__ == "ViT":
@@ -96,7 +96,7 @@ def test_teachers_logits_come_back_from_its_own_map():
     head = SimKD()
     _, theirs = bind(head, cnn(), teacher)
     signal = theirs(make_images(3))
-    pooled = signal.features["stage-1"].mean((2, 3))
+    pooled = signal.features["level-1"].mean((2, 3))
     torch.testing.assert_close(head.classifier(pooled), signal.logits)
 
 
@@ -172,7 +172,7 @@ def test_one_value_a_channel(dtype):
 
 @pytest.mark.parametrize(
     ("student", "teacher", "layer"),
-    [(cnn, vit, "pooled"), (vit, cnn, "stage-1"), (cnn, cnn, "stage-1")],
+    [(cnn, vit, "pooled"), (vit, cnn, "level-1"), (cnn, cnn, "level-1")],
 )
 def test_networks(student, teacher, layer):
     student, teacher, head = student(), teacher(seed=1), SimKD(teacher=layer)
@@ -182,10 +182,10 @@ def test_networks(student, teacher, layer):
 
 
 def test_classifier_after_more_than_pooling():
-    with pytest.raises(ValueError, match=r"pooled layer 'stage-1' \(2, 65, 12\)\. Fix: teacher=po"):
+    with pytest.raises(ValueError, match=r"pooled layer 'level-1' \(2, 65, 12\)\. Fix: teacher=po"):
         bind(SimKD(), cnn(), vit())
-    with pytest.raises(ValueError, match=r"'stage-2' \(2, 8, 8, 8\)\. Fix: teacher=pooled"):
-        bind(SimKD(teacher="stage-2"), cnn(), cnn(seed=1))
+    with pytest.raises(ValueError, match=r"'level-2' \(2, 8, 8, 8\)\. Fix: teacher=pooled"):
+        bind(SimKD(teacher="level-2"), cnn(), cnn(seed=1))
 
 
 def test_impossible_pair():

@@ -93,7 +93,7 @@ def test_networks(student, teacher):
 
 
 def test_one_position_has_no_variance():
-    with pytest.raises(ValueError, match=r"'stage-1' \(2, 3, 2, 2\).*'pooled' \(2, 5\).*variance"):
+    with pytest.raises(ValueError, match=r"'level-1' \(2, 3, 2, 2\).*'pooled' \(2, 5\).*variance"):
         bound(WKDF(teacher="pooled"), [t((2, 3, 2, 2), 1, 1)], [t((2, 5), 1, 1)])
 
 

@@ -105,7 +105,7 @@ def test_an_artifact_starts_a_new_experiment(compressed):
         ("stages.pruned.callbacks.prune.macs=1", "macs=1"),
         ("stages.pruned.callbacks.prune.macs=0", "macs=0"),
         ("stages.pruned.callbacks.prune.ratio=0.5", "target="),
-        ("stages.pruned.callbacks.prune.untouchable=[stage9]", "untouchable=stage9: no such layer"),
+        ("stages.pruned.callbacks.prune.untouchable=[level9]", "untouchable=level9: no such layer"),
         ("stages.int8-qat.callbacks.qat.bits=3", "bits=3"),
         ("stages.int8-ptq.quantize.bits=3", "bits=3"),
         ("stages.int8-qat.start=int8-ptq", "is in integers by then"),

@@ -15,13 +15,13 @@ from potstill.quantization.scheme import Scheme
 from tests.support.small_nets import FAMILIES, TIMM, build, calibrated, make_images
 
 LAYERS = {
-    "resnet": ("stage1", "stage-1", "pooled", "layer2", "layer3:preact", "layer2:input"),
-    "cifar_resnet": ("stage1", "stage2", "layer1.0.bn2", "layer2:preact", "layer2.0.downsample"),
-    "wide_resnet": ("stage-1", "block1.layer.0", "block2:preact"),
-    "mobilenet_v2": ("stage-1", "features.1", "features.0:preact", "pooled"),
-    "mobilenet_v3": ("stage-1", "features.2.block.0:preact", "features.1.block.1", "pooled"),
-    "densenet": ("stage-1", "features.denseblock1.denselayer1", "pooled"),
-    "vit": ("stage1", "stage-1", "encoder.layers.encoder_layer_0.mlp", "pooled"),
+    "resnet": ("level1", "level-1", "pooled", "layer2", "layer3:preact", "layer2:input"),
+    "cifar_resnet": ("level1", "level2", "layer1.0.bn2", "layer2:preact", "layer2.0.downsample"),
+    "wide_resnet": ("level-1", "block1.layer.0", "block2:preact"),
+    "mobilenet_v2": ("level-1", "features.1", "features.0:preact", "pooled"),
+    "mobilenet_v3": ("level-1", "features.2.block.0:preact", "features.1.block.1", "pooled"),
+    "densenet": ("level-1", "features.denseblock1.denselayer1", "pooled"),
+    "vit": ("level1", "level-1", "encoder.layers.encoder_layer_0.mlp", "pooled"),
 }
 SWITCHES = ("faking", "frozen")
 
@@ -43,9 +43,12 @@ def test_every_feature_is_found_and_bit_equal_without_rounding(name):
 
 def test_features_are_found_while_rounding_too():
     prepared, x = calibrated(build("resnet")), make_images(3)
-    tap = FeatureExtractor(prepared, LAYERS["resnet"], (3, 16, 16))
-    assert tap.sources == FeatureExtractor(build("resnet"), LAYERS["resnet"], (3, 16, 16)).sources
-    assert tap(x).features["layer3:preact"].min() < 0
+    extractor = FeatureExtractor(prepared, LAYERS["resnet"], (3, 16, 16))
+    assert (
+        extractor.sources
+        == FeatureExtractor(build("resnet"), LAYERS["resnet"], (3, 16, 16)).sources
+    )
+    assert extractor(x).features["layer3:preact"].min() < 0
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *TIMM])

@@ -1,4 +1,4 @@
-"""Measure files side by side: `python -m potstill.measure FILE...` prints tables."""
+"""Tables of files side by side: `potstill measure FILE...`."""
 
 import argparse
 import json

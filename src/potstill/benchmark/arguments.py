@@ -1,4 +1,4 @@
-"""The arguments of `python -m potstill.measure`, checked before anything slow is imported."""
+"""Arguments of `potstill measure`, checked before anything slow is imported."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Accuracy of exported files on a test set, each in its own engine, as it is and corrupted."""
+"""Predictions and accuracy of files on a test set, clean and corrupted, each in its engine."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Every measurement of every file that a command names."""
+"""Measurements of every file that a command names."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How much memory a file needs, from a process that does nothing else."""
+"""Peak memory of a file's inference, in a process that does nothing else."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How fast networks run where they will be deployed: all of a table in one engine."""
+"""Latency of several networks in ONNX Runtime, the engine they will be deployed in."""
 
 import logging
 import tempfile

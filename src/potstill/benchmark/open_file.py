@@ -1,4 +1,4 @@
-"""A file of ours or of an exporter, opened in the engine that runs it."""
+"""Artifacts and exported files, each opened in the engine that runs it."""
 
 import json
 import zipfile

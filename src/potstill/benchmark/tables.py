@@ -1,4 +1,4 @@
-"""One file in one engine and what was measured of it, and the tables that show it."""
+"""Measurements of one file in one engine, and the tables that show them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field

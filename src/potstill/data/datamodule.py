@@ -1,4 +1,4 @@
-"""What every data module promises."""
+"""Base class of data modules: splits, loaders, normalization, fingerprint."""
 
 from collections.abc import Sequence
 from typing import Any

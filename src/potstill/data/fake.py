@@ -1,4 +1,4 @@
-"""Made-up images for tests and speed: noise around a pattern of the class."""
+"""Synthetic images for tests and benchmarks: noise around a pattern of the class."""
 
 from typing import Any
 

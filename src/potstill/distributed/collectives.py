@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other; where there is one, it costs nothing."""
+"""Collective operations over the processes of a run; without cost where there is one."""
 
 import json
 from collections.abc import Iterator

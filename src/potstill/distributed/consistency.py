@@ -1,4 +1,4 @@
-"""All processes of a run must have one config: a sampler that each runs by itself draws others."""
+"""Check that all processes of a run have one config, as a sampler of each draws its own."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a process knows that was started with others: by `launch`, by torchrun or by SLURM."""
+"""Rank and world size from the environment, and the hand-off of errors to the launcher."""
 
 import json
 import os

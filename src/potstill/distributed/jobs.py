@@ -1,4 +1,4 @@
-"""One job of a command, a run or one of a sweep, in as many processes as its config asks for."""
+"""One job of a command, a run or one of a sweep, in as many processes as its config names."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""A command in several processes of this machine: started, watched, and ended together.
+"""Launcher of a command in several local processes: started, watched, ended together.
 
 torch's elastic agent is for processes that are restarted and move between machines. It would end
 one that is saving after a signal as fast as one whose peer has died, and exit with a code of its

@@ -1,4 +1,4 @@
-"""Several processes train one network by Lightning's DDP; something else has started them."""
+"""Lightning's DDP strategy for processes that something else has started."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""What every exporter promises: one file that its own runtime was seen to run."""
+"""Interface of exporters: one file a format, kept once its own runtime has run it."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A folder to copy: the network, its labels, a script that classifies, and how to use them."""
+"""A deployment folder: the network, its labels, a script that classifies, instructions."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`.mlpackage`: the network for Core ML on Apple's devices."""
+"""Core ML export, `.mlpackage`, for Apple's devices."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`.pte`: the network for ExecuTorch, computed by XNNPACK as one piece."""
+"""ExecuTorch export, `.pte`, delegated to XNNPACK as one piece."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`.onnx`: any batch size, float32 or integers that ONNX Runtime computes in."""
+"""ONNX export, `.onnx`: any batch size, float32 or int8 that ONNX Runtime computes."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Weights from 0 to 255 in an ONNX graph, in place of -128 to 127."""
+"""Unsigned weights in an ONNX graph: 0 to 255 in place of -128 to 127."""
 
 from typing import Any
 

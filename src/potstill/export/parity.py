@@ -1,4 +1,4 @@
-"""Run a new file beside the network it was made from, and keep it only if they agree."""
+"""Parity of an exported file with its network; a file that disagrees is removed."""
 
 import math
 import os

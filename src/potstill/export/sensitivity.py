@@ -1,4 +1,4 @@
-"""How far the logits of a network in integers move when it is rounded a little differently."""
+"""Sensitivity of an int8 network's logits to a change of its rounding."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""`.safetensors`: the weights alone, by the names of the network's state dict."""
+"""State dict export, `.safetensors`: the weights alone, by their names."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""`.pt2`: the network as torch.export's graph, for PyTorch and its compilers."""
+"""torch.export, `.pt2`: the network's graph, for PyTorch and its compilers."""
 
 import io
 from collections.abc import Mapping

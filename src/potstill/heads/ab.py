@@ -35,8 +35,8 @@ class AB(Head):
 
     def __init__(
         self,
-        student: Layers = ("stage-3:preact", "stage-2:preact", "stage-1:preact"),
-        teacher: Layers = ("stage-3:preact", "stage-2:preact", "stage-1:preact"),
+        student: Layers = ("level-3:preact", "level-2:preact", "level-1:preact"),
+        teacher: Layers = ("level-3:preact", "level-2:preact", "level-1:preact"),
         margin: float = 1.0,
         weight: float | Schedule | None = None,
     ) -> None:

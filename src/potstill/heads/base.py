@@ -1,4 +1,4 @@
-"""The contract of every distillation head: tensors in, one scalar out."""
+"""Base class of heads. A head is a distillation loss: tensors in, one scalar out."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

@@ -40,8 +40,8 @@ class CWD(Head):
 
     def __init__(
         self,
-        student: Layers = "stage-1",
-        teacher: Layers = "stage-1",
+        student: Layers = "level-1",
+        teacher: Layers = "level-1",
         temperature: float | Schedule = 4.0,
         weight: float | Schedule | None = None,
     ) -> None:

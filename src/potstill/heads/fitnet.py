@@ -29,8 +29,8 @@ class FitNet(Head):
 
     def __init__(
         self,
-        student: Layers = "stage2",
-        teacher: Layers = "stage2",
+        student: Layers = "level2",
+        teacher: Layers = "level2",
         relu: bool = True,
         weight: float | Schedule | None = None,
     ) -> None:

@@ -77,8 +77,8 @@ class FT(Head):
 
     def __init__(
         self,
-        student: Layers = "stage-1",
-        teacher: Layers = "stage-1",
+        student: Layers = "level-1",
+        teacher: Layers = "level-1",
         k: float = 0.5,
         p1: float | None = 2.0,
         p2: float = 1.0,

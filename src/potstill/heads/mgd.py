@@ -56,8 +56,8 @@ class MGD(Counted, Head):
 
     def __init__(
         self,
-        student: Layers = "stage-1",
-        teacher: Layers = "stage-1",
+        student: Layers = "level-1",
+        teacher: Layers = "level-1",
         mask_ratio: float = 0.15,
         mask: str = "channel",
         seed: int = 0,

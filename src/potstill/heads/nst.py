@@ -41,8 +41,8 @@ class NST(Head):
 
     def __init__(
         self,
-        student: Layers = ("stage-3", "stage-2", "stage-1"),
-        teacher: Layers = ("stage-3", "stage-2", "stage-1"),
+        student: Layers = ("level-3", "level-2", "level-1"),
+        teacher: Layers = ("level-3", "level-2", "level-1"),
         weight: float | Schedule | None = None,
     ) -> None:
         super().__init__(weight, student, teacher)

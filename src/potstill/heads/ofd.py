@@ -20,7 +20,7 @@ from potstill.heads.common.locate import locate
 from potstill.heads.common.schedules import Schedule
 from potstill.models.features.outputs import ModelOutputs
 
-LAYERS = ("stage-3:preact", "stage-2:preact", "stage-1:preact")
+LAYERS = ("level-3:preact", "level-2:preact", "level-1:preact")
 
 
 def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Knowledge review across stages (ReviewKD, Chen et al. 2021, arXiv:2104.09044)."""
+"""Knowledge review across levels (ReviewKD, Chen et al. 2021, arXiv:2104.09044)."""
 
 from typing import ClassVar
 
@@ -11,8 +11,8 @@ from potstill.heads.common.adapters import BatchNorm, Shape, each_pair, map_pair
 from potstill.heads.common.schedules import Schedule
 from potstill.models.features.outputs import ModelOutputs
 
-STUDENT = ("stage-3", "stage-2", "stage-1", "pooled")
-TEACHER = ("stage-3:preact", "stage-2:preact", "stage-1:preact", "pooled")
+STUDENT = ("level-3", "level-2", "level-1", "pooled")
+TEACHER = ("level-3:preact", "level-2:preact", "level-1:preact", "pooled")
 
 
 def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -41,8 +41,8 @@ class SimKD(Head):
 
     def __init__(
         self,
-        student: str = "stage-1",
-        teacher: str = "stage-1",
+        student: str = "level-1",
+        teacher: str = "level-1",
         factor: int = 2,
         weight: float | Schedule | None = None,
     ) -> None:

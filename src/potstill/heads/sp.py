@@ -33,8 +33,8 @@ class SP(Head):
 
     def __init__(
         self,
-        student: Layers = "stage-1",
-        teacher: Layers = "stage-1",
+        student: Layers = "level-1",
+        teacher: Layers = "level-1",
         weight: float | Schedule | None = None,
     ) -> None:
         super().__init__(weight, student, teacher)

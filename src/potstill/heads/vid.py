@@ -57,8 +57,8 @@ class VID(Head):
 
     def __init__(
         self,
-        student: Layers = ("stage-3", "stage-2", "stage-1"),
-        teacher: Layers = ("stage-3", "stage-2", "stage-1"),
+        student: Layers = ("level-3", "level-2", "level-1"),
+        teacher: Layers = ("level-3", "level-2", "level-1"),
         init_var: float = 5.0,
         eps: float = 1e-5,
         weight: float | Schedule | None = None,

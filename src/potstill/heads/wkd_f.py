@@ -40,8 +40,8 @@ class WKDF(Head):
 
     def __init__(
         self,
-        student: Layers = "stage-1",
-        teacher: Layers = "stage-1",
+        student: Layers = "level-1",
+        teacher: Layers = "level-1",
         mean_cov_ratio: float = 2.0,
         hidden: int = 256,
         eps: float = 1e-5,
@@ -73,7 +73,7 @@ class WKDF(Head):
     def _bottleneck(self, student: Shape, teacher: Shape) -> nn.Module:
         if student[1] * student[2] == 1 or teacher[1] * teacher[2] == 1:
             raise ValueError(
-                "one position has no variance. Fix: name layers that keep a map, such as stage-1"
+                "one position has no variance. Fix: name layers that keep a map, such as level-1"
             )
         return nn.Sequential(
             nn.Conv2d(student[0], self.hidden, 1),

@@ -1,4 +1,4 @@
-"""What a network costs and is worth; as a command, `python -m potstill.measure FILE...`."""
+"""Counts, latency and metrics of networks."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, bytes on disk, milliseconds an image."""
+"""Counts of parameters, nonzeros, multiply-accumulates and bytes on disk."""
 
 import gzip
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The machine that numbers rest on: its name, its processor's features, its versions."""
+"""Description of the machine: name, processor features, library versions."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""How long things take, side by side: what slows the machine down slows all of them."""
+"""Latency of several networks, measured in turns so that a slow machine slows all alike."""
 
 import copy
 import time

@@ -1,4 +1,4 @@
-"""What a network costs, counted on shapes alone: no weight is read."""
+"""Multiply-accumulates and parameters from shapes alone: no weight is read."""
 
 import copy
 from collections.abc import Sequence

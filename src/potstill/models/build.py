@@ -1,4 +1,4 @@
-"""What every builder shares: which stem fits the images, and how a network is finished."""
+"""Parts that every builder shares: the choice of a stem, weights, eval mode."""
 
 from torch import nn
 

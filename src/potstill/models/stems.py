@@ -1,4 +1,4 @@
-"""Refit torchvision networks for small images: the first two halvings are taken out.
+"""Stems of torchvision networks for small images: the first two halvings are taken out.
 
 A network for 224 pixels halves an image five times; after the change it halves it three times,
 so that 32 pixels end as a 4x4 map. Every parameter keeps its name.

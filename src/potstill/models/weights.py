@@ -1,4 +1,4 @@
-"""Read weights from a file without running anything in it, and load them strictly."""
+"""Strict loading of weights from files, in which nothing is executed."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The deployed form of a fake-quantized network: int8 weights, batch-norm folded, no training.
+"""Conversion of a fake-quantized network to int8: weights quantized, batch-norm folded.
 
 Its quantize and dequantize operators are what ExecuTorch, ONNX Runtime and other runtimes turn into
 integer kernels.

@@ -1,4 +1,4 @@
-"""Layers of a deployed network: int8 weights, and ranges that are constants of its graph."""
+"""Layers of a converted network: int8 weights, ranges that are constants of the graph."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Dynamic int8 for linear layers: weights beforehand, activations as they come."""
+"""Dynamic int8 of linear layers: weights quantized beforehand, activations in the forward."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""Fake quantization: float tensors rounded to the grid the deployed network computes on.
+"""Fake quantization: float tensors rounded to the grid that the int8 network computes on.
 
 Straight-through gradients (Bengio et al. 2013, arXiv:1308.3432); the grids are those of Jacob et
 al. 2018 (arXiv:1712.05877).

@@ -1,4 +1,4 @@
-"""Int8 layers in place of those that trained, with every batch-norm folded into a convolution."""
+"""Batch-norm folding: int8 layers in place of trained convolutions and their batch-norms."""
 
 import torch
 from torch import Tensor, fx, nn

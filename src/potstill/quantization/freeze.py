@@ -1,4 +1,4 @@
-"""The last part of quantization-aware training: ranges and batch-norm statistics stand still.
+"""Freezing of observers and batch-norm statistics near the end of QAT.
 
 Averages that go on moving keep the network's grid moving with them (Krishnamoorthi 2018,
 arXiv:1806.08342, section 3.2).

@@ -1,4 +1,4 @@
-"""Layers of a network in quantization-aware training; each keeps the names of its parameters."""
+"""Layers for quantization-aware training; each keeps the names of its parameters."""
 
 import torch
 import torch.nn.functional as F

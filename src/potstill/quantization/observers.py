@@ -1,4 +1,4 @@
-"""Switch a prepared network's observers and rounding on and off; every switch is a buffer."""
+"""Switches of a prepared network's observers and rounding, stored in buffers."""
 
 from torch import Tensor, nn
 

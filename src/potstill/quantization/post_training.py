@@ -1,4 +1,4 @@
-"""Static int8 after training: ranges of activations from a few batches, no gradient."""
+"""Static post-training quantization: activation ranges from a few batches, no gradient."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Turn a network into one that trains with the rounding of its deployed form."""
+"""Preparation for QAT: a network that trains with the rounding of its int8 form."""
 
 import copy
 

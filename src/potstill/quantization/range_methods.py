@@ -1,4 +1,4 @@
-"""From the values a tensor took to the range [lo, hi] that int8 shall cover."""
+"""Methods that reduce observed values to the range [lo, hi] that int8 covers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

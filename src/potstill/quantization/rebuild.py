@@ -1,4 +1,4 @@
-"""The shape of a quantized network, to be filled with the weights in an artifact."""
+"""Rebuilding of a quantized network's modules, to be filled with an artifact's weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Biases of a deployed network as the runtimes keep them: 32-bit integers times a step.
+"""Biases of a converted network on the runtimes' grid: int32 times a step.
 
 The step is that of a layer's sums, the input's scale times the weight's (Jacob et al. 2018,
 arXiv:1712.05877, section 2.4).

@@ -1,4 +1,4 @@
-"""What a quantized network looks like: the numbers that training and deployment agree on."""
+"""Quantization scheme, the settings that training and conversion agree on."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""Show finished runs: `python -m potstill.report DIR...` writes one page and says where."""
+"""Pages of finished runs: `potstill report DIR...` writes one and prints its path."""
 
 import argparse
 import os

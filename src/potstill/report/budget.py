@@ -1,4 +1,4 @@
-"""Which network to take: the best, smallest and fastest that were measured, and what fits."""
+"""The best, smallest and fastest network of a run, and those that fit a budget."""
 
 import math
 from collections.abc import Mapping, Sequence

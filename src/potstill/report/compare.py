@@ -1,4 +1,4 @@
-"""One page over any runs: side by side where they were tested on the same images."""
+"""Comparison page of several runs, paired where they were tested on the same images."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a network takes for what, and which classes it lost: from counts, for tables."""
+"""Confusion tables and per-class losses, from counts."""
 
 import base64
 import io

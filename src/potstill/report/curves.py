@@ -1,4 +1,4 @@
-"""What Lightning's CSVLogger wrote, read back: sparse rows in, one value an epoch out."""
+"""Curves of one value an epoch, read from the sparse rows of Lightning's CSVLogger."""
 
 import csv
 import io

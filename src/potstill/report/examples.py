@@ -1,4 +1,4 @@
-"""Images on which a network and its teacher differ: which ones, and small copies of them."""
+"""Test images on which a network and its teacher disagree, with thumbnails."""
 
 import base64
 import io

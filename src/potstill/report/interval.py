@@ -1,4 +1,4 @@
-"""How sure a number is: 95 % intervals of a fraction and of a mean."""
+"""Confidence intervals of 95 % of a fraction and of a mean."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The image of a training: loss, accuracy and the terms of the loss by epoch."""
+"""Learning curves: loss, accuracy and the terms of the loss by epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

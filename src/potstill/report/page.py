@@ -1,4 +1,4 @@
-"""The page of one run: what came out, in the first screen, and everything behind it."""
+"""Page of one run: the results on the first screen, and everything behind them."""
 
 from collections.abc import Sequence
 from pathlib import Path

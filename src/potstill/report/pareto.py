@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: the front, and the image of it."""
+"""Pareto front of accuracy against cost, and its plot."""
 
 from collections.abc import Sequence
 from itertools import pairwise

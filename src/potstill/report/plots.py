@@ -1,4 +1,4 @@
-"""The images of a test: what a network mixes up, whether it knows how sure it is."""
+"""Plots of a test: confusion matrix and reliability diagram."""
 
 from collections.abc import Sequence
 

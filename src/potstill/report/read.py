@@ -1,4 +1,4 @@
-"""A finished run as its report.json tells it: all that a page is made of."""
+"""Reading of a finished run's report.json, for pages."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The small reliability diagram of each network on a page."""
+"""Small reliability diagram of each network on a page."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""From values to one HTML file that needs nothing else."""
+"""Rendering of values to one self-contained HTML file."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One network of a run and what was measured of it: one row of the report."""
+"""Measurements of one network of a run: one row of the report."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What every image of a report has in common."""
+"""Style that all plots of a report share."""
 
 import io
 

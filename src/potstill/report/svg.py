@@ -1,4 +1,4 @@
-"""Images inside a page: SVG whose colours follow the page's theme, with a text in its place."""
+"""Inline SVG whose colours follow the page's theme, with a text alternative."""
 
 import io
 import itertools

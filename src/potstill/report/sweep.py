@@ -1,4 +1,4 @@
-"""The page of a multirun: what the swept settings do, over seeds, and the best by validation."""
+"""Page of a multirun: effects of the swept settings over seeds, the best by validation."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which networks stand in one image of accuracy against cost, and what is said below it."""
+"""Networks of one accuracy-against-cost plot, and its caption."""
 
 from collections import Counter
 from collections.abc import Sequence

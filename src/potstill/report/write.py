@@ -1,4 +1,4 @@
-"""The report of a run: numbers for machines (JSON), a page and images for people."""
+"""Writer of a run's report: JSON for machines, a page and plots for people."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Several teachers as one network."""
+"""Ensemble of teachers as one network."""
 
 import math
 

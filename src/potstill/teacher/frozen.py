@@ -1,4 +1,4 @@
-"""A teacher nobody can train: frozen, in eval mode, outside the module tree."""
+"""Frozen teacher, in eval mode and outside the module tree."""
 
 import hashlib
 from types import MethodType

@@ -1,4 +1,4 @@
-"""Teachers trained here are kept by a hash of what produced them, and found again by it."""
+"""Registry of trained teachers, by a hash of everything that their weights depend on."""
 
 import hashlib
 import json

@@ -34,7 +34,7 @@ HEADS = [
     OFD,
     ReviewKD,
     SimKD,
-    lambda **settings: FitNet(student="stage2", teacher="stage2", **settings),
+    lambda **settings: FitNet(student="level2", teacher="level2", **settings),
 ]
 TARGETS = torch.arange(8) % 5
 
@@ -55,9 +55,9 @@ def loss_with(head, student, teacher):
     return loss, torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
-def two_views(tap):
+def two_views(extractor):
     ids = torch.arange(4)
-    first, second = tap(make_images(4), ids), tap(make_images(4, seed=9), ids)
+    first, second = extractor(make_images(4), ids), extractor(make_images(4, seed=9), ids)
     return ModelOutputs(first.logits, first.features, ids, (second,))
 
 
@@ -120,11 +120,11 @@ def test_from_a_config():
     text = """
       _target_: potstill.heads.common.ensemble_member.Member
       member: 1
-      head: {_target_: potstill.heads.at.AT, student: stage-1, teacher: "stage-1:preact"}
+      head: {_target_: potstill.heads.at.AT, student: level-1, teacher: "level-1:preact"}
     """
     member = instantiate(OmegaConf.create(text))
     assert isinstance(member.head, AT)
-    assert member.pairs == (("", "members.1"), ("stage-1", "members.1.stage-1:preact"))
+    assert member.pairs == (("", "members.1"), ("level-1", "members.1.level-1:preact"))
 
 
 def test_there_is_no_such_member():

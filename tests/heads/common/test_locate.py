@@ -3,34 +3,34 @@ import torch
 from torch import nn
 
 from potstill.heads.common.locate import locate
-from potstill.models.features.extractor import FeatureExtractor, Source
+from potstill.models.features.extractor import FeatureExtractor, FeatureSource
 from potstill.models.features.outputs import ModelOutputs
 from tests.support.tiny_nets import Block, cnn, vit
 
-LAYERS = ["stage-2", "stage-1:preact", "pooled"]
+LAYERS = ["level-2", "level-1:preact", "pooled"]
 
 
 @pytest.mark.parametrize("side", [16, 28, 32, 56, 224])
 def test_layers_at_any_size_of_image(side):
     network = cnn()
-    tap = FeatureExtractor(network, LAYERS, (3, side, side))
-    assert locate(network, tap.probe(), LAYERS).sources == tap.sources
+    extractor = FeatureExtractor(network, LAYERS, (3, side, side))
+    assert locate(network, extractor.probe(), LAYERS).sources == extractor.sources
 
 
 def test_stage_depends_on_the_size_of_the_image():
     network = nn.Sequential(cnn().layers, nn.MaxPool2d(4, ceil_mode=True), nn.Conv2d(10, 10, 1))
     found = []
     for side in (16, 64):
-        tap = FeatureExtractor(network, ["stage-1"], (3, side, side))
-        found.append(locate(network, tap.probe(), ["stage-1"]).sources["stage-1"])
-        assert found[-1] == tap.sources["stage-1"]
+        extractor = FeatureExtractor(network, ["level-1"], (3, side, side))
+        found.append(locate(network, extractor.probe(), ["level-1"]).sources["level-1"])
+        assert found[-1] == extractor.sources["level-1"]
     assert found[0] != found[1]
 
 
 def test_tokens():
     network = vit()
-    located = locate(network, FeatureExtractor(network, ["stage-1"]).probe(), ["stage-1"])
-    assert located.sources == {"stage-1": Source("blocks.2")}
+    located = locate(network, FeatureExtractor(network, ["level-1"]).probe(), ["level-1"])
+    assert located.sources == {"level-1": FeatureSource("blocks.2")}
     assert located.last_linear() is network.head
 
 
@@ -45,26 +45,26 @@ def test_network_that_takes_one_size():
             return self.net(x)
 
     network = Picky()
-    signal = FeatureExtractor(network, ["stage-1"], (3, 48, 48)).probe()
-    assert locate(network, signal, ["stage-1"]).sources["stage-1"].path == "net.layers"
+    signal = FeatureExtractor(network, ["level-1"], (3, 48, 48)).probe()
+    assert locate(network, signal, ["level-1"]).sources["level-1"].path == "net.layers"
 
 
 def test_unknown_shape():
-    signal = ModelOutputs(torch.zeros(2, 5), {"stage-1": torch.zeros(2, 99, 4, 4)})
-    with pytest.raises(ValueError, match=r"no square image gives stage-1 \(99, 4, 4\)\. Fix"):
-        locate(cnn(), signal, ["stage-1"])
+    signal = ModelOutputs(torch.zeros(2, 5), {"level-1": torch.zeros(2, 99, 4, 4)})
+    with pytest.raises(ValueError, match=r"no square image gives level-1 \(99, 4, 4\)\. Fix"):
+        locate(cnn(), signal, ["level-1"])
 
 
 def norms(network, *names):
-    tap = FeatureExtractor(network, names, (3, 32, 32))
-    located = locate(network, tap.probe(), names)
-    features = tap.probe().features
+    extractor = FeatureExtractor(network, names, (3, 32, 32))
+    located = locate(network, extractor.probe(), names)
+    features = extractor.probe().features
     return [located.norm_before(name, features[name].shape[1]) for name in names]
 
 
 def test_norm_of_the_main_branch():
     network = cnn()
-    found = norms(network, "stage-2:preact", "stage-1:preact", "layers.0.0", "layers.0:preact")
+    found = norms(network, "level-2:preact", "level-1:preact", "layers.0.0", "layers.0:preact")
     assert found[:2] == [network.layers[2].bn2, network.layers[3].bn2]
     assert found[2:] == [None, network.layers[0][1]]
 
@@ -89,8 +89,8 @@ def test_norm_without_relu_modules():
 
     block = Functional()
     network = nn.Sequential(block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)).eval()
-    assert norms(network, "stage-1") == [block.bn2]
+    assert norms(network, "level-1") == [block.bn2]
 
 
 def test_vit_has_no_norm():
-    assert norms(vit(), "stage-2:preact", "pooled")[0] is None
+    assert norms(vit(), "level-2:preact", "pooled")[0] is None

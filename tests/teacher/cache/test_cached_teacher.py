@@ -43,7 +43,7 @@ def order(seed, epoch):
 
 
 @pytest.fixture
-def tap(tiny):
+def extractor(tiny):
     return FeatureExtractor(tiny(8).eval(), ["pooled"], (3, 16, 16))
 
 
@@ -52,32 +52,32 @@ def plain(tiny):
     return FeatureExtractor(tiny(8).eval())
 
 
-def run(teacher, tap, epochs, seed=0, start=0):
+def run(teacher, extractor, epochs, seed=0, start=0):
     """Return every logit of some epochs of training."""
     found = []
     for epoch in range(start, epochs):
         for ids in order(seed, epoch):
             image = shown(ids, teacher.view_index(ids, epoch, 0))
-            found.append(teacher(tap, image, ids, epoch).logits)
+            found.append(teacher(extractor, image, ids, epoch).logits)
     return torch.cat(found)
 
 
 @torch.no_grad()
-def test_every_sample_and_view_is_replayed(tmp_path, tap):
+def test_every_sample_and_view_is_replayed(tmp_path, extractor):
     rows = torch.arange(SAMPLES * VIEWS)
     all_views = CachedTeacher(
         open_new(tmp_path, dim_pooled=8), lambda ids, epoch, view: torch.full_like(ids, epoch)
     )
     for epoch in range(VIEWS):  # asked in batches of 16 ...
         for ids in order(0, epoch):
-            all_views(tap, shown(ids, torch.full_like(ids, epoch)), ids, epoch)
+            all_views(extractor, shown(ids, torch.full_like(ids, epoch)), ids, epoch)
     assert all_views.forwards == len(rows)
     all_views.store.flush()
     replay = CachedTeacher(open_new(tmp_path, dim_pooled=8), all_views.view_index)
     for epoch in range(VIEWS):  # ... and read all at once
         ids = torch.arange(SAMPLES)
         image = shown(ids, torch.full_like(ids, epoch))
-        found, online = replay(None, image, ids, epoch), tap(image)
+        found, online = replay(None, image, ids, epoch), extractor(image)
         # The stated tolerance: half precision, and how a batch's size moves the last bits.
         for ours, theirs in (
             (found.logits, online.logits),
@@ -175,12 +175,12 @@ def test_no_graph_is_kept(tmp_path, plain):
     assert not teacher(plain, image, ids, 0).logits.requires_grad
 
 
-def test_an_epoch_laid_out_by_sample_is_the_same(tmp_path, tap):
+def test_an_epoch_laid_out_by_sample_is_the_same(tmp_path, extractor):
     teacher = CachedTeacher(open_new(tmp_path, dim_pooled=8), view_index(0))
     ids, device = torch.cat(order(0, 3)[:2]), torch.device("cpu")
     image = shown(ids, teacher.view_index(ids, 3, 0))
     assert not teacher.start_epoch(ids, 3, [0], device)
-    first = teacher(tap, image, ids, 3)
+    first = teacher(extractor, image, ids, 3)
     assert teacher.start_epoch(ids, 3, [0], device)
     assert not teacher.start_epoch(torch.arange(SAMPLES), 3, [0], device)
     assert not teacher.start_epoch(ids, 3, [0, 1], device)
@@ -199,11 +199,11 @@ def test_an_epoch_laid_out_by_sample_is_the_same(tmp_path, tap):
 
 @pytest.mark.parametrize("settings", [{"dim_pooled": 8}, {"dim_pooled": 8, "top_k": 2}])
 def test_a_image_that_was_not_announced_is_not_taken_for_a_teacher_that_says_zero(
-    tmp_path, tap, settings
+    tmp_path, extractor, settings
 ):
     teacher = CachedTeacher(open_new(tmp_path, **settings), view_index(0))
     ids = torch.arange(SAMPLES)
-    teacher(tap, shown(ids, teacher.view_index(ids, 0, 0)), ids, 0)
+    teacher(extractor, shown(ids, teacher.view_index(ids, 0, 0)), ids, 0)
     assert teacher.start_epoch(ids[1:], 0, [0], torch.device("cpu"))
     found = teacher(None, torch.empty(2, 3, 8, 8), ids[:2], 0)
     for part in (found.logits, found.features["pooled"]):

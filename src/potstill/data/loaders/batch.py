@@ -1,4 +1,4 @@
-"""What a loader yields: images, labels and, where it knows them, sample ids."""
+"""Batches of a loader: images, labels and, where known, sample ids."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A few training images to judge or calibrate a network by."""
+"""The first training images, for calibration and pruning criteria."""
 
 from itertools import islice
 from typing import Any

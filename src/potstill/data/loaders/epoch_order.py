@@ -1,4 +1,4 @@
-"""Which samples make up which batch: the order of an epoch, and the place reached in it."""
+"""Sample order of an epoch, its batches, and the position reached in it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Images that fit in memory: kept as bytes on the training device, batched without workers."""
+"""Loader of images that fit in memory: uint8 on the training device, no workers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which training images are set aside for validation, and the identity of a data set."""
+"""Training and validation split, and the identity of a data set."""
 
 import hashlib
 from typing import Any

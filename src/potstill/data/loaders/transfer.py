@@ -1,4 +1,4 @@
-"""Ids and draws on their way from the host to the training device."""
+"""Host-to-device transfer of sample ids and random draws."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What training sees of its images: which view when, and which of finitely many it is."""
+"""Augmented views of training images, numbered where there are finitely many."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar

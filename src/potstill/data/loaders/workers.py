@@ -1,4 +1,4 @@
-"""Images read from files while training, by worker processes."""
+"""Loader of image files, decoded and augmented by worker processes."""
 
 import socket
 from collections.abc import Iterable, Iterator

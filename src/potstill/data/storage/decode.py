@@ -1,4 +1,4 @@
-"""One image file as bytes, whatever it is; a file that is no good is named."""
+"""Decoding of one image file to uint8; an unreadable file is named."""
 
 import warnings
 from io import BytesIO

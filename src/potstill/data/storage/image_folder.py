@@ -1,4 +1,4 @@
-"""Folders of images, one folder a class: what is there, checked against what should be."""
+"""Class folders of images, checked against the expected classes and counts."""
 
 import os
 from collections.abc import Sequence

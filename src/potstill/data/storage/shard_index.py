@@ -1,4 +1,4 @@
-"""What lies where in a folder of shards: its manifest and indexes, checked before they are used."""
+"""Manifest and index of a folder of shards, checked before use."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Where shards are read from: a folder, or an object store through a folder that caches it."""
+"""Local folders and object stores of shards, the latter through a caching folder."""
 
 import hashlib
 import os

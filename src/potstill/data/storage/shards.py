@@ -1,4 +1,4 @@
-"""Images read from shards while training: the batches of the folder they were written from."""
+"""Loader of images from shards, with the batches of the folder they were written from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write a folder of images as shards: `python -m potstill.data.storage.write_shards ROOT OUT`."""
+"""Writer of shards: `python -m potstill.data.storage.write_shards ROOT OUT`."""
 
 import argparse
 import hashlib

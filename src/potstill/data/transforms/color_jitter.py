@@ -1,4 +1,4 @@
-"""Colour jitter of a whole batch at once, every image with factors and an order of its own."""
+"""Colour jitter of a whole batch, with factors and an order of its own for every image."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Counted randomness: numbers that depend on what they are for, never on what came before.
+"""Counter-based random numbers: functions of a purpose and its counts, without state.
 
 Numbers of (seed, epoch, sample id, view) come out the same in any batch, worker or process,
 and there is no generator whose state a checkpoint would have to keep.

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, a pure function of (seed, epoch, sample id, view)."""
+"""Random crop and flip of a whole batch, a function of (seed, epoch, sample id, view)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Mixing an image with another one, a pure function of (seed, epoch, sample id)."""
+"""Mixup and CutMix, functions of (seed, epoch, sample id)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What is done to images of one size after crop and flip, counted: colours, shapes, cutout."""
+"""Counted augmentations after crop and flip: colour, RandAugment, cutout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

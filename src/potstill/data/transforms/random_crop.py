@@ -1,4 +1,4 @@
-"""Photographs of any size made one size: a random part in training, the middle in evaluation."""
+"""Random resized crop for training, centre crop for evaluation, of images of any size."""
 
 import math
 from dataclasses import dataclass

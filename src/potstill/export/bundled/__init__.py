@@ -1,1 +1,1 @@
-"""What lies in every bundle: a script that classifies, and a page that says how to use it."""
+"""Files of every bundle: a script that classifies, and instructions."""

@@ -1,4 +1,4 @@
-"""What every runtime promises: a file in, and a callable from images to logits out."""
+"""Interface of runtimes: a file in, a callable from images to logits out."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""Run a network, or a `.pt2` file, in PyTorch itself."""
+"""PyTorch runtime of networks and `.pt2` files."""
 
 from pathlib import Path
 

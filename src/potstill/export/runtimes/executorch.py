@@ -1,4 +1,4 @@
-"""Run a `.pte` file in ExecuTorch."""
+"""ExecuTorch runtime of `.pte` files."""
 
 from pathlib import Path
 from typing import Any

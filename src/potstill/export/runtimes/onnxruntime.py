@@ -1,4 +1,4 @@
-"""Run an `.onnx` file in ONNX Runtime."""
+"""ONNX Runtime of `.onnx` files."""
 
 import collections
 import tempfile

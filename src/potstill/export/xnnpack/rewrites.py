@@ -1,4 +1,4 @@
-"""Rewrite a graph of torch.export so that XNNPACK takes all of it; every value stays the same."""
+"""Value-preserving rewrites of a torch.export graph that let XNNPACK take all of it."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shortcut without parameters in a graph of torch.export: found, and made a convolution."""
+"""Parameterless shortcuts in a torch.export graph, rewritten as convolutions."""
 
 from dataclasses import dataclass
 from typing import Any, Optional

@@ -1,1 +1,1 @@
-"""Parts that several heads share."""
+"""Adapters, schedules and other parts that several heads share."""

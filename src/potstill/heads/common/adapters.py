@@ -1,4 +1,4 @@
-"""Between a student's feature and a teacher's: equal sizes, regressors, one adapter a pair."""
+"""Adapters between student and teacher features: resizing, regressors, one a pair."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -138,7 +138,7 @@ def need_positions(student: Shape, teacher: Shape) -> None:
     if min(student[1], teacher[1]) * min(student[2], teacher[2]) == 1:
         raise ValueError(
             "their common map has one position, where this loss is always 0. "
-            "Fix: name layers that keep a map, such as stage-1"
+            "Fix: name layers that keep a map, such as level-1"
         )
 
 

@@ -1,4 +1,4 @@
-"""Random numbers that depend on counts alone, so that a resumed run draws the same ones."""
+"""Counted random numbers of heads, so that a resumed run draws the same ones."""
 
 import hashlib
 

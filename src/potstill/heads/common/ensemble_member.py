@@ -1,4 +1,4 @@
-"""One teacher of several: any head, reading a single member of an ensemble."""
+"""Any head on a single member of a teacher ensemble."""
 
 from dataclasses import replace
 

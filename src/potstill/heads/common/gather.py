@@ -1,4 +1,4 @@
-"""One batch over all processes, so that relations between samples do not depend on how many."""
+"""Gathering of a batch over all processes, with gradient."""
 
 import torch
 import torch.distributed as dist

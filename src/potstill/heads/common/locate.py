@@ -1,4 +1,4 @@
-"""Find in a network where the probed features of a head come from."""
+"""Location of a head's probed features in a network."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.heads.common.shapes import to_map
-from potstill.models.features.extractor import FeatureExtractor, Source
+from potstill.models.features.extractor import FeatureExtractor, FeatureSource
 from potstill.models.features.outputs import ModelOutputs
 from potstill.models.features.trace import RELUS, Event, trace
 
@@ -20,7 +20,7 @@ MAX_SIDE = 512
 class Located:
     """Where named features come from, and what one forward pass called on its way."""
 
-    sources: dict[str, Source]
+    sources: dict[str, FeatureSource]
     events: list[Event]
 
     def last_linear(self) -> nn.Linear | None:
@@ -49,7 +49,7 @@ class Located:
 def locate(network: nn.Module, signal: ModelOutputs, names: Sequence[str]) -> Located:
     """Return where the features `names` of a probed signal come from.
 
-    What `stage-1` means depends on the image's size, which no signal tells: squares are tried
+    What `level-1` means depends on the image's size, which no signal tells: squares are tried
     until one gives these features, or else these shapes.
 
     Raises:
@@ -59,15 +59,15 @@ def locate(network: nn.Module, signal: ModelOutputs, names: Sequence[str]) -> Lo
     alike = None
     for side in dict.fromkeys(_candidates([signal.features[name] for name in names])):
         try:
-            tap = FeatureExtractor(network, names, (channels, side, side))
-            found = tap.probe()
+            extractor = FeatureExtractor(network, names, (channels, side, side))
+            found = extractor.probe()
         except (RuntimeError, ValueError, AssertionError, IndexError):
             continue  # the network takes no images of this size
         if _equal(found, signal, names):
-            alike = tap
+            alike = extractor
             break
         if alike is None and _alike(found, signal, names):
-            alike = tap
+            alike = extractor
     if alike is None:
         listed = ", ".join(f"{n} {tuple(signal.features[n].shape[1:])}" for n in names)
         raise ValueError(f"no square image gives {listed}. Fix: use square images")

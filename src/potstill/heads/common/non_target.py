@@ -1,4 +1,4 @@
-"""The labelled class set apart from the others, without masks that a GPU must wait for."""
+"""Target and non-target logits, gathered without masks that a GPU must wait for."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A student whose logits come from the teacher's classifier: what SimKD deploys."""
+"""Student with the teacher's classifier, the network that SimKD deploys."""
 
 from collections.abc import Callable
 

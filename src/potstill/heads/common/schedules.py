@@ -1,4 +1,4 @@
-"""Values that change with the epoch: temperatures, weights. Pure functions, nothing to save."""
+"""Schedules of temperatures and weights: pure functions of the epoch."""
 
 import math
 from collections.abc import Callable

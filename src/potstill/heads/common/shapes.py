@@ -1,4 +1,4 @@
-"""One view of CNN maps, ViT token sequences and pooled vectors."""
+"""Conversion between CNN maps, ViT token sequences and pooled vectors."""
 
 import math
 

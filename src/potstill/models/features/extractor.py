@@ -1,8 +1,10 @@
-"""Listen to named layers of any network, without editing it."""
+"""Features of named layers of any network, read by forward hooks."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +15,20 @@ from potstill.models.features.outputs import ModelOutputs
 from potstill.models.features.trace import (
     Event,
     ends_in_relu,
+    find_levels,
     find_pooled,
-    find_stages,
     in_eval_mode,
     trace,
 )
 
 SIDES = ("output", "input", "preact")
-SPECIAL = re.compile(r"(?:(?P<part>.+)\.)?(?P<name>stage-?\d+|pooled)")
+SPECIAL = re.compile(r"(?:(?P<part>.+)\.)?(?P<name>(?:level|stage)-?\d+|pooled)")
+
+log = logging.getLogger("potstill")
 
 
 @dataclass(frozen=True)
-class Source:
+class FeatureSource:
     """Where a feature comes from: a module, and whether its output or its input is meant."""
 
     path: str
@@ -34,12 +38,12 @@ class Source:
 class FeatureExtractor:
     """Run a network and return its `ModelOutputs`.
 
-    Names are module paths (`layer3`), or `stage1`, `stage2` ... `stage-1` (the last tensor at
+    Names are module paths (`layer3`), or `level1`, `level2` ... `level-1` (the last tensor at
     each resolution, found by probing) and `pooled` (the classifier's input), both also of a
-    part of the network (`members.0.stage1`). The empty name is the network itself. A suffix says
-    which tensor is meant: `:input`, or `:preact`, the input of the ReLU that ends the layer.
-    Of a module called several times the last call counts. Hooks live for one call only, so
-    replaced layers are heard and copies of the network carry none.
+    part of the network (`members.0.level1`); a module of that very name comes first. The empty
+    name is the network itself. A suffix selects the tensor: `:input`, or `:preact`, the input of
+    the ReLU that ends the layer. Of a module called several times the last call counts. Hooks
+    live for one call only, so replaced layers are read and copies of the network carry none.
 
     Args:
         network: what to run; it takes images (N, C, H, W) and returns logits (N, K).
@@ -66,68 +70,69 @@ class FeatureExtractor:
         self.sources = {name: resolve(network, name, events) for name in names}
 
     def __call__(self, image: Tensor, sample_id: Tensor | None = None) -> ModelOutputs:
-        """Return the signal of a batch of images (N, C, H, W)."""
+        """Return logits and features of a batch of images (N, C, H, W)."""
         if not self.sources:
             return ModelOutputs(self.call(image), {}, sample_id)
-        heard: dict[str, tuple[Tensor, int]] = {}
-        handles = [self._listen(name, source, heard) for name, source in self.sources.items()]
+        found: dict[str, tuple[Tensor, int]] = {}
+        handles = [self._hook(name, source, found) for name, source in self.sources.items()]
         try:
             logits = self.network(image)
         finally:
             for handle in handles:
                 handle.remove()
-        changed = {name for name, (value, version) in heard.items() if value._version != version}
+        changed = {name for name, (value, version) in found.items() if value._version != version}
         if changed - self._overwritten:
-            # An in-place operation (`out += identity`) reached a tensor we hold: keep copies.
+            # An in-place operation (`out += identity`) reached a feature: store copies.
             self._overwritten |= changed
             return self(image, sample_id)
-        return ModelOutputs(logits, {name: value for name, (value, _) in heard.items()}, sample_id)
+        return ModelOutputs(logits, {name: value for name, (value, _) in found.items()}, sample_id)
 
     @torch.no_grad()
     def probe(self) -> ModelOutputs:
-        """Return the signal of two black images, for shapes; the network's mode is kept."""
+        """Return the outputs for two black images, for shapes; the network's mode stays."""
         with in_eval_mode(self.network):
-            signal = self(self._example())
+            outputs = self(self._example())
         for name, source in self.sources.items():
-            if name not in signal.features:
+            if name not in outputs.features:
                 raise ConfigError(f"layer={name}: {source.path} is never called. Fix: name another")
-        return signal
+        return outputs
 
     def _example(self) -> Tensor:
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         return torch.zeros(2, *self.image_shape, device=device)
 
-    def _listen(
-        self, name: str, source: Source, heard: dict[str, tuple[Tensor, int]]
+    def _hook(
+        self, name: str, source: FeatureSource, found: dict[str, tuple[Tensor, int]]
     ) -> RemovableHandle:
         module = self.network.get_submodule(source.path)
 
-        def keep(value: Tensor) -> None:
+        def store(value: Tensor) -> None:
             value = value.clone() if name in self._overwritten else value
-            heard[name] = (value, value._version)
+            found[name] = (value, value._version)
 
         if source.side == "input":
-            return module.register_forward_pre_hook(lambda _, args: keep(args[0]))
-        return module.register_forward_hook(lambda _, args, output: keep(output))
+            return module.register_forward_pre_hook(lambda _, args: store(args[0]))
+        return module.register_forward_hook(lambda _, args, output: store(output))
 
 
-def resolve(network: nn.Module, name: str, events: list[Event]) -> Source:
-    """Return the source a name means in `network`, given what one forward pass called."""
+def resolve(network: nn.Module, name: str, events: list[Event]) -> FeatureSource:
+    """Return the source that `name` means in `network`, given the calls of one forward pass."""
     path, _, side = name.partition(":")
     side = side or "output"
     if side not in SIDES:
         raise ConfigError(f"layer={name}: unknown suffix. Fix: one of {', '.join(SIDES)}")
     paths = {known for known, _ in network.named_modules()}
-    if special := SPECIAL.fullmatch(path):
+    special = SPECIAL.fullmatch(path)
+    if special and path not in paths:
         part = _known(special["part"] or "", name, paths)
         inside = [event for event in events if not part or event.path.startswith(f"{part}.")]
         path = _special(special["name"], inside)
     if path.endswith(":input"):
-        return Source(path.removesuffix(":input"), "input")
+        return FeatureSource(path.removesuffix(":input"), "input")
     if side == "preact":
         relu = ends_in_relu(_known(path, name, paths), events)
-        return Source(relu, "input") if relu else Source(path)
-    return Source(_known(path, name, paths), side)
+        return FeatureSource(relu, "input") if relu else FeatureSource(path)
+    return FeatureSource(_known(path, name, paths), side)
 
 
 def _known(path: str, name: str, paths: set[str]) -> str:
@@ -139,8 +144,17 @@ def _known(path: str, name: str, paths: set[str]) -> str:
 def _special(name: str, events: list[Event]) -> str:
     if name == "pooled":
         return f"{find_pooled(events)}:input"
-    stages, number = find_stages(events), int(name.removeprefix("stage"))
-    if not 1 <= abs(number) <= len(stages):
-        listed = ", ".join(f"stage{i + 1}={stage}" for i, stage in enumerate(stages))
-        raise ConfigError(f"layer={name}: no such stage. Fix: one of {listed}")
-    return stages[number - (number > 0)]
+    if name.startswith("stage"):
+        name = _renamed(name)
+    levels, number = find_levels(events), int(name.removeprefix("level"))
+    if not 1 <= abs(number) <= len(levels):
+        listed = ", ".join(f"level{i + 1}={path}" for i, path in enumerate(levels))
+        raise ConfigError(f"layer={name}: no such level. Fix: one of {listed}")
+    return levels[number - (number > 0)]
+
+
+@cache  # one warning a name
+def _renamed(name: str) -> str:
+    new = name.replace("stage", "level")
+    log.warning("layer=%s: renamed, and gone in the next release. Fix: layer=%s", name, new)
+    return new

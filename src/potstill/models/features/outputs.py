@@ -1,4 +1,4 @@
-"""What a head sees of a network: its logits and the features it was asked to listen to."""
+"""Logits and named features of one network for one batch."""
 
 from dataclasses import dataclass, field, replace
 
@@ -14,11 +14,11 @@ class ModelOutputs:
 
     Attributes:
         logits: (N, K).
-        features: tensors by the name they were asked for: maps (N, C, H, W), token
+        features: tensors by the name of their layer: maps (N, C, H, W), token
             sequences (N, L, C) or pooled vectors (N, C).
         sample_id: (N,) int64, the position of each image in the training set; `None`
             where the data does not say.
-        views: signals of further views of the same images, in the data's order.
+        views: outputs for further views of the same images, in the data's order.
     """
 
     logits: Tensor
@@ -27,7 +27,7 @@ class ModelOutputs:
     views: tuple["ModelOutputs", ...] = ()
 
     def promoted(self) -> "ModelOutputs":
-        """Return the same signal with half precision raised to float32 (float64 stays)."""
+        """Return the same outputs with half precision raised to float32 (float64 stays)."""
         if not self._is_half():
             return self
         return replace(

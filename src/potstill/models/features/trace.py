@@ -1,4 +1,4 @@
-"""Find a network's stages by running it once: the last tensor at each resolution."""
+"""Levels of a network, the last tensor at each resolution, found by one traced forward pass."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -41,14 +41,14 @@ def trace(network: nn.Module, image: Tensor) -> list[Event]:
     """Return the calls of one forward pass in the order in which they finished."""
     events: list[Event] = []
 
-    def listen(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def note(_: nn.Module, args: tuple[Any, ...], output: object) -> None:
+    def hook(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def collect(_: nn.Module, args: tuple[Any, ...], output: object) -> None:
             if isinstance(output, Tensor):
                 events.append(Event(path, module, output))
 
-        return module.register_forward_hook(note)
+        return module.register_forward_hook(collect)
 
-    handles = [listen(path, module) for path, module in network.named_modules() if path]
+    handles = [hook(path, module) for path, module in network.named_modules() if path]
     try:
         with in_eval_mode(network):
             network(image)
@@ -58,15 +58,15 @@ def trace(network: nn.Module, image: Tensor) -> list[Event]:
     return events
 
 
-def find_stages(events: list[Event]) -> list[str]:
-    """Return the paths of the stages, early to late.
+def find_levels(events: list[Event]) -> list[str]:
+    """Return the paths of the levels, early to late.
 
     For maps, the outermost module that finished last at each resolution above 1x1; for
     token sequences, the blocks at each quarter of the depth.
     """
     spatial = [e for e in events if e.output.dim() >= 3 and not isinstance(e.module, AVERAGES)]
     if spatial and spatial[-1].output.dim() == 3:
-        return _token_stages(spatial)
+        return _token_levels(spatial)
     last: dict[tuple[int, ...], str] = {}
     for event in spatial:
         size = tuple(event.output.shape[2:])
@@ -75,7 +75,7 @@ def find_stages(events: list[Event]) -> list[str]:
     return list(last.values())
 
 
-def _token_stages(events: list[Event]) -> list[str]:
+def _token_levels(events: list[Event]) -> list[str]:
     groups: dict[tuple[str, type], list[str]] = {}
     for event in events:
         if event.output.dim() == 3:

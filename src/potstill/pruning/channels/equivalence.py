@@ -1,4 +1,4 @@
-"""Prove a plan on the network itself: what it removes must not matter once nobody reads it."""
+"""Proof of a pruning plan on the network itself: removed channels have no reader."""
 
 import copy
 from collections.abc import Sequence

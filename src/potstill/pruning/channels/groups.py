@@ -1,4 +1,4 @@
-"""Coupled channels: which channels of which layers can only go together."""
+"""Groups of coupled channels, which can only be removed together."""
 
 import copy
 import math

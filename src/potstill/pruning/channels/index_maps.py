@@ -1,4 +1,4 @@
-"""Where channels go as they pass a reshape or a padding."""
+"""Channel index maps through reshape, flatten and padding."""
 
 from collections.abc import Callable
 from typing import Any

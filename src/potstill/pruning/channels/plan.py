@@ -1,4 +1,4 @@
-"""Which channels of which layer remain: enough to give a fresh dense network its pruned shape."""
+"""Pruning plans: the remaining channels of each layer, enough to rebuild the pruned shape."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

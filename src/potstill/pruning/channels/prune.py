@@ -1,4 +1,4 @@
-"""Structured pruning: remove whole channels, with all that is coupled to them."""
+"""Structured pruning: whole channels are removed, with all that is coupled to them."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""What a pruning did: the plan, and what the network costs before and after."""
+"""Result of a pruning: the plan, and the network's costs before and after."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

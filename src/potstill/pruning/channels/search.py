@@ -1,4 +1,4 @@
-"""Find the plan that meets a target, trying ratios on a copy without values."""
+"""Search for the plan that meets a target, on a copy without values."""
 
 import copy
 from collections.abc import Callable, Sequence

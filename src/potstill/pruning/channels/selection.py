@@ -1,4 +1,4 @@
-"""From scores to channels: how many of each group stay, and which."""
+"""Selection of channels by score: their number in each group, then the lowest."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Cut one layer down to some of its channels, weights and declared widths alike."""
+"""Slicing of one layer to some of its channels, weights and declared widths alike."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable

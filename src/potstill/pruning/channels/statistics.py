@@ -1,4 +1,4 @@
-"""Run a network over images to judge its channels, and leave it as it was."""
+"""Activation statistics of channels over images; the network is left as it was."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How small: a target as users think of it, and the search for the ratio that reaches it."""
+"""Pruning targets in users' terms, and the search for the ratio that reaches one."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a single weight is worth: one score a weight, the lowest go first."""
+"""Importance criteria of single weights: one score a weight, the lowest go first."""
 
 import zlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How sparsity grows with the step: a pure function, nothing to save."""
+"""Sparsity as a function of the step, without state."""
 
 from dataclasses import dataclass
 

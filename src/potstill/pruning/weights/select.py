@@ -1,4 +1,4 @@
-"""Which weights to prune, exactly as many as asked for."""
+"""Selection of the weights to prune, exactly as many as demanded."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What zeros buy: a smaller file once compressed. Not time: a dense kernel multiplies by them."""
+"""Sparsity, and the file size it saves. No time: a dense kernel multiplies by zeros."""
 
 import gzip
 from typing import NamedTuple

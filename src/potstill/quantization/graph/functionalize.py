@@ -1,4 +1,4 @@
-"""Rewrite operations that overwrite a tensor, which quantizers may need for their gradient."""
+"""Out-of-place rewrites of in-place operations, whose inputs quantizers need."""
 
 import operator
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which values of a network need a grid, and which values must share one."""
+"""Plan of quantization grids: values that need one, and values that must share one."""
 
 from dataclasses import dataclass, field
 

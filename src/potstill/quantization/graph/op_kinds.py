@@ -1,4 +1,4 @@
-"""What each step of a traced network is to int8: which are quantized, which only move values."""
+"""Kinds of operations in a traced network: quantized, or only moving values."""
 
 import operator
 from collections.abc import Callable

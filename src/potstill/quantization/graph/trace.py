@@ -1,4 +1,4 @@
-"""Trace a network into a graph of its layers that still knows its containers."""
+"""FX graph of a network's layers that still knows their containers."""
 
 from collections.abc import Callable
 from typing import Any

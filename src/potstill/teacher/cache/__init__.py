@@ -1,1 +1,1 @@
-"""Teacher outputs kept by sample and view."""
+"""Teacher outputs cached by sample and view."""

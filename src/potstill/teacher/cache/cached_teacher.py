@@ -1,4 +1,4 @@
-"""The teacher as training meets it: from the store where it can, from the network where not."""
+"""Teacher forward in training: from the cache where it can, from the network elsewhere."""
 
 from collections.abc import Callable, Iterable
 from math import nan

@@ -1,4 +1,4 @@
-"""How a teacher's outputs are kept: half precision, whole or the top k with the rest's mass."""
+"""Encodings of cached outputs: half precision, whole or the top k and the rest's mass."""
 
 import math
 from dataclasses import dataclass

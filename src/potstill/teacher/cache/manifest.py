@@ -1,4 +1,4 @@
-"""What stored outputs depend on; anything else is refused, naming the field."""
+"""Identity of cached outputs: a mismatch is refused, naming the field."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""`teacher.store=auto|off|read|refresh`: which store a run uses, and what it will cost."""
+"""Choice of a run's cache by `teacher.store=auto|off|read|refresh`, and its estimated cost."""
 
 import tempfile
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The files of a teacher store: immutable, named by their sha256, merged when there are many."""
+"""Segment files of a cache: immutable, named by their sha256, merged when there are many."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""Teacher outputs kept by sample id and view, and replayed instead of running the teacher.
+"""Cache of teacher outputs by sample id and view, replayed in place of a forward pass.
 
 The keys and the stored augmentation follow TinyViT (Wu et al. 2022, arXiv:2207.10666) and FKD
 (Shen and Xing 2022, arXiv:2112.01528); a small finite set of views makes the table exact for any

@@ -1,4 +1,4 @@
-"""Whether stored outputs are still what the teacher says, asked of a few rows."""
+"""Verification of cached outputs against the teacher on a few rows."""
 
 import secrets
 from collections.abc import Callable

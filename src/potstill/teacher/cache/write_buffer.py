@@ -1,4 +1,4 @@
-"""Rows of a teacher store that are not written yet."""
+"""Write buffer of a cache: rows that no segment holds yet."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The contract of every criterion: a group of coupled channels in, one score a channel out."""
+"""Interface of channel criteria: a group of coupled channels in, one score a channel out."""
 
 from collections.abc import Callable
 from typing import ClassVar
