@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from potstill import cli
+from potstill.cli import train
 
 if __name__ == "__main__":
-    sys.exit(cli.main(Path(__file__).parent / "conf"))
+    sys.exit(train.main(Path(__file__).parent / "conf"))

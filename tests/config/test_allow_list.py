@@ -39,8 +39,8 @@ def test_what_runs_need_is_permitted(target):
         "torchvisionx.models.resnet18",
         "hydra.utils.instantiate",
         "torch.nn.modules.module.torch.load",  # through a module's own import
-        "potstill.cli.os.system",
-        "potstill.cli.argparse.Namespace",
+        "potstill.atomic.os.system",
+        "potstill.benchmark.arguments.argparse.Namespace",
         "potstill.config.options.Path",
         "potstill.config.validate.DictConfig",  # a class, but of another package
         "potstill.training.module.DistillationModule.load_from_checkpoint",  # unpickles

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from potstill import cli
+from potstill.cli import entry, failures, train
 from potstill.distributed import launcher
 from potstill.distributed.launcher import ProcessFailed
-from tests.test_cli import command, conf, run_folder  # noqa: F401
+from tests.cli.test_train import command, conf, run_folder  # noqa: F401
 
 
 @pytest.fixture
@@ -60,6 +60,22 @@ def test_every_job_of_a_sweep_gets_its_own_values(conf, monkeypatch, started):  
     ]
 
 
+def test_the_console_command_starts_itself(conf, monkeypatch, tmp_path, started):  # noqa: F811
+    """Its file is a Python script, and what follows is read as settings of a training."""
+    monkeypatch.setattr(train, "conf_folder", lambda: conf)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "potstill"), "train", "+trainer.devices=2"])
+    assert entry.main() == 0
+    ((line, _, _),) = started
+    assert line[:2] == [sys.executable, str(tmp_path / "potstill")]
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.setenv(name, "2" if name == "WORLD_SIZE" else "1")
+    seen = []
+    monkeypatch.setattr(train, "_run", seen.append)
+    monkeypatch.setattr(sys, "argv", line[1:])
+    assert entry.main() == 0
+    assert [cfg.trainer.devices for cfg in seen] == [2]
+
+
 def test_a_started_process_uses_the_folder_that_is_there(conf, monkeypatch, tmp_path):  # noqa: F811
     """The line that is started can be read back, and writes no file of the starting process."""
     lines = []
@@ -88,6 +104,6 @@ def test_an_error_is_printed_by_the_starting_process(conf, monkeypatch, capsys, 
     assert command(monkeypatch, conf, "+trainer.devices=2") == 4
     assert capsys.readouterr() == ("", "error: step=3: loss is nan\n")
     monkeypatch.setenv("POTSTILL_LAUNCH", str(tmp_path))
-    assert cli._print("it broke", 3) == 3
+    assert failures.print_error("it broke", 3) == 3
     assert capsys.readouterr() == ("", "")
     assert (tmp_path / "error.json").is_file()

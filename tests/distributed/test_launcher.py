@@ -29,7 +29,7 @@ def start(script, number=WORLD):
     """Start a script in which `rank` is known."""
     head = (
         "import json, os, signal, sys, time; from pathlib import Path\n"
-        "from potstill import launched; rank = launched.rank()\n"
+        "from potstill.distributed import environment; rank = environment.rank()\n"
     )
     return launcher.start([sys.executable, "-c", head + script], number)
 
@@ -104,7 +104,7 @@ def test_every_process_knows_its_place_and_the_first_gives_the_result(monkeypatc
     found = start(
         "Path(f'rank-{rank}').write_text(os.environ['LOCAL_RANK'] + os.environ['WORLD_SIZE'])\n"
         "names = ['MASTER_ADDR', 'OMP_NUM_THREADS', 'TORCHELASTIC_RUN_ID']\n"
-        "launched.leave_result([rank, launched.world(), *map(os.environ.get, names)])"
+        "environment.leave_result([rank, environment.world(), *map(os.environ.get, names)])"
     )
     rank, world, address, threads, run_id = found
     assert (rank, world, address) == (0, WORLD, "127.0.0.1")
@@ -120,7 +120,7 @@ def test_the_first_error_counts_and_the_others_are_ended():
         "Path(f'pid-{rank}').write_text(str(os.getpid()))\n"
         "if rank == 0: time.sleep(60)\n"
         "while not Path('pid-0').exists(): time.sleep(0.02)\n"
-        "launched.leave_error('step=3: loss is nan', 4)\n"
+        "environment.leave_error('step=3: loss is nan', 4)\n"
         "sys.exit(4)"
     )
     assert (line, code) == ("step=3: loss is nan", 4)
@@ -130,11 +130,11 @@ def test_the_first_error_counts_and_the_others_are_ended():
 
 def test_what_follows_from_an_error_is_not_told():
     line, code = failure(
-        "error = Path(os.environ[launched.FOLDER]) / 'error.json'\n"
+        "error = Path(os.environ[environment.FOLDER]) / 'error.json'\n"
         "if rank == 0:\n"
         "    while not error.exists(): time.sleep(0.01)\n"
-        "    launched.leave_error('connection closed by peer', 1); sys.exit(1)\n"
-        "launched.leave_error('x.ckpt: damaged', 3)\n"
+        "    environment.leave_error('connection closed by peer', 1); sys.exit(1)\n"
+        "environment.leave_error('x.ckpt: damaged', 3)\n"
         "time.sleep(0.2)\n"  # the other ends before it
         "sys.exit(3)"
     )
@@ -142,14 +142,14 @@ def test_what_follows_from_an_error_is_not_told():
 
 
 def test_an_error_counts_before_its_process_has_ended():
-    line, code = failure("launched.leave_error('lost', 3) if rank else None\ntime.sleep(60)")
+    line, code = failure("environment.leave_error('lost', 3) if rank else None\ntime.sleep(60)")
     assert (line, code) == ("lost", 3)
 
 
 def test_a_killed_process_is_the_cause_whatever_the_others_say():
     line, code = failure(
         "if rank == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "launched.leave_error('connection closed by peer', 1); sys.exit(1)"
+        "environment.leave_error('connection closed by peer', 1); sys.exit(1)"
     )
     assert line.startswith("process 1 of 2 was killed by SIGKILL, perhaps for want of memory. Fix:")
     assert code == 137
@@ -166,7 +166,7 @@ HANDLED = (
     "while not got: time.sleep(0.02)\n"
     "time.sleep(0.5)\n"  # longer than the grace after a failure
     "Path(f'got-{{rank}}').write_text(str(len(got)))\n"
-    "launched.leave_error('interrupted at step 3, saved', 128 + got[0])\n"
+    "environment.leave_error('interrupted at step 3, saved', 128 + got[0])\n"
     "sys.exit(128 + got[0])"
 )
 
@@ -205,8 +205,8 @@ def test_data_workers_go_with_their_process():
 
 def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
     script = (
-        "import os, time; from pathlib import Path; from potstill import launched\n"
-        "launched.end_with_parent(); rank = launched.rank()\n"
+        "import os, time; from pathlib import Path; from potstill.distributed import environment\n"
+        "environment.end_with_parent(); rank = environment.rank()\n"
         "Path(f'part-{rank}').write_text(str(os.getpid()))\n"
         "Path(f'part-{rank}').rename(f'ready-{rank}'); time.sleep(60)"
     )
@@ -214,8 +214,8 @@ def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys; from potstill import launch\n"
-            f"launch.start([sys.executable, '-c', {script!r}], {WORLD})",
+            "import sys; from potstill.distributed import launcher\n"
+            f"launcher.start([sys.executable, '-c', {script!r}], {WORLD})",
         ],
         cwd=tmp_path,
     )

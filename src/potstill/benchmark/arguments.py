@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from potstill.config.location import conf_folder
 from potstill.errors import ConfigError
 
 TEXT = """Measure what files cost and how right they are, each in the engine that runs it.
@@ -50,7 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m potstill.measure",
+        prog="potstill measure",
         description=TEXT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -64,13 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--engines", type=_listed(_engine), default=(), metavar="A,B", help=engines)
     add("--data", metavar="NAME", help="an option of conf/data, for accuracy: cifar10")
     add("--set", action="append", default=[], metavar="data.KEY=VALUE", help="of that data")
-    add("--config-dir", type=Path, default=Path("conf"), metavar="DIR", help="conf by default")
+    configs = "where data/NAME.yaml is; potstill's own by default"
+    add("--config-dir", type=Path, default=conf_folder(), metavar="DIR", help=configs)
     add("--teacher", type=Path, metavar="FILE", help="a file to agree with")
     add("--robust", action="store_true", help="also on corrupted images (pip extra: robust)")
     add("--severity", type=int, choices=range(1, 6), help="of corruptions, 3 by default")
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}. Fix: python -m potstill.measure --help")
+        raise ConfigError(f"{message}. Fix: potstill measure --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser

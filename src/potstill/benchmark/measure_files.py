@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from potstill.benchmark.evaluate import check_fits, fill_in, load_data
 from potstill.benchmark.memory import peak_bytes
 from potstill.benchmark.open_file import Opened, open_file
 from potstill.benchmark.tables import Measured
+from potstill.config.location import conf_folder
 from potstill.errors import DataError
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
@@ -40,7 +41,7 @@ class Settings:
         warmup: calls of each before them.
         data: an option of conf/data, for accuracy; None for none.
         overrides: `data.key=value` of it.
-        config_dir: the folder conf.
+        config_dir: the folder that holds data/NAME.yaml.
         severity: of corruptions, 1 to 5; None for no corruptions.
         teacher: a file to agree with.
         engines: those that an artifact is measured in.
@@ -52,7 +53,7 @@ class Settings:
     warmup: int = 10
     data: str | None = None
     overrides: tuple[str, ...] = ()
-    config_dir: Path = Path("conf")
+    config_dir: Path = field(default_factory=conf_folder)
     severity: int | None = None
     teacher: Path | None = None
     engines: tuple[str, ...] = ("eager",)

@@ -29,7 +29,7 @@ def permit(target: str, path: str) -> Definition:
     found = find(target)
     if found is None:
         raise ConfigError(f"{given}: no such class or function. Fix: {_suggest(target)}")
-    # A module's own imports are attributes too: potstill.cli.os.system must not pass.
+    # A module's own imports are attributes too: potstill.atomic.os.system must not pass.
     if not found.name.startswith(ALLOWED):
         raise ConfigError(f"{given}: is {found.name}. Fix: one under {_allowed()}")
     is_function = isinstance(found.node, ast.FunctionDef)

@@ -9,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from potstill.config.options import describe
+from potstill.config.program import program
 
 
 @dataclass
@@ -95,6 +96,7 @@ def register() -> None:
     # Cached in the config, so that a sweep's jobs agree on the folder, in worker processes too.
     OmegaConf.register_new_resolver("potstill_unique", _unique, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("potstill_options", _options, replace=True)
+    OmegaConf.register_new_resolver("potstill_program", lambda: " ".join(program()), replace=True)
 
 
 def _unique() -> str:

@@ -1,7 +1,6 @@
 """Test every network of a study once, at the end, and report."""
 
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from potstill.benchmark.onnx_latency import in_onnxruntime
+from potstill.config.program import program
 from potstill.data.loaders.epoch_order import alone
 from potstill.distributed import collectives
 from potstill.measure import metrics
@@ -156,7 +156,7 @@ def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
     dataset = type(experiment.data).__name__
     return {
         # Quoted where brackets or braces would mean something to the shell.
-        "command": shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
+        "command": shlex.join([*program(), *overrides]),
         "overrides": overrides,
         "name": experiment.cfg.name,
         "seed": experiment.cfg.seed,

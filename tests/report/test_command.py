@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from potstill.report.__main__ import main
+from potstill.report.command import main
 from tests.support.sample_runs import ROWS, write_json
 
 
@@ -51,7 +51,7 @@ def test_a_multirun_gets_its_own_page_and_other_folders_a_comparison(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "error: the following arguments are required: DIR. Fix: python -m"),
+        ([], 2, "error: the following arguments are required: DIR. Fix: potstill report DIR"),
         (["--color", "x"], 2, "error: "),
         (["nowhere"], 3, "error: nowhere: no such folder. Fix: "),
         (["."], 3, "error: .: no finished run. Fix: "),
@@ -75,6 +75,6 @@ def test_a_page_that_cannot_be_written_is_exit_5(tmp_path, capsys):
 
 def test_it_starts_without_torch(tmp_path):
     folder = write_json(tmp_path / "run")
-    code = "import sys; from potstill.report.__main__ import main; main(sys.argv[1:])"
+    code = "import sys; from potstill.report.command import main; main(sys.argv[1:])"
     code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == 0

@@ -11,18 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from potstill import cli
+from potstill.cli import failures, train
 from potstill.errors import ConfigError, NonFiniteError
-
-HERE = Path(__file__).parent
-REAL = HERE.parent / "conf"
+from tests.support.places import CONF, CONF_SAMPLE
 
 
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """The sample config with the real conf/hydra, run from an empty folder."""
-    shutil.copytree(HERE / "conf_sample", tmp_path / "conf")
-    shutil.copytree(REAL / "hydra", tmp_path / "conf" / "hydra", dirs_exist_ok=True)
+    shutil.copytree(CONF_SAMPLE, tmp_path / "conf")
+    shutil.copytree(CONF / "hydra", tmp_path / "conf" / "hydra", dirs_exist_ok=True)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "POTSTILL_LAUNCH"):
@@ -39,9 +37,9 @@ _OURS = (logging.FileHandler, logging.StreamHandler)
 
 def command(monkeypatch, conf, *argv, run=lambda cfg: None):
     monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-    monkeypatch.setattr(cli, "_run", run)
+    monkeypatch.setattr(train, "_run", run)
     try:
-        return cli.main(conf)
+        return train.main(conf)
     except SystemExit as stop:
         return stop.code
 
@@ -60,8 +58,8 @@ def run_folder():
 
 def test_a_mistake_costs_no_import_of_torch_and_leaves_nothing(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from potstill import check, cli, schema\n"
-        f"code = cli.main(Path({str(HERE / 'conf_sample')!r}))\n"
+        "import sys; from pathlib import Path; from potstill.cli import train\n"
+        f"code = train.main(Path({str(CONF_SAMPLE)!r}))\n"
         "print({'torch', 'lightning', 'numpy', 'potstill.pipeline.run'} & set(sys.modules))\n"
         "sys.exit(code)"
     )
@@ -169,7 +167,7 @@ def test_an_unforeseen_error_has_its_traceback_in_the_log_only(conf, monkeypatch
 
 
 def test_without_a_log_the_traceback_is_shown(capsys):
-    task = cli.guarded(raising(KeyError("lost")))
+    task = failures.guarded(raising(KeyError("lost")))
     with pytest.raises(SystemExit) as stop:
         task(None)
     assert stop.value.code == 1
@@ -179,10 +177,10 @@ def test_without_a_log_the_traceback_is_shown(capsys):
 def test_a_full_disk_is_seen_behind_another_error_and_a_chain_may_be_a_circle():
     full, other = OSError(errno.ENOSPC, "full"), RuntimeError("writer failed")
     other.__cause__ = full
-    assert cli._disk_full(other) is full
+    assert failures._disk_full(other) is full
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
-    assert cli._disk_full(first) is None
+    assert failures._disk_full(first) is None
 
 
 def test_the_console_gets_warnings_and_the_log_gets_all(conf, monkeypatch, capsys):
@@ -217,7 +215,7 @@ def test_a_failing_job_does_not_stop_the_sweep(conf, monkeypatch, capsys):
 
 def test_in_a_launchers_worker_the_error_travels_back(monkeypatch, capsys):
     codes = []
-    task = cli.guarded(raising(ConfigError("a=1: no")), codes)
+    task = failures.guarded(raising(ConfigError("a=1: no")), codes)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(ConfigError) as caught:
         task(None)

@@ -11,7 +11,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from potstill.benchmark import evaluate, measure_files
-from potstill.benchmark.__main__ import main
+from potstill.benchmark.command import main
 from tests.support.measured_files import OVERRIDES
 from tests.support.places import CONF
 
@@ -119,7 +119,7 @@ def test_corrupted_images_are_those_of_the_test_set(files, measured, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "the following arguments are required: FILE. Fix: python -m potstill.measure"),
+        ([], 2, "the following arguments are required: FILE. Fix: potstill measure"),
         (["gone.onnx"], 3, "gone.onnx: no such file. Fix: "),
         (["FILE", "--rounds", "2"], 2, "--rounds=2: too few. Fix: 3 or more"),
         (["FILE", "--rounds", "many"], 2, "argument --rounds: invalid int value: 'many'. Fix: "),
@@ -149,7 +149,7 @@ def test_a_mistake_is_one_line(files, arguments, code, message, capsys):
 
 
 def test_help_comes_without_torch():
-    code = "import sys; from potstill.benchmark.__main__ import main\n"
+    code = "import sys; from potstill.benchmark.command import main\n"
     code += "try: main(['--help'])\nexcept SystemExit: sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
