@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import torch
 
-from potstill.teacher.cache.encoding import Outputs
-from potstill.teacher.cache.manifest import Manifest
+from potstill.teacher.cache.encoding import CachedOutputs
+from potstill.teacher.cache.manifest import CacheManifest
 from potstill.teacher.cache.store import TeacherStore
 
-MANIFEST = Manifest(
+MANIFEST = CacheManifest(
     teacher="a" * 64,
     dataset="d" * 64,
     augmentation="Augment(crop_padding=1, flip=True)",
@@ -47,7 +47,7 @@ def logits_of(sample_id, view):
 
 
 def outputs_of(sample_id, view):
-    return Outputs(logits_of(sample_id, view).float())
+    return CachedOutputs(logits_of(sample_id, view).float())
 
 
 def open_new(folder, **changes):

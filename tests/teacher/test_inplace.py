@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from potstill.teacher.inplace import in_place
+from potstill.teacher.inplace import make_inplace
 
 IMAGE = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -53,7 +53,7 @@ def in_place_of(network):
 def test_a_residual_block_is_all_in_place():
     network = traced(Block())
     expected, image = network(IMAGE), IMAGE.clone()
-    changed = in_place(copy.deepcopy(network))
+    changed = make_inplace(copy.deepcopy(network))
     assert len(in_place_of(changed)) == 3  # two activations and the sum
     with torch.no_grad():
         assert torch.equal(changed(image), expected)
@@ -62,7 +62,7 @@ def test_a_residual_block_is_all_in_place():
 
 def test_what_is_read_again_is_not_overwritten():
     network = traced(Read())
-    changed = in_place(copy.deepcopy(network))
+    changed = make_inplace(copy.deepcopy(network))
     assert in_place_of(changed) == []
     assert torch.equal(changed(IMAGE), network(IMAGE))
 
@@ -73,7 +73,7 @@ def test_a_sum_is_kept_in_its_own_operand_whichever_that_is():
             return x + self.first(x)
 
     network = traced(Swapped())
-    changed, image = in_place(copy.deepcopy(network)), IMAGE.clone()
+    changed, image = make_inplace(copy.deepcopy(network)), IMAGE.clone()
     assert len(in_place_of(changed)) == 1
     assert torch.equal(changed(image), network(IMAGE))
     assert torch.equal(image, IMAGE)
@@ -81,4 +81,4 @@ def test_a_sum_is_kept_in_its_own_operand_whichever_that_is():
 
 def test_only_a_traced_network_is_changed():
     with pytest.raises(TypeError, match="not traced"):
-        in_place(Block())
+        make_inplace(Block())

@@ -10,7 +10,7 @@ from potstill.atomic import write_atomically
 from potstill.errors import DataError
 from potstill.teacher import registry
 from potstill.teacher.frozen import sha256_of
-from potstill.teacher.registry import KeptTeacher
+from potstill.teacher.registry import RegisteredTeacher
 
 RECIPE = {"model": {"width": 4}, "epochs": 3, "seed": 0}
 CLASSES = ("cat", "dog", "eel", "fox", "gnu")
@@ -19,13 +19,15 @@ CLASSES = ("cat", "dog", "eel", "fox", "gnu")
 @pytest.fixture
 def store(tiny, tmp_path):
     """A store with one teacher in it."""
-    there = KeptTeacher(tmp_path, RECIPE)
-    there.keep(save(tiny(4).state_dict()), {"class_names": list(CLASSES), "val_accuracy": 0.5})
+    there = RegisteredTeacher(tmp_path, RECIPE)
+    there.save(save(tiny(4).state_dict()), {"class_names": list(CLASSES), "val_accuracy": 0.5})
     return there
 
 
 def test_a_teacher_comes_back_bit_for_bit(tiny, store, tmp_path):
-    again = KeptTeacher(str(tmp_path), dict(reversed(RECIPE.items())))  # the order is no matter
+    again = RegisteredTeacher(
+        str(tmp_path), dict(reversed(RECIPE.items()))
+    )  # the order is no matter
     network = tiny(4, seed=7)
     assert again.exists
     record = again.load(network, CLASSES)
@@ -38,7 +40,7 @@ def test_a_teacher_comes_back_bit_for_bit(tiny, store, tmp_path):
     "other", [{"epochs": 4}, {"model": {"width": 8}}, {"seed": None}, {"more": 1}, {"epochs": 3.5}]
 )
 def test_another_recipe_is_another_teacher(store, tmp_path, other):
-    there = KeptTeacher(tmp_path, RECIPE | other)
+    there = RegisteredTeacher(tmp_path, RECIPE | other)
     assert there.folder != store.folder
     assert not there.exists
 
@@ -84,7 +86,7 @@ def test_another_network_is_refused(tiny, store):
 
 @pytest.mark.parametrize("writes", [0, 1])
 def test_an_interrupted_keep_does_not_count(tiny, tmp_path, monkeypatch, writes):
-    there, done = KeptTeacher(tmp_path, RECIPE), []
+    there, done = RegisteredTeacher(tmp_path, RECIPE), []
 
     def interrupted(path, content):
         if len(done) == writes:
@@ -95,11 +97,11 @@ def test_an_interrupted_keep_does_not_count(tiny, tmp_path, monkeypatch, writes)
     monkeypatch.setattr(registry, "write_atomically", interrupted)
     weights = save(tiny(4).state_dict())
     with pytest.raises(KeyboardInterrupt):
-        there.keep(weights, {"class_names": list(CLASSES)})
+        there.save(weights, {"class_names": list(CLASSES)})
     assert done == [there.weights][:writes]
     assert not there.exists
     monkeypatch.undo()
-    there.keep(weights, {"class_names": list(CLASSES)})  # and the next one may
+    there.save(weights, {"class_names": list(CLASSES)})  # and the next one may
     network = tiny(4, seed=7)
     there.load(network, CLASSES)
     assert torch.equal(network.fc.weight, tiny(4).fc.weight)

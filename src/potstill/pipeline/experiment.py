@@ -23,7 +23,7 @@ from potstill.pipeline.teacher_cache import check_teacher_cache, folded_copy, op
 from potstill.teacher.cache.cached_teacher import CachedTeacher
 from potstill.teacher.folded import FoldedTeacher
 from potstill.teacher.frozen import sha256_of
-from potstill.teacher.registry import KeptTeacher, check_classes
+from potstill.teacher.registry import RegisteredTeacher, check_classes
 from potstill.training import schedules
 from potstill.training.checkpoints.identity import counts
 from potstill.training.loggers.wandb import finish
@@ -84,7 +84,7 @@ class Experiment:
         if not self.cfg.teacher.epochs or is_trained(self.cfg.module.teacher):
             self.fitted["teacher"] = TrainedModel(network, self.folder / "teacher", 0)
             return network
-        kept = KeptTeacher(self.cfg.teacher.store_dir, self._recipe())
+        kept = RegisteredTeacher(self.cfg.teacher.store_dir, self._recipe())
         if not collectives.broadcast(kept.exists):
             return self._new_teacher(network, kept)
         record = kept.load(network, self.data.class_names)
@@ -111,7 +111,7 @@ class Experiment:
         self.seed()
         return instantiate(self.cfg.module.teacher)
 
-    def _new_teacher(self, network: nn.Module, kept: KeptTeacher) -> nn.Module:
+    def _new_teacher(self, network: nn.Module, kept: RegisteredTeacher) -> nn.Module:
         epochs = self.cfg.teacher.epochs
         self.console.print(
             f"teacher   trained first, {epochs} epochs; kept in {kept.folder}", soft_wrap=True
@@ -128,7 +128,7 @@ class Experiment:
         }
         artifact = Artifact(recipe, facts(self.data), source(self.cfg, self.data, folder))
         if collectives.is_first():
-            kept.keep(artifact_bytes(fitted.network, artifact), record)
+            kept.save(artifact_bytes(fitted.network, artifact), record)
         return fitted.network
 
     def _recipe(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.models.features.extractor import FeatureExtractor
 from potstill.teacher.cache.cached_teacher import CachedTeacher
-from potstill.teacher.cache.manifest import Manifest
-from potstill.teacher.cache.open import check_mode, describe, open_store, uncacheable
+from potstill.teacher.cache.manifest import CacheManifest
+from potstill.teacher.cache.open import check_mode, open_store, summarize, uncacheable
 from potstill.teacher.cache.verify import verify
 from potstill.teacher.folded import FoldedTeacher, fold_teacher
 from potstill.training.module import DistillationModule
@@ -27,7 +27,7 @@ HALF_TOLERANCE = 0.05
 def folded_copy(
     cfg: DictConfig, data: ImageData, module: DistillationModule, device: torch.device
 ) -> FoldedTeacher | None:
-    """Return a copy of the teacher that answers as it does, within `teacher.rounding`, sooner.
+    """Return a faster copy of the teacher, equal to it within `teacher.rounding`.
 
     None where the heads need the teacher's own layers, or `teacher.rounding` is 0.
     """
@@ -49,7 +49,7 @@ def check_teacher_cache(cfg: DictConfig, data: ImageData, module: DistillationMo
     Raises:
         ConfigError: saying why not.
     """
-    check_mode(cfg.teacher.store, _obstacle(cfg, data, module.teacher_layers))
+    check_mode(cfg.teacher.store, _uncacheable_reason(cfg, data, module.teacher_layers))
 
 
 def open_teacher_cache(
@@ -61,39 +61,39 @@ def open_teacher_cache(
         cfg: the run's config.
         data: after its setup.
         module: student, teacher and heads, prepared.
-        console: hears what the store holds and what is to come.
+        console: for a line on what the store holds and what it will cost.
 
     Raises:
-        ConfigError: if the mode asks for a store where there can be none.
-        DataError: if a store is another run's, damaged, or not what the teacher says.
+        ConfigError: if the mode wants a store where there can be none.
+        DataError: if a store is another run's, damaged, or not what the teacher gives.
     """
     assert module.teacher is not None
     layers, settings = module.teacher_layers, cfg.teacher
-    obstacle = _obstacle(cfg, data, layers)
-    if obstacle and settings.store == "auto":
-        console.print(f"teacher   asked every step, nothing kept: {obstacle}", soft_wrap=True)
+    reason = _uncacheable_reason(cfg, data, layers)
+    if reason and settings.store == "auto":
+        console.print(f"teacher   runs at every step, nothing cached: {reason}", soft_wrap=True)
     network = module.quick.network if module.quick else module.teacher.network
-    listen = FeatureExtractor(network, layers if not obstacle else (), data.image_shape)
-    manifest = None if obstacle else _manifest(cfg, data, module, listen)
-    # What an attempt of this run has kept already is what it goes on with.
+    extractor = FeatureExtractor(network, layers if not reason else (), data.image_shape)
+    manifest = None if reason else _manifest(cfg, data, module, extractor)
+    # What an attempt of this run has cached already is what it goes on with.
     mode = "auto" if settings.store == "refresh" and cfg.resume else settings.store
     with collectives.first_goes_ahead():
-        store = open_store(mode, settings.store_dir, manifest, obstacle)
+        store = open_store(mode, settings.store_dir, manifest, reason)
     if store is None:
         return None
-    seconds = _seconds(listen, data)
+    seconds = _seconds(extractor, data)
     epochs = cfg.trainer.max_epochs
-    console.print(f"teacher   {describe(store, seconds, epochs=epochs)}", soft_wrap=True)
-    verify(store, listen, data.view_images)
+    console.print(f"teacher   {summarize(store, seconds, epochs=epochs)}", soft_wrap=True)
+    verify(store, extractor, data.view_images)
     return CachedTeacher(store, data.view_index)
 
 
-def _obstacle(cfg: DictConfig, data: ImageData, layers: tuple[str, ...]) -> str:
+def _uncacheable_reason(cfg: DictConfig, data: ImageData, layers: tuple[str, ...]) -> str:
     """Return why a store cannot serve this run; empty where it can."""
     if data.num_views is None:
         return "no two epochs show the same view of an image (data.view_cycle=K makes them)"
     if missing := uncacheable(layers):
-        return f"a head listens to {', '.join(missing)}, and a store holds logits and pooled"
+        return f"a head reads {', '.join(missing)}, and a store holds logits and pooled"
     return "the teacher moves with the student" if _moves(cfg) else ""
 
 
@@ -103,11 +103,11 @@ def _moves(cfg: DictConfig) -> bool:
 
 
 def _manifest(
-    cfg: DictConfig, data: ImageData, module: DistillationModule, listen: FeatureExtractor
-) -> Manifest:
+    cfg: DictConfig, data: ImageData, module: DistillationModule, extractor: FeatureExtractor
+) -> CacheManifest:
     assert module.teacher is not None
-    pooled, quick = listen.probe().features.get("pooled"), module.quick
-    return Manifest(
+    pooled, quick = extractor.probe().features.get("pooled"), module.quick
+    return CacheManifest(
         teacher=module.teacher.sha256,
         dataset=data.fingerprint,
         augmentation=data.viewing.identity,
@@ -123,16 +123,16 @@ def _manifest(
         dim_pooled=0 if pooled is None else pooled.flatten(1).shape[1],
         arithmetic=quick.arithmetic if quick else "float32",
         # A batch of another size is rounded otherwise, and half precision rounds coarsely.
-        tolerance=HALF_TOLERANCE if quick and quick.is_half else Manifest.tolerance,
+        tolerance=HALF_TOLERANCE if quick and quick.is_half else CacheManifest.tolerance,
         difference=quick.difference if quick else 0.0,
     )
 
 
 @torch.no_grad()
-def _seconds(listen: FeatureExtractor, data: ImageData) -> float:
+def _seconds(extractor: FeatureExtractor, data: ImageData) -> float:
     """Return how long the teacher takes for an image, on the CPU it is still on."""
     sample_id = torch.arange(min(IMAGES, data.num_train))
     images = data.view_images(sample_id, torch.zeros_like(sample_id))
     start = time.perf_counter()
-    listen(images, sample_id)
+    extractor(images, sample_id)
     return (time.perf_counter() - start) / len(sample_id)

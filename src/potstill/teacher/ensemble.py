@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class TeacherEnsemble(nn.Module):
-    """Average the members' predictions; heads may listen to `members.0.layer3` and the like.
+    """Average the members' predictions; heads may read `members.0.layer3` and the like.
 
     Args:
         members: networks that take the same images and return logits (N, K).

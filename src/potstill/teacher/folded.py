@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from potstill.models.features.trace import in_eval_mode
-from potstill.teacher.inplace import in_place
+from potstill.teacher.inplace import make_inplace
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class FoldedTeacher:
     Attributes:
         network: frozen, in eval mode.
         difference: the largest one on the measured batch, relative to the largest logit or to 1.
-        arithmetic: what was done, for a store's manifest.
-        refused: what was not done, and why.
+        arithmetic: the steps applied, for a cache's manifest.
+        refused: the steps left out, each with the reason.
     """
 
     network: nn.Module
@@ -42,7 +42,7 @@ class InPrecision(nn.Module):
         self.network, self.dtype = network.to(dtype), dtype
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits."""
+        """Return logits (N, K) float32 of images (N, C, H, W) float32."""
         return self.network(image.to(self.dtype)).float()
 
 
@@ -62,11 +62,11 @@ def fold_teacher(
     """
     with in_eval_mode(network):
         expected = network(image).float()
-    fast, done, refused = _frozen(copy.deepcopy(network)), ["float32"], []
+    folded, done, refused = _frozen(copy.deepcopy(network)), ["float32"], []
     difference = 0.0
     for name, change in _changes(dtype).items():
         try:
-            candidate = _frozen(change(copy.deepcopy(fast)))
+            candidate = _frozen(change(copy.deepcopy(folded)))
             found = _distance(candidate(image).float(), expected)
         except Exception as error:  # tracing runs the network's own code: it may raise anything
             refused.append(f"{name}: {type(error).__name__}: {error}".splitlines()[0])
@@ -74,15 +74,15 @@ def fold_teacher(
         if not found <= tolerance:
             refused.append(f"{name}: off by {found:.2g} > {tolerance:.2g}")
             continue
-        fast, difference = candidate, found
+        folded, difference = candidate, found
         done.append(name)
-    return FoldedTeacher(fast, difference, ", ".join(done), tuple(refused))
+    return FoldedTeacher(folded, difference, ", ".join(done), tuple(refused))
 
 
 def _changes(dtype: torch.dtype | None) -> dict[str, Callable[[nn.Module], nn.Module]]:
     changes: dict[str, Callable[[nn.Module], nn.Module]] = {
         "batch-norm folded": fuse,
-        "in place": in_place,
+        "in place": make_inplace,
         "channels last": lambda network: network.to(memory_format=torch.channels_last),
     }
     if dtype is not None:

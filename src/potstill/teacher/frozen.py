@@ -25,11 +25,11 @@ class FrozenTeacher:
 
     def check_eval(self) -> None:
         """Raise if any part of the teacher has been put in train mode or unfrozen."""
-        awake = [name for name, module in self.network.named_modules() if module.training]
+        unfrozen = [name for name, module in self.network.named_modules() if module.training]
         trained = [name for name, p in self.network.named_parameters() if p.requires_grad]
-        if awake or trained:
+        if unfrozen or trained:
             raise RuntimeError(
-                f"the teacher must stay frozen in eval mode: {(awake + trained)[:3]}"
+                f"the teacher must stay frozen in eval mode: {(unfrozen + trained)[:3]}"
             )
 
     @property

@@ -12,10 +12,10 @@ ADDS = (operator.add, torch.add)
 RELUS = (F.relu, torch.relu)
 
 
-def in_place(network: nn.Module) -> nn.Module:
-    """Return a traced network with ReLUs and sums done in place where that is safe, changed.
+def make_inplace(network: nn.Module) -> nn.Module:
+    """Change a traced network's ReLUs and sums to in-place ones where that is safe; return it.
 
-    A new tensor for each costs as much as the arithmetic where memory has to be asked for.
+    Allocating a new tensor for each costs as much as the arithmetic.
 
     Raises:
         TypeError: if the network is not traced.
@@ -40,7 +40,7 @@ def _is_fresh(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def _is_free(value: Any, fresh: set[fx.Node]) -> bool:
-    """Return whether a value is nothing but the input of its one reader."""
+    """Return whether a value has one reader and no other owner."""
     return value in fresh and len(value.users) == 1
 
 

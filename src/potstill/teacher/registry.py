@@ -14,68 +14,68 @@ from potstill.errors import DataError
 from potstill.models.weights import load_weights
 
 
-class KeptTeacher:
-    """A folder `store_dir/<hash>` with the teacher's weights and its record.
+class RegisteredTeacher:
+    """A folder `store_dir/<hash>` with the teacher's weights and metadata.
 
     Args:
-        store_dir: where teachers are kept.
-        recipe: everything that determines the weights: plain dicts, lists, numbers, strings.
+        store_dir: the folder of all registered teachers.
+        identity: everything that determines the weights: plain dicts, lists, numbers, strings.
     """
 
-    def __init__(self, store_dir: str | Path, recipe: dict[str, Any]) -> None:
-        text = json.dumps(recipe, sort_keys=True)
-        self.recipe = recipe
+    def __init__(self, store_dir: str | Path, identity: dict[str, Any]) -> None:
+        text = json.dumps(identity, sort_keys=True)
+        self.identity = identity
         self.folder = Path(store_dir) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.weights = self.folder / "teacher.safetensors"
 
     @property
     def exists(self) -> bool:
-        """Whether a finished teacher of this recipe is there (the record is written last)."""
+        """Whether a finished teacher of this identity is there (the metadata is written last)."""
         return (self.folder / "teacher.json").is_file()
 
-    def record(self) -> dict[str, Any]:
-        """Return what was recorded: the recipe, sha256, validation accuracy, class names.
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata: identity (as `recipe`), sha256, validation accuracy, class names.
 
         Raises:
             DataError: if the file is damaged.
         """
         path = self.folder / "teacher.json"
         try:
-            record = json.loads(path.read_text())
-            return {**record, "class_names": tuple(record["class_names"])}
+            found = json.loads(path.read_text())
+            return {**found, "class_names": tuple(found["class_names"])}
         except (ValueError, LookupError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error!r}). Fix: delete the folder") from error
 
     def load(self, network: nn.Module, class_names: tuple[str, ...]) -> dict[str, Any]:
-        """Fill `network` with the kept weights and return the record.
+        """Load the registered weights into `network` and return the metadata.
 
         Raises:
-            DataError: if the file is damaged or the teacher knows other classes.
+            DataError: if the file is damaged or the teacher was trained on other classes.
         """
-        record = self.record()
-        if record["class_names"] != tuple(class_names):
+        metadata = self.metadata()
+        if metadata["class_names"] != tuple(class_names):
             raise DataError(f"{self.folder}: knows other classes. Fix: delete the folder")
         found = self.weights.read_bytes() if self.weights.is_file() else b""
-        if hashlib.sha256(found).hexdigest() != record.get("file_sha256"):
+        if hashlib.sha256(found).hexdigest() != metadata.get("file_sha256"):
             raise DataError(f"{self.weights}: damaged (sha256 differs). Fix: delete the folder")
         load_weights(network, self.weights)
-        return record
+        return metadata
 
-    def keep(self, weights: bytes, record: dict[str, Any]) -> None:
-        """Write the weights, then the record that makes them count."""
+    def save(self, weights: bytes, metadata: dict[str, Any]) -> None:
+        """Write the weights, then the metadata that completes them."""
         write_atomically(self.weights, weights)
-        record = {
-            **record,
-            "recipe": self.recipe,
+        content = {
+            **metadata,
+            "recipe": self.identity,
             "file_sha256": hashlib.sha256(weights).hexdigest(),
         }
-        write_atomically(self.folder / "teacher.json", json.dumps(record, indent=2) + "\n")
+        write_atomically(self.folder / "teacher.json", json.dumps(content, indent=2) + "\n")
 
 
 def check_classes(weights: Path, class_names: tuple[str, ...]) -> None:
-    """Raise where a weights file of ours says that it knows other classes.
+    """Raise where an artifact was trained on other classes than these.
 
-    Files of other makers say nothing about classes and pass; the accuracy check is their test.
+    Other weights files name no classes and pass; the accuracy check is their test.
 
     Raises:
         DataError: naming the first class that differs.

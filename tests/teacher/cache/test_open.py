@@ -9,7 +9,7 @@ import torch
 
 from potstill.errors import ConfigError, DataError, StorageError
 from potstill.teacher.cache import open, segments
-from potstill.teacher.cache.open import describe, open_store, uncacheable
+from potstill.teacher.cache.open import open_store, summarize, uncacheable
 from tests.support.store_cases import MANIFEST, STALE, manifest, open_new, outputs_of
 
 IDS, VIEW = torch.arange(10), torch.full((10,), 3)
@@ -73,12 +73,12 @@ def test_refresh_needs_no_readable_files(tmp_path):
 
 
 def test_obstacles(tmp_path):
-    obstacle = "heads want layer3"
+    reason = "heads want layer3"
     assert open_store("off", tmp_path, MANIFEST) is None
-    assert open_store("auto", tmp_path, None, obstacle) is None
+    assert open_store("auto", tmp_path, None, reason) is None
     for mode in ("read", "refresh"):
-        with pytest.raises(ConfigError, match=f"store={mode}: {obstacle}. Fix: teacher.store=off"):
-            open_store(mode, tmp_path, None, obstacle)
+        with pytest.raises(ConfigError, match=f"store={mode}: {reason}. Fix: teacher.store=off"):
+            open_store(mode, tmp_path, None, reason)
     with pytest.raises(ConfigError, match=r"store=on: unknown\. Fix: one of auto, off, read"):
         open_store("on", tmp_path, MANIFEST)
     assert list(tmp_path.iterdir()) == []
@@ -102,7 +102,7 @@ def test_a_read_only_disk_is_read(tmp_path, monkeypatch):
     mine.put(IDS, VIEW + 1, outputs_of(IDS, VIEW + 1))
     mine.reload()
     assert len(mine) == 10
-    assert describe(mine).endswith("; read only")
+    assert summarize(mine).endswith("; read only")
     assert before == sorted(path.stat().st_mtime_ns for path in (folder, *folder.iterdir()))
     with pytest.raises(StorageError, match="refresh"):
         open_store("refresh", tmp_path, MANIFEST)
@@ -123,14 +123,14 @@ def test_opening_to_write_cleans_up(tmp_path):
 def test_the_announcement_by_hand(tmp_path):
     filled(tmp_path)
     mine = open_store("auto", tmp_path, MANIFEST)
-    line = describe(mine, 0.01, epochs=4)
+    line = summarize(mine, 0.01, epochs=4)
     # 50 images x 18 views x 5 classes x 2 bytes = 9,000; 4 epochs x 50 images at 10 ms
     assert line == (
-        f"10 of 900 teacher outputs kept in {mine.folder} (0.0 MB; 0.0 MB when full); "
+        f"10 of 900 teacher outputs cached in {mine.folder} (0.0 MB; 0.0 MB when full); "
         "at most 200 teacher passes to come, 2 s"
     )
-    assert "at most 890 teacher passes" in describe(mine, epochs=300)
-    assert "at most 300 teacher passes" in describe(mine, epochs=3, views=2)
+    assert "at most 890 teacher passes" in summarize(mine, epochs=300)
+    assert "at most 300 teacher passes" in summarize(mine, epochs=3, views=2)
     cifar = manifest(num_samples=45000, num_views=162, num_classes=10)
-    assert "of 7,290,000" in (line := describe(open_store("auto", tmp_path, cifar)))
+    assert "of 7,290,000" in (line := summarize(open_store("auto", tmp_path, cifar)))
     assert "145.8 MB when full" in line

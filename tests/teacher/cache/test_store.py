@@ -11,7 +11,7 @@ import torch
 
 from potstill.errors import DataError
 from potstill.teacher.cache import segments, store
-from potstill.teacher.cache.encoding import Outputs
+from potstill.teacher.cache.encoding import CachedOutputs
 from potstill.teacher.cache.store import TeacherStore
 from tests.support.store_cases import logits_of, manifest, open_new, outputs_of
 
@@ -70,14 +70,14 @@ def test_like_a_dict(tmp_path, monkeypatch, seed):
 def test_rows_already_there_stay_as_they_are(tmp_path):
     mine, (sample_id, view) = open_new(tmp_path), draw(torch.Generator().manual_seed(0))
     mine.put(sample_id, view, outputs_of(sample_id, view))
-    returned = mine.put(sample_id, view, Outputs(torch.zeros(16, 5)))
+    returned = mine.put(sample_id, view, CachedOutputs(torch.zeros(16, 5)))
     assert torch.equal(returned.logits, torch.zeros(16, 5))
     assert torch.equal(mine.get(sample_id, view)[0].logits, logits_of(sample_id, view))
 
 
 def test_put_returns_what_get_will(tmp_path):
     mine, (sample_id, view) = open_new(tmp_path, dim_pooled=3), draw(torch.Generator())
-    outputs = Outputs(torch.randn(16, 5), torch.randn(16, 3))
+    outputs = CachedOutputs(torch.randn(16, 5), torch.randn(16, 3))
     put = mine.put(sample_id, view, outputs)
     mine.flush()
     for reader in (mine, open_new(tmp_path, dim_pooled=3)):

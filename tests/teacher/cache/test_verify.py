@@ -56,7 +56,7 @@ def test_one_tampered_row_with_a_valid_checksum_is_found(tmp_path, change):
 def test_a_shifted_key_is_found(tmp_path):
     mine = open_new(tmp_path)
     mine.put(IDS, VIEW, outputs_of(IDS.roll(1), VIEW))
-    with pytest.raises(DataError, match="not what the teacher says"):
+    with pytest.raises(DataError, match="not what the teacher gives"):
         verify(mine, listen, view_images, count=1, seed=0)
 
 

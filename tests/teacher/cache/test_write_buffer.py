@@ -4,12 +4,12 @@ import torch
 
 from potstill.teacher.cache import write_buffer
 from potstill.teacher.cache.encoding import Encoding
-from potstill.teacher.cache.write_buffer import Pending
+from potstill.teacher.cache.write_buffer import WriteBuffer
 
 
 def test_like_a_list(monkeypatch):
     monkeypatch.setattr(write_buffer, "SMALLEST", 2)
-    buffer, rows, values = Pending(Encoding(2).empty(0)), [], []
+    buffer, rows, values = WriteBuffer(Encoding(2).empty(0)), [], []
     for count in (1, 0, 3, 7, 2):
         new = torch.arange(count) + 10 * len(rows)
         logits = torch.stack([new, -new], 1).half()

@@ -9,19 +9,19 @@ from torch import Tensor
 
 from potstill.errors import ConfigError
 from potstill.models.features.outputs import ModelOutputs
-from potstill.teacher.cache.encoding import Columns, Outputs
+from potstill.teacher.cache.encoding import CachedOutputs, Columns
 from potstill.teacher.cache.store import TeacherStore
 
-Listen = Callable[[Tensor, Tensor | None], ModelOutputs]
+Forward = Callable[[Tensor, Tensor | None], ModelOutputs]
 ViewIndex = Callable[[Tensor, int, int], Tensor]
 EPOCH_BYTES = 2**30
 
 
 class CachedTeacher:
-    """Answer like a `FeatureExtractor` on the teacher; run it only for rows not cached yet.
+    """Forward of a `FeatureExtractor` on the teacher, run only for rows not cached yet.
 
     Args:
-        store: where outputs are kept.
+        store: the cache of its outputs.
         view_index: (sample_id (N,), epoch, view) -> which of the image's finitely many views
             that is, (N,) int64 in [0, num_views).
 
@@ -36,35 +36,35 @@ class CachedTeacher:
         self._epoch: dict[tuple[int, int], Columns] = {}
 
     def __call__(
-        self, listen: Listen, image: Any, sample_id: Tensor | None, epoch: int
+        self, forward: Forward, image: Any, sample_id: Tensor | None, epoch: int
     ) -> ModelOutputs:
-        """Return the teacher's signal of a batch, float32, on the images' device.
+        """Return the teacher's outputs for a batch, float32, on the images' device.
 
         Args:
-            listen: (image, sample_id) -> ModelOutputs, the extractor on the teacher's network.
+            forward: (image, sample_id) -> ModelOutputs, the extractor on the teacher's network.
             image: (N, C, H, W), or a tuple of such for several views.
             sample_id: (N,) int64.
             epoch: decides, with the place in the tuple, which view the images show.
 
         Raises:
-            ConfigError: if the batch says no sample ids.
+            ConfigError: if the batch has no sample ids.
         """
         if sample_id is None:
             raise ConfigError(
-                "teacher.store: the batches say no sample ids, by which outputs are kept. "
+                "teacher.store: the batches have no sample ids, by which outputs are cached. "
                 "Fix: teacher.store=off"
             )
         views = (image,) if isinstance(image, Tensor) else image
         first, *others = (
-            self._signal(self._view(listen, view, sample_id, epoch, number), view, sample_id)
+            self._to_outputs(self._view(forward, view, sample_id, epoch, number), view, sample_id)
             for number, view in enumerate(views)
         )
         return ModelOutputs(first.logits, first.features, sample_id, tuple(others))
 
     @torch.no_grad()
     def _view(
-        self, listen: Listen, image: Tensor, sample_id: Tensor, epoch: int, number: int
-    ) -> Outputs:
+        self, forward: Forward, image: Tensor, sample_id: Tensor, epoch: int, number: int
+    ) -> CachedOutputs:
         if (ready := self._epoch.get((epoch, number))) is not None:
             self.replayed += len(image)
             chosen = {name: part.index_select(0, sample_id) for name, part in ready.items()}
@@ -75,21 +75,23 @@ class CachedTeacher:
         self.forwards += len(missing)
         self.replayed += len(image) - len(missing)
         if len(missing) == len(image):
-            return self._ask(listen, image, sample_id, view)
+            return self._forward(forward, image, sample_id, view)
         if len(missing):
-            asked = (part.index_select(0, missing) for part in (image, sample_id, view))
-            for old, new in zip(outputs, self._ask(listen, *asked), strict=True):
+            parts = (part.index_select(0, missing) for part in (image, sample_id, view))
+            for old, new in zip(outputs, self._forward(forward, *parts), strict=True):
                 if old is not None and new is not None:
                     old[~present] = new
         return outputs
 
-    def _ask(self, listen: Listen, image: Tensor, sample_id: Tensor, view: Tensor) -> Outputs:
-        signal = listen(image, sample_id)
+    def _forward(
+        self, forward: Forward, image: Tensor, sample_id: Tensor, view: Tensor
+    ) -> CachedOutputs:
+        outputs = forward(image, sample_id)
         return self.store.put(
-            sample_id, view, Outputs(signal.logits, signal.features.get("pooled"))
+            sample_id, view, CachedOutputs(outputs.logits, outputs.features.get("pooled"))
         )
 
-    def _signal(self, outputs: Outputs, image: Tensor, sample_id: Tensor) -> ModelOutputs:
+    def _to_outputs(self, outputs: CachedOutputs, image: Tensor, sample_id: Tensor) -> ModelOutputs:
         logits, pooled = outputs.logits.to(image.device), outputs.pooled
         features = {} if pooled is None else {"pooled": pooled.to(image.device)}
         return ModelOutputs(logits, features, sample_id)
@@ -100,7 +102,7 @@ class CachedTeacher:
         """Lay an epoch's outputs out on the device by sample id, if all of them are there.
 
         A step then costs one lookup on the device, with no copy and no waiting for it. Images
-        that were not announced are NaN there: a loss of them is seen, not learned from.
+        that were not announced are NaN there, which turns a loss of them NaN.
 
         Args:
             sample_id: (M,) int64, every image this process will see in the epoch.

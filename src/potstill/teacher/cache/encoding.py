@@ -13,24 +13,24 @@ Columns = dict[str, Tensor]
 PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
 
 
-class Outputs(NamedTuple):
-    """What a teacher says of N images: logits (N, K) and pooled features (N, D), both float32."""
+class CachedOutputs(NamedTuple):
+    """A teacher's outputs for N images: logits (N, K) and pooled features (N, D), float32."""
 
     logits: Tensor
     pooled: Tensor | None = None
 
-    def cpu(self) -> "Outputs":
+    def cpu(self) -> "CachedOutputs":
         """Return the same outputs on the CPU."""
-        return Outputs(self.logits.cpu(), None if self.pooled is None else self.pooled.cpu())
+        return CachedOutputs(self.logits.cpu(), None if self.pooled is None else self.pooled.cpu())
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Turn outputs into columns, tensors with one row an image, and back.
+    """Encoding of outputs as columns, tensors with one row an image.
 
-    With `top_k` the k largest logits are kept with the log-sum-exp of the others (top-k labels
+    With `top_k` the k largest logits are stored with the log-sum-exp of the others (top-k labels
     as in FKD, Shen and Xing 2022, arXiv:2112.01528); on reading, the others share that
-    mass evenly. So the softmax at T = 1 has every kept class and the whole remainder right. It is
+    mass evenly. So the softmax at T = 1 has every stored class and the whole remainder right. It is
     inexact in the tail at any other temperature (at T > 1 the remainder is overstated: an even
     tail is the flattest), and for heads that compare logits themselves.
     """
@@ -53,7 +53,7 @@ class Encoding:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes one image takes."""
+        """Bytes of one image's outputs."""
         return sum(width * dtype.itemsize for width, dtype in self.columns.values())
 
     def empty(self, rows: int, device: torch.device | str = "cpu") -> Columns:
@@ -63,8 +63,8 @@ class Encoding:
             for name, (width, dtype) in self.columns.items()
         }
 
-    def encode(self, outputs: Outputs) -> Columns:
-        """Return the columns of outputs.
+    def encode(self, outputs: CachedOutputs) -> Columns:
+        """Return outputs as columns.
 
         Raises:
             DataError: if a value is not finite, or too large for the precision.
@@ -88,21 +88,21 @@ class Encoding:
         value, index = logits.topk(self.top_k or 0, dim=1)  # (N, k)
         return {"index": index, "value": value, "rest": _rest(logits, index)}
 
-    def decode(self, columns: Columns) -> Outputs:
-        """Return the outputs that columns stand for."""
+    def decode(self, columns: Columns) -> CachedOutputs:
+        """Return the outputs that columns encode."""
         pooled = columns["pooled"].float() if self.dim_pooled else None
         if self.top_k is None:
-            return Outputs(columns["logits"].float(), pooled)
+            return CachedOutputs(columns["logits"].float(), pooled)
         others = columns["rest"].float() - math.log(self.num_classes - self.top_k)  # (N, 1)
         logits = others.repeat(1, self.num_classes)
-        return Outputs(
+        return CachedOutputs(
             logits.scatter_(1, columns["index"].long(), columns["value"].float()), pooled
         )
 
-    def difference(self, columns: Columns, outputs: Outputs) -> Tensor:
+    def difference(self, columns: Columns, outputs: CachedOutputs) -> Tensor:
         """Return by how much each row (N,) is off, relative to its largest value, or to 1.
 
-        The classes compared are those that were kept: near a tie, a second run of the teacher
+        The classes compared are those that were stored: near a tie, a second run of the teacher
         may rank others among its top k.
         """
         logits = outputs.logits.float()

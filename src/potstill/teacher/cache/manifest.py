@@ -16,8 +16,8 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """Everything that decides a stored output. Two runs share a store if all of it is equal.
+class CacheManifest:
+    """Everything that decides a cached output. Two runs share a cache if all of it is equal.
 
     Attributes:
         teacher: sha256 of the teacher's weights.
@@ -27,18 +27,18 @@ class Manifest:
         mean: of the normalisation, per channel.
         std: of the normalisation, per channel.
         seed: of the augmentation where the views depend on it; `None` for a finite set of views,
-            whose index alone says what was done.
+            whose index alone determines them.
         num_samples: images in the training split.
         num_views: views of each image.
         num_classes: K.
         precision: of the stored numbers, float16 or float32.
-        top_k: how many logits are kept; `None` for all.
-        dim_pooled: width of the pooled features; 0 where none are kept.
+        top_k: how many logits are stored; `None` for all.
+        dim_pooled: width of the pooled features; 0 where none are stored.
         arithmetic: how the teacher is run, such as "float32" or "bf16-mixed, folded".
         tolerance: how far a stored row may be from the teacher's, relative to its largest value.
         format: of the files.
         difference: between the arithmetic and the teacher's own, as measured when the store was
-            begun; it is noted and not compared.
+            begun; it is written and not compared.
     """
 
     teacher: str
@@ -60,7 +60,7 @@ class Manifest:
     difference: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check what a config can get wrong."""
+        """Check precision and top_k, which a config sets."""
         if self.precision not in PRECISIONS:
             raise ConfigError(
                 f"teacher.precision={self.precision}: unknown. Fix: {' or '.join(PRECISIONS)}"
@@ -73,19 +73,19 @@ class Manifest:
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """What is compared, as JSON gives it back."""
+        """The compared fields, as JSON gives them back."""
         fields = json.loads(json.dumps(asdict(self)))
         del fields["difference"]
         return fields
 
     @property
     def encoding(self) -> Encoding:
-        """How outputs are turned into bytes."""
+        """The encoding of outputs that the fields describe."""
         return Encoding(self.num_classes, self.precision, self.top_k, self.dim_pooled)
 
     @property
     def num_rows(self) -> int:
-        """How many outputs a full store holds."""
+        """Number of outputs in a full cache."""
         return self.num_samples * self.num_views
 
     @property
@@ -95,9 +95,9 @@ class Manifest:
         return f"{self.teacher[:16]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def write(self, folder: Path) -> None:
-        """Write it into a new store's folder; several processes write the same bytes."""
-        noted = self.fields | {"difference": self.difference}
-        write_atomically(folder / FILE, json.dumps(noted, indent=2) + "\n")
+        """Write the manifest into a new cache's folder; several processes write the same bytes."""
+        content = self.fields | {"difference": self.difference}
+        write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
 
     def differences(self, fields: dict[str, Any]) -> list[str]:
         """Return `name: stored -> this run's` for every field that is not the same."""

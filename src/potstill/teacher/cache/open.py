@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import ConfigError, DataError, StorageError
-from potstill.teacher.cache.manifest import Manifest, read_fields
+from potstill.teacher.cache.manifest import CacheManifest, read_fields
 from potstill.teacher.cache.segments import remove_leftovers
 from potstill.teacher.cache.store import TeacherStore
 
@@ -15,12 +15,12 @@ SERVED = frozenset({"pooled"})
 
 
 def uncacheable(layers: Iterable[str]) -> list[str]:
-    """Return the teacher layers that no store holds: all but `pooled`."""
+    """Return the teacher layers that no cache holds: all but `pooled`."""
     return sorted(set(layers) - SERVED)
 
 
 def open_store(
-    mode: str, store_dir: str | Path, manifest: Manifest | None, obstacle: str = ""
+    mode: str, store_dir: str | Path, manifest: CacheManifest | None, reason: str = ""
 ) -> TeacherStore | None:
     """Return the store that fits this run, or `None` where there is none to use.
 
@@ -28,16 +28,15 @@ def open_store(
         mode: "auto" reads the store that fits, or begins a new one beside the others; "read"
             never writes; "refresh" begins again; "off" is no store.
         store_dir: where stores are.
-        manifest: what the run's outputs depend on; `None` where `obstacle` says why there can
-            be no store.
-        obstacle: why not, such as "head at wants layer1"; empty where nothing is in the way.
+        manifest: what the run's outputs depend on; `None` where there can be no store.
+        reason: why there can be none, such as "head at reads layer1"; empty where there can.
 
     Raises:
         ConfigError: if the mode is unknown, or wants a store that cannot be.
         DataError: with "read", if no store fits, naming the fields; if a file is damaged.
         StorageError: if a new store cannot be written.
     """
-    check_mode(mode, "" if manifest else obstacle)
+    check_mode(mode, "" if manifest else reason)
     if mode == "off" or manifest is None:
         return None
     folder = Path(store_dir) / manifest.folder_name
@@ -57,19 +56,19 @@ def open_store(
     return TeacherStore(folder, manifest, writable)
 
 
-def check_mode(mode: str, obstacle: str) -> None:
-    """Raise where the mode is unknown, or wants a store and something is in the way.
+def check_mode(mode: str, reason: str) -> None:
+    """Raise where the mode is unknown, or wants a store and there can be none.
 
     Raises:
-        ConfigError: saying what.
+        ConfigError: with the reason.
     """
     if mode not in MODES:
         raise ConfigError(f"teacher.store={mode}: unknown. Fix: one of {', '.join(MODES)}")
-    if mode in ("read", "refresh") and obstacle:
-        raise ConfigError(f"teacher.store={mode}: {obstacle}. Fix: teacher.store=off")
+    if mode in ("read", "refresh") and reason:
+        raise ConfigError(f"teacher.store={mode}: {reason}. Fix: teacher.store=off")
 
 
-def _existing(folder: Path, manifest: Manifest) -> Path:
+def _existing(folder: Path, manifest: CacheManifest) -> Path:
     if (folder / "manifest.json").is_file():
         return folder
     if (nearest := manifest.nearest(folder.parent)) is None:
@@ -86,25 +85,25 @@ def _existing(folder: Path, manifest: Manifest) -> Path:
 
 def _is_writable(folder: Path) -> bool:
     try:
-        # os.access says yes to root on file systems that then refuse.
+        # os.access grants root on file systems that then refuse.
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
         return False
 
 
-def describe(store: TeacherStore, seconds_per_image: float | None = None, **run: Any) -> str:
-    """Return one line on what the store holds and what is to come.
+def summarize(store: TeacherStore, seconds_per_image: float | None = None, **run: Any) -> str:
+    """Return one line on what the store holds and what it will cost.
 
     Args:
         store: as opened.
-        seconds_per_image: of a teacher's forward pass, for an estimate of the time.
+        seconds_per_image: of a teacher's forward pass, to estimate the time.
         run: `epochs` and `views` (per image and epoch) of the run about to start, if known.
     """
     manifest, held = store.manifest, len(store)
     full = manifest.num_rows * store.encoding.row_bytes
     line = (
-        f"{held:,} of {manifest.num_rows:,} teacher outputs kept in {store.folder} "
+        f"{held:,} of {manifest.num_rows:,} teacher outputs cached in {store.folder} "
         f"({held * store.encoding.row_bytes / 1e6:,.1f} MB; {full / 1e6:,.1f} MB when full)"
     )
     draws = min(run.get("epochs", manifest.num_views) * run.get("views", 1), manifest.num_views)

@@ -61,13 +61,13 @@ def read_segment(path: Path, encoding: Encoding, num_rows: int) -> Segment:
         with safe_open(path, "pt") as file:
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError) as error:
-        if not path.exists():  # torch says RuntimeError where it vanished since it was hashed
+        if not path.exists():  # torch raises RuntimeError where it vanished since it was hashed
             raise FileNotFoundError(path) from error
         raise _damaged(path, str(error)) from error
     rows = parts.pop("rows", torch.empty(0))
     shapes = {name: (len(rows), *shape) for name, shape in encoding.columns.items()}
     if {name: (*part.shape, part.dtype) for name, part in parts.items()} != shapes:
-        raise _damaged(path, "other columns than the manifest says")
+        raise _damaged(path, "other columns than in the manifest")
     if rows.dtype != torch.int64 or not bool(((rows >= 0) & (rows < num_rows)).all()):
         raise _damaged(path, "rows that the manifest does not have")
     return Segment(path, rows, parts)
@@ -75,7 +75,7 @@ def read_segment(path: Path, encoding: Encoding, num_rows: int) -> Segment:
 
 def _damaged(path: Path, why: str) -> DataError:
     return DataError(
-        f"{path}: damaged ({why}). Fix: delete the file; the teacher is asked again for its rows"
+        f"{path}: damaged ({why}). Fix: delete the file; the teacher will run again for its rows"
     )
 
 
@@ -135,7 +135,7 @@ def _mergeable(segments: list[Segment]) -> list[Segment]:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of writers that were killed."""
-    # As `write_atomically` names them; by age, since a process id says nothing of other hosts.
+    # As `write_atomically` names them; by age, since a process id is that of one host.
     for path in (*folder.glob(".*.safetensors.*"), *folder.glob(".manifest.json.*")):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:

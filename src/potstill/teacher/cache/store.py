@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.teacher.cache.encoding import Columns, Outputs
-from potstill.teacher.cache.manifest import Manifest
+from potstill.teacher.cache.encoding import CachedOutputs, Columns
+from potstill.teacher.cache.manifest import CacheManifest
 from potstill.teacher.cache.segments import (
     Segment,
     merge,
@@ -21,7 +21,7 @@ from potstill.teacher.cache.segments import (
     read_segments,
     write_segment,
 )
-from potstill.teacher.cache.write_buffer import Pending
+from potstill.teacher.cache.write_buffer import WriteBuffer
 
 FLUSH_BYTES = 32 * 2**20
 
@@ -38,22 +38,22 @@ class TeacherStore:
     Args:
         folder: with a `manifest.json` that is this manifest; see `open_store`.
         manifest: what the outputs depend on, and their sizes.
-        writable: whether new rows are kept and written; else `put` only rounds.
+        writable: whether new rows are added and written; else `put` only rounds.
 
     Raises:
         DataError: if a file is damaged or the folder holds other outputs.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, writable: bool = True) -> None:
+    def __init__(self, folder: Path, manifest: CacheManifest, writable: bool = True) -> None:
         manifest.check(folder)
         self.folder, self.manifest, self.writable = folder, manifest, writable
         self.encoding, self.num_rows = manifest.encoding, manifest.num_rows
         self._segments: list[Segment] = []
-        self._pending = Pending(self.encoding.empty(0))
+        self._buffer = WriteBuffer(self.encoding.empty(0))
         self.reload()
 
     def __len__(self) -> int:
-        """How many rows are there."""
+        """Number of rows in the cache."""
         return int(self._slot.count_nonzero())
 
     def rows(self, sample_id: Tensor, view: Tensor) -> Tensor:
@@ -70,14 +70,14 @@ class TeacherStore:
         return views * sizes[0] + ids
 
     def has(self, rows: Tensor) -> Tensor:
-        """Return which rows (N,) are there."""
+        """Return which of the rows (N,) int64 are in the cache, (N,) bool."""
         return self._slot[rows] > 0
 
     def stored_rows(self) -> Tensor:
         """Return all rows that are there, in order, (M,) int64."""
         return self._slot.nonzero().squeeze(1)
 
-    def get(self, sample_id: Tensor, view: Tensor) -> tuple[Outputs, Tensor]:
+    def get(self, sample_id: Tensor, view: Tensor) -> tuple[CachedOutputs, Tensor]:
         """Return the outputs (N, ...) float32 on the CPU, and which are there (N,); others are 0.
 
         Args:
@@ -97,7 +97,7 @@ class TeacherStore:
         """Return the columns of rows (N,), zeros where there is none."""
         # NumPy: a batch's few numbers cost less there than torch's calls do.
         slot = self._slot.numpy()[rows.numpy()]
-        sources = [*(segment.columns for segment in self._segments), self._pending.columns]
+        sources = [*(segment.columns for segment in self._segments), self._buffer.columns]
         which = np.searchsorted(self._starts, slot)  # 0: absent; k: source k - 1
         found = self.encoding.empty(len(rows))
         for number in np.flatnonzero(np.bincount(which)):
@@ -108,8 +108,8 @@ class TeacherStore:
                     found[name].numpy()[mine] = part.numpy()[local]
         return found
 
-    def put(self, sample_id: Tensor, view: Tensor, outputs: Outputs) -> Outputs:
-        """Keep the outputs of rows not there yet; return all of them as the store rounds them.
+    def put(self, sample_id: Tensor, view: Tensor, outputs: CachedOutputs) -> CachedOutputs:
+        """Add the outputs of rows not there yet; return all of them as the store rounds them.
 
         Values are used as rounded also when they were only just computed, so that a run that
         was killed and goes on reads the numbers it would have had.
@@ -122,9 +122,9 @@ class TeacherStore:
         columns = self.encoding.encode(outputs.cpu())
         if self.writable:
             new = ~self.has(rows)
-            places = self._pending.add(rows[new], {n: part[new] for n, part in columns.items()})
+            places = self._buffer.add(rows[new], {n: part[new] for n, part in columns.items()})
             self._slot[rows[new]] = (places + self._next).to(self._slot.dtype)
-            if self._pending.count * self.encoding.row_bytes >= FLUSH_BYTES:
+            if self._buffer.count * self.encoding.row_bytes >= FLUSH_BYTES:
                 self.flush()
         return self.encoding.decode(columns)
 
@@ -134,16 +134,16 @@ class TeacherStore:
         Raises:
             StorageError: if it cannot be written.
         """
-        if self._pending.count:
-            rows, columns = self._pending.take()
+        if self._buffer.count:
+            rows, columns = self._buffer.take()
             segment = Segment(write_segment(self.folder, rows, columns), rows, columns)
             with suppress(FileNotFoundError):  # another process may have merged it already
                 segment = read_segment(segment.path, self.encoding, self.num_rows)
             self._add(segment)
-            self._pending = Pending(self.encoding.empty(0))
+            self._buffer = WriteBuffer(self.encoding.empty(0))
 
     def reload(self) -> None:
-        """Write what is pending, merge small files, and see what other processes have written.
+        """Write what is pending, merge small files, and map what other processes have written.
 
         Raises:
             DataError: if a file is damaged.

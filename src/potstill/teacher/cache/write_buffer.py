@@ -8,7 +8,7 @@ from potstill.teacher.cache.encoding import Columns
 SMALLEST = 1024  # rows
 
 
-class Pending:
+class WriteBuffer:
     """A growing buffer of rows and their columns.
 
     Args:
