@@ -8,7 +8,7 @@ from potstill.data.transforms.crop_flip import Augment
 
 
 class ArrayData(ImageData):
-    """Images kept in memory as bytes; subclasses implement `load`.
+    """Images held in memory as uint8; subclasses implement `load`.
 
     Args:
         crop_padding: pixels of black on each side before a random crop; 0 for no crop.

@@ -87,7 +87,7 @@ def _load(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
             f"data.root={path.parent}: {path.name} cannot be read ({error}). "
-            "Fix: delete it, and it is made anew"
+            "Fix: delete it, and it is rebuilt"
         ) from error
 
 
@@ -104,7 +104,7 @@ def _check(path: Path, images: np.ndarray, labels: np.ndarray, num_classes: int)
         raise DataError(
             f"data.root={path.parent}: {path.name} is {images.dtype} {images.shape} with "
             f"{len(labels)} labels, not uint8 (N, 32, 32, 3) with N. Fix: delete the arrays, and "
-            "they are made anew"
+            "they are rebuilt"
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):

@@ -32,7 +32,7 @@ class ImageData(LightningDataModule):
     Args:
         num_classes: must be what the data holds.
         image_size: pixels, height and width.
-        mean: per channel, of pixels between 0 and 1; ImageNet's, unless told otherwise.
+        mean: per channel, of pixels between 0 and 1; ImageNet's, unless given.
         std: per channel.
         batch_size: training images per step and process.
         eval_batch_size: validation and test images per batch and process.
@@ -41,7 +41,7 @@ class ImageData(LightningDataModule):
         seed: of the order and the augmentation.
         views: how many augmented views of each image a step sees.
         view_cycle: after how many epochs the same views come again, in a new order; never, where
-            null. What a teacher says of them can then be stored.
+            null. A teacher's outputs for them can then be cached.
         color_jitter: strength of brightness, contrast, saturation and hue; null for none.
         randaugment: how many operations and their magnitude, 0 to 30; null for none.
         cutout: side of a black square in pixels; 0 for none.

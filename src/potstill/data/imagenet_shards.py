@@ -27,7 +27,7 @@ class ImageNetShards(ImageNet):
             of a copy of it, s3://... or gs://.... An address needs litdata, and credentials in the
             environment, as Amazon's and Google's own tools do.
         cache: folder for what is downloaded from an address; needed for one.
-        cache_gb: how much of it is kept, in 10^9 bytes; all, where null.
+        cache_gb: its size limit, in 10^9 bytes; all, where null.
         chunk_window: chunks that are mixed at a time in training, in an order of their own that
             downloads each chunk once an epoch; null for the folder's order.
         settings: see `ImageNet`.

@@ -47,7 +47,7 @@ def first_goes_ahead() -> Iterator[bool]:
 
 
 def broadcast(value: Any) -> Any:
-    """Return the first process's `value`, which is what JSON knows; the others' are not looked at.
+    """Return the first process's `value`, of types that JSON has; the others' are ignored.
 
     It comes back as JSON would give it in every process: a tuple as a list, keys as strings.
     """

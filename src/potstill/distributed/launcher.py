@@ -36,10 +36,10 @@ class ProcessFailed(PotstillError):
 
 
 def count(trainer: Mapping[str, Any]) -> int:
-    """Return how many processes of this machine a config's `trainer` asks for.
+    """Return how many processes of this machine a config's `trainer` wants.
 
     Raises:
-        ConfigError: if it asks for several machines: this process can only use its own.
+        ConfigError: if it wants several machines: this process can only use its own.
     """
     if (trainer.get("num_nodes") or 1) > 1:
         raise ConfigError(
@@ -65,7 +65,7 @@ def _all_devices(accelerator: str) -> int:
 
 
 def start(command: Sequence[str], number: int, cwd: str | Path | None = None) -> Any:
-    """Run `command` in `number` processes that know of each other; return the result of the first.
+    """Run `command` in `number` processes that form a group; return the result of the first.
 
     SIGINT, SIGTERM and SIGUSR1 go on to all of them. Once one has failed the others have `GRACE`
     seconds to end, `SAVING` after a signal; then they are killed.
@@ -134,7 +134,7 @@ class _Ranks:
             time.sleep(POLL)
 
     def _has_failed(self) -> bool:
-        # An error counts from when it is said: to end may take long, with others waiting.
+        # An error counts from when it is reported: to end may take long, with others waiting.
         return (self.folder / "error.json").exists() or any(p.poll() for p in self.processes)
 
     def _kill(self) -> None:
@@ -172,7 +172,7 @@ class _Ranks:
 
 
 def _environment(folder: Path, number: int) -> dict[str, str]:
-    """Return what all processes are told: as torchrun tells it, so that libraries know it."""
+    """Return the environment of all processes, named as torchrun names it, for libraries."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

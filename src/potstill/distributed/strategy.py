@@ -37,7 +37,7 @@ def join(trainer: pl.Trainer) -> None:
         trainer: made from the run's settings; it is not used for anything else.
 
     Raises:
-        ConfigError: if they are not as many as the trainer asks for, or cannot train so.
+        ConfigError: if they are not as many as the trainer wants, or cannot train so.
     """
     if trainer.world_size != environment.world():
         raise ConfigError(

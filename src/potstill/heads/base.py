@@ -13,11 +13,11 @@ Layers = str | Sequence[str]
 
 
 class Head(nn.Module):
-    """A distillation loss over two signals; subclasses implement `forward`.
+    """A distillation loss over the outputs of two networks; subclasses implement `forward`.
 
     `forward(student, teacher, target)` returns a scalar, averaged over the batch and
     unweighted. It is called with half precision already raised to float32 and with
-    autocast off. A head never runs a network, logs, or meets a trainer.
+    autocast off. A head never runs a network, logs, or uses a trainer.
 
     Class attributes:
         kind: "response" (shares `alpha` with the task loss), "feature" or "relation"
@@ -48,7 +48,7 @@ class Head(nn.Module):
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """The (student layer, teacher layer) names this head listens to."""
+        """The (student layer, teacher layer) names whose features this head reads."""
         return tuple(zip(self.student_layers, self.teacher_layers, strict=True))
 
     def weight_at(self, epoch: float) -> float:
@@ -56,7 +56,7 @@ class Head(nn.Module):
         return value_at(self.default_weight if self.weight is None else self.weight, epoch)
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
-        """Meet the networks once, before `bind`: for heads that copy a layer or need all labels.
+        """Receive the networks once, before `bind`: for heads that copy a layer or need all labels.
 
         `targets` are the labels of the training set by sample id, (num_samples,), where known.
         """
@@ -69,7 +69,13 @@ class Head(nn.Module):
         return student
 
     def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
-        """Return the loss, a scalar."""
+        """Return the loss, a scalar averaged over the batch and unweighted.
+
+        Args:
+            student: its outputs, with the features of `student_layers`.
+            teacher: its outputs, with the features of `teacher_layers`.
+            target: class indices (N,), or probabilities (N, K) where images were mixed.
+        """
         raise NotImplementedError
 
     def __call__(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Any:

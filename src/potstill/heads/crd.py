@@ -59,10 +59,10 @@ class ContrastMemory(nn.Module):
         """
         sides = ((student, self.teacher), (teacher, self.student))
         # The memory changes before the backward pass reads it, so that sees a copy.
-        kept = [bank.clone() if torch.is_grad_enabled() else bank for _, bank in sides]
+        banks = [bank.clone() if torch.is_grad_enabled() else bank for _, bank in sides]
         ours, theirs = (
             (anchor @ bank.T).gather(1, index) / self.temperature
-            for (anchor, _), bank in zip(sides, kept, strict=True)
+            for (anchor, _), bank in zip(sides, banks, strict=True)
         )
         return ours, theirs
 
@@ -128,7 +128,7 @@ class CRD(Counted, Head):
         self.counts: Tensor
         for name in ("labels", "counts"):  # each image's class, each class's images
             self.register_buffer(name, torch.zeros(0, dtype=torch.int64), persistent=False)
-        self.most = 0  # images of one class, known without asking the device
+        self.most = 0  # images of one class, known without reading the device
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
         """Keep the labels by sample id; ValueError without labels or with one class only."""

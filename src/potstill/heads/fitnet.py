@@ -19,7 +19,7 @@ def hint_loss(regressed: Tensor, hint: Tensor) -> Tensor:
 class FitNet(Head):
     """Match hint layers through a regressor (convolution, batch-norm, ReLU), summed over pairs.
 
-    As in RepDistiller it goes on through the whole training, where the paper has two stages;
+    As in RepDistiller it goes on through the whole training, where the paper has two phases;
     a schedule as `weight` brings back the first. The ReLU fits hints taken after a ReLU: for
     those before one (`:preact`) or a ViT's tokens set `relu=False`.
     """

@@ -38,9 +38,9 @@ class Generation(nn.Module):
             nn.Conv2d(target, target, 3, padding=1),
         )
 
-    def forward(self, feature: Tensor, kept: Tensor) -> Tensor:
-        """Return the generated map (N, target, H, W)."""
-        return self.generate(self.align(feature) * kept)
+    def forward(self, feature: Tensor, mask: Tensor) -> Tensor:
+        """Return the generated map (N, target, H, W); `mask` broadcasts to the aligned feature."""
+        return self.generate(self.align(feature) * mask)
 
 
 class MGD(Counted, Head):
@@ -84,8 +84,8 @@ class MGD(Counted, Head):
             self.generations, map_pairs(self, student, teacher), strict=True
         ):
             ours, theirs = match_size(*pair)
-            kept = draw_mask(theirs, self.mask_ratio, self.mask, generator)
-            losses.append(generation_loss(generation(ours, kept), theirs))
+            mask = draw_mask(theirs, self.mask_ratio, self.mask, generator)
+            losses.append(generation_loss(generation(ours, mask), theirs))
         if self.training:
             self.step += 1
         return sum(losses[1:], losses[0])

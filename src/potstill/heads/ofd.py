@@ -48,9 +48,9 @@ def negative_mean(mean: Tensor, std: Tensor) -> Tensor:
 
 
 class OFD(Head):
-    """Match maps before their ReLU, the margin-limited part of them, deeper stages more.
+    """Match maps before their ReLU, the margin-limited part of them, deeper levels more.
 
-    Layers are given early to late; stage i of L weighs 2^(i - L). A 1x1 convolution and a
+    Layers are given early to late; layer i of L weighs 2^(i - L). A 1x1 convolution and a
     batch-norm bring the student to the teacher's width; maps are averaged to the smaller. The
     margins come from the teacher's last batch-norm before the layer (of a residual block: the
     main branch's). A layer without one (a ViT's) gets a Gaussian fitted to each channel in the
@@ -74,7 +74,7 @@ class OFD(Head):
         self._teacher: tuple[nn.Module, ...] = ()  # in a tuple, so that nothing registers it
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
-        """Keep the teacher until `bind`, which knows the features."""
+        """Store the teacher until `bind`, which has the features."""
         self._teacher = (teacher,)
 
     def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
@@ -100,7 +100,7 @@ class OFD(Head):
         self.to(student.logits.device)
 
     def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:
-        """Return the weighted sum of the stages' distances, a scalar."""
+        """Return the weighted sum of the layers' distances, a scalar."""
         maps = map_pairs(self, student, teacher)
         total = student.logits.new_zeros(())
         for k, (ours, theirs) in enumerate(maps):

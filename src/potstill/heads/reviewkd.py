@@ -22,20 +22,20 @@ def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:
     are 1/2, 1/4, 1/8 in turn.
     """
     total, weight, weights = F.mse_loss(student, teacher), 1.0, 1.0
-    for level in (4, 2, 1):
-        if level < student.shape[2]:
+    for size in (4, 2, 1):
+        if size < student.shape[2]:
             weight /= 2
             weights += weight
-            total = total + weight * F.mse_loss(_pool(student, level), _pool(teacher, level))
+            total = total + weight * F.mse_loss(_pool(student, size), _pool(teacher, size))
     return total / weights
 
 
-def _pool(feature: Tensor, level: int) -> Tensor:
+def _pool(feature: Tensor, size: int) -> Tensor:
     height, width = feature.shape[2:]
-    if height % level or width % level:
-        return F.adaptive_avg_pool2d(feature, level)
+    if height % size or width % size:
+        return F.adaptive_avg_pool2d(feature, size)
     # The same values, and unlike adaptive pooling deterministic in CUDA's backward.
-    return F.avg_pool2d(feature, (height // level, width // level))
+    return F.avg_pool2d(feature, (height // size, width // size))
 
 
 class ABF(nn.Module):
@@ -70,10 +70,10 @@ class ABF(nn.Module):
 
 
 class ReviewKD(Head):
-    """Rebuild every teacher stage from the student's same and deeper stages.
+    """Rebuild every teacher level from the student's same and deeper levels.
 
     Layers are given early to late; the authors take the pooled feature as the last, the
-    student after and the teacher before the ReLU that ends a stage (on ImageNet both before).
+    student after and the teacher before the ReLU that ends a level (on ImageNet both before).
     The width between levels is the student's last, at most `max_mid_channel`. The authors'
     weight depends on the pair (.6 to 8, 1 for ResNet-34 to ResNet-18) and warms up over 20
     epochs from 0.

@@ -56,7 +56,7 @@ class SimKD(Head):
         self._networks: tuple[nn.Module, ...] = ()  # in a tuple, so that nothing registers them
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
-        """Keep the networks until `bind`, which knows the features."""
+        """Store the networks until `bind`, which has the features."""
         self._networks = (student, teacher)
 
     def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:

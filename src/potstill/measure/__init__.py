@@ -38,7 +38,7 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Found when asked for: the command answers --help before torch is imported.
+    # Imported on access: the command prints --help before torch is imported.
     for place, names in PLACES.items():
         if name in names:
             return getattr(importlib.import_module(place), name)

@@ -38,7 +38,7 @@ def count_parameters(net: nn.Module) -> int:
     """Return the number of parameters, frozen ones included and shared ones once.
 
     In an int8 network they are buffers: weights in 8 bits and the biases beside them.
-    Scales and zero points say how to read those and are not counted.
+    Scales and zero points, their encoding, are not counted.
     """
     return sum(tensor.numel() for tensor in _learned(net))
 

@@ -23,7 +23,7 @@ def resolve_stem(stem: str, image_size: int) -> str:
 
 
 def check_stem(stem: str, network: str, accepted: tuple[str, ...] = ("auto",)) -> None:
-    """Raise ConfigError where `network`, which has one stem, is asked for another."""
+    """Raise ConfigError where `network`, which has one stem, is to have another."""
     if stem not in accepted:
         raise ConfigError(
             f"stem={stem}: {network} has one stem of its own, so this would change nothing. "
@@ -49,7 +49,7 @@ def finish(model: nn.Module, weights: str | None) -> nn.Module:
     """
     for module in model.modules():
         # An in-place activation overwrites the output of the layer before it, which may be
-        # the very layer that a head listens to.
+        # the very layer that a head reads.
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
     if weights is None:

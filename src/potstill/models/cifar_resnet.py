@@ -46,16 +46,16 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A 3x3 stem and three stages of `blocks` basic blocks, 16, 32 and 64 channels wide."""
+    """A 3x3 stem and three levels of `blocks` basic blocks, 16, 32 and 64 channels wide."""
 
     def __init__(self, blocks: int, num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.relu = nn.ReLU()
-        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], blocks, stride=1)
-        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], blocks, stride=2)
-        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], blocks, stride=2)
+        self.layer1 = _level(WIDTHS[0], WIDTHS[0], blocks, stride=1)
+        self.layer2 = _level(WIDTHS[0], WIDTHS[1], blocks, stride=2)
+        self.layer3 = _level(WIDTHS[1], WIDTHS[2], blocks, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(WIDTHS[2], num_classes)
         initialise(self)
@@ -83,17 +83,17 @@ def cifar_resnet(
         DataError: if `weights` is missing, damaged or does not fit.
     """
     check_stem(stem, "a CIFAR ResNet", ("auto", "cifar"))
-    return finish(CifarResNet(blocks_per_stage(depth), num_classes), weights)
+    return finish(CifarResNet(blocks_per_level(depth), num_classes), weights)
 
 
-def blocks_per_stage(depth: int) -> int:
-    """Return n for three stages of n two-layer blocks, a stem and a classifier: 6n + 2."""
+def blocks_per_level(depth: int) -> int:
+    """Return n for three levels of n two-layer blocks, a stem and a classifier: 6n + 2."""
     if depth < 8 or (depth - 2) % 6:
         raise ConfigError(f"depth={depth}: not 6n + 2. Fix: depth=8|14|20|32|44|56|110")
     return (depth - 2) // 6
 
 
-def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
+def _level(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
     same = in_channels == out_channels and stride == 1
     shortcut = nn.Identity() if same else OptionA(in_channels, out_channels, stride)
     first = BasicBlock(in_channels, out_channels, stride, shortcut)

@@ -7,23 +7,23 @@ Parameters are named as in the paper's public checkpoints (RepDistiller), which 
 from torch import Tensor, nn
 
 from potstill.models.build import check_stem, finish, initialise
-from potstill.models.cifar_resnet import BasicBlock, blocks_per_stage
+from potstill.models.cifar_resnet import BasicBlock, blocks_per_level
 
 STEM_WIDTH = 32
 WIDTHS = (64, 128, 256)
 
 
 class ResNetX4(nn.Module):
-    """A 3x3 stem and three stages of `blocks` basic blocks, 64, 128 and 256 channels wide."""
+    """A 3x3 stem and three levels of `blocks` basic blocks, 64, 128 and 256 channels wide."""
 
     def __init__(self, blocks: int, num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, STEM_WIDTH, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(STEM_WIDTH, WIDTHS[0], blocks, stride=1)
-        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], blocks, stride=2)
-        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], blocks, stride=2)
+        self.layer1 = _level(STEM_WIDTH, WIDTHS[0], blocks, stride=1)
+        self.layer2 = _level(WIDTHS[0], WIDTHS[1], blocks, stride=2)
+        self.layer3 = _level(WIDTHS[1], WIDTHS[2], blocks, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(WIDTHS[2], num_classes)
         initialise(self)
@@ -51,10 +51,10 @@ def cifar_resnet_x4(
         DataError: if `weights` is missing, damaged or does not fit.
     """
     check_stem(stem, "a CIFAR ResNet", ("auto", "cifar"))
-    return finish(ResNetX4(blocks_per_stage(depth), num_classes), weights)
+    return finish(ResNetX4(blocks_per_level(depth), num_classes), weights)
 
 
-def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
+def _level(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
     projection = nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
     )

@@ -41,7 +41,7 @@ def small_cnn(
     """Return a small CNN for square images of `image_size` pixels and no other size.
 
     Raises:
-        ConfigError: if a stem other than "auto" is asked for.
+        ConfigError: if `stem` is not "auto".
         DataError: if `weights` is missing, damaged or does not fit.
     """
     check_stem(stem, "a small CNN")

@@ -15,7 +15,7 @@ def fit_cifar_stem(model: nn.Module, name: str) -> None:
     """Change `model` in place.
 
     - ResNet, ResNeXt, wide ResNet: a fresh 3x3 convolution of stride 1, and no max pooling.
-    - RegNet: stride 1 in the 3x3 stem and in the first block of the first stage.
+    - RegNet: stride 1 in the 3x3 stem and in the first block of the first level.
     - MobileNet, EfficientNet: stride 1 in the first two convolutions of stride 2.
 
     Raises:

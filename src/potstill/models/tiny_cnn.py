@@ -36,7 +36,7 @@ def tiny_cnn(
     """Return the network with `width`, 2 `width` and 4 `width` channels; any image size.
 
     Raises:
-        ConfigError: if a stem other than "auto" is asked for.
+        ConfigError: if `stem` is not "auto".
         DataError: if `weights` is missing, damaged or does not fit.
     """
     check_stem(stem, "a tiny CNN")

@@ -20,7 +20,7 @@ def vision_transformer(
 ) -> VisionTransformer:
     """Return `name` (vit_<size>_<patch>; vit_tiny has 16) for images of `image_size` pixels.
 
-    The CIFAR stem cuts patches of 4 pixels whatever the name says.
+    The CIFAR stem cuts patches of 4 pixels whatever the name.
 
     Raises:
         ConfigError: if the image is no whole number of patches wide.

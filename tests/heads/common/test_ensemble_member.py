@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from potstill.config.validate import instantiate
 from potstill.errors import ConfigError
 from potstill.heads.at import AT
-from potstill.heads.common.ensemble_member import Member
+from potstill.heads.common.ensemble_member import EnsembleMember
 from potstill.heads.common.schedules import Linear
 from potstill.heads.crd import CRD
 from potstill.heads.fitnet import FitNet
@@ -68,7 +68,7 @@ def test_a_member_is_a_teacher(make, place):
     others = [cnn(seed=6), vit(seed=7)]
     others.insert(place, teacher)
     expected, wanted = loss_with(make(), copy.deepcopy(student), teacher)
-    loss, found = loss_with(Member(make(), place), student, TeacherEnsemble(others))
+    loss, found = loss_with(EnsembleMember(make(), place), student, TeacherEnsemble(others))
     assert loss.item() == expected.item() != 0
     assert [g is None for g in found] == [g is None for g in wanted]
     for mine, theirs in zip(found, wanted, strict=True):
@@ -78,33 +78,33 @@ def test_a_member_is_a_teacher(make, place):
 @pytest.mark.parametrize("make", HEADS)
 def test_kind_weight_and_views_are_the_heads(make):
     for head in (make(), make(weight=Linear(1.0, 3.0, 4))):
-        member = Member(head, 1)
+        member = EnsembleMember(head, 1)
         assert (member.kind, member.num_views) == (head.kind, head.num_views)
         assert [member.weight_at(e) for e in (0, 2)] == [head.weight_at(e) for e in (0, 2)]
 
 
 def test_schedules_inside_follow_the_epoch():
     ensemble, student = TeacherEnsemble([cnn(seed=5), cnn(seed=6)]), cnn()
-    warm = Member(KD(temperature=Linear(2.0, 4.0, 3)), 0)  # T = 3 at epoch 1.5
-    expected, _ = loss_with(Member(KD(temperature=3.0), 0), student, ensemble)
+    warm = EnsembleMember(KD(temperature=Linear(2.0, 4.0, 3)), 0)  # T = 3 at epoch 1.5
+    expected, _ = loss_with(EnsembleMember(KD(temperature=3.0), 0), student, ensemble)
     assert loss_with(warm, student, ensemble)[0].item() == expected.item()
 
 
 def test_exported_student_is_the_heads():
     teacher, student = cnn(seed=5), cnn()
-    member = Member(SimKD(), 0)
+    member = EnsembleMember(SimKD(), 0)
     loss_with(member, student, TeacherEnsemble([teacher]))
     member.eval()
     expected = teacher.fc(member.head.projector(student.layers(make_images(2))).mean((2, 3)))
     torch.testing.assert_close(member.export(student)(make_images(2)), expected)
-    assert Member(KD(), 0).export(student) is student
+    assert EnsembleMember(KD(), 0).export(student) is student
 
 
 def test_two_members_in_one_run():
     """Two KD heads with half the weight each have the gradient of their average."""
     first, second, student = cnn(seed=5), cnn(seed=6), cnn()
     one, two = (KD()(*signals(student, teacher), TARGETS[:4]) for teacher in (first, second))
-    heads = {f"kd{k}": Member(KD(weight=0.5), k) for k in (0, 1)}
+    heads = {f"kd{k}": EnsembleMember(KD(weight=0.5), k) for k in (0, 1)}
     module = DistillationModule(student, TeacherEnsemble([first, second]), heads)
     module.prepare()
     read = module._read_student(make_images(4)), module._read_teacher(make_images(4))
@@ -118,7 +118,7 @@ def signals(student, teacher):
 
 def test_from_a_config():
     text = """
-      _target_: potstill.heads.common.ensemble_member.Member
+      _target_: potstill.heads.common.ensemble_member.EnsembleMember
       member: 1
       head: {_target_: potstill.heads.at.AT, student: level-1, teacher: "level-1:preact"}
     """
@@ -129,11 +129,11 @@ def test_from_a_config():
 
 def test_there_is_no_such_member():
     with pytest.raises(ValueError, match="-1"):
-        Member(KD(), -1)
+        EnsembleMember(KD(), -1)
     ensemble = TeacherEnsemble([cnn(), cnn()])
-    module = DistillationModule(cnn(), ensemble, {"kd": Member(KD(), 2)})
+    module = DistillationModule(cnn(), ensemble, {"kd": EnsembleMember(KD(), 2)})
     with pytest.raises(ConfigError, match=r"layer=members\.2: no such layer.*members\.1"):
         module.prepare()
-    module = DistillationModule(cnn(), cnn(), {"kd": Member(KD(), 0)})
+    module = DistillationModule(cnn(), cnn(), {"kd": EnsembleMember(KD(), 0)})
     with pytest.raises(ConfigError, match=r"layer=members\.0: no such layer"):
         module.prepare()

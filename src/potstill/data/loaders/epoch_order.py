@@ -77,7 +77,7 @@ class EpochLoader:
 
     Subclasses implement `read(batches)`. A full pass moves on to the next epoch; Lightning,
     which stops short of the end of the iterator, calls `sampler.set_epoch` instead. Where
-    `clock` is set, it says the epoch whenever a pass begins.
+    `clock` is set, it gives the epoch whenever a pass begins.
 
     The state is absolute, {"epoch", "batch"}: batch counts what was handed out since the
     epoch's start, also after a resume.
@@ -129,7 +129,7 @@ class EpochLoader:
 
     def __iter__(self) -> Iterator[Any]:
         # A generator: nothing is fixed before the first `next`, because Lightning makes the
-        # iterator before it says which epoch it wants.
+        # iterator before it sets its epoch.
         if self.clock:
             self.set_epoch(self.clock())
         self.batch, self._start = self._start, 0

@@ -30,7 +30,7 @@ class Images:
         return Images(self.images[sample_id], self.targets[sample_id])
 
     def identity(self) -> tuple[Tensor, ...]:
-        """Return what tells these images from others: themselves and their targets."""
+        """Return the identity of these images: pixels and targets."""
         return self.images, self.targets
 
     def to(self, device: torch.device) -> "Images":
@@ -90,7 +90,7 @@ class ArrayLoader(EpochLoader):
 
     def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
         """Return the given views of the images with ids (N,), on the CPU, and their targets."""
-        # Draws are made on the CPU: to ask the device for one would wait for the step before.
+        # Draws are made on the CPU: to read one from the device would wait for the step before.
         height, width = self.images.images.shape[-2:]
         mixture = self.viewing.mixture(sample_id, epoch, len(self.images), (height, width))
         ids = mixture.ids(sample_id) if mixture else sample_id

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return `tensor` on `device`, without waiting for what a GPU was asked to do before.
+    """Return `tensor` on `device`, without waiting for the work queued on a GPU.
 
     Apple's GPUs are waited for: there such a copy may be read before it is whole.
     """

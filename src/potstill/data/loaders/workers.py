@@ -38,7 +38,7 @@ class Workers:
     prefetch: int | None = None
 
     def loader(self, dataset: Dataset[Any], keys: Iterable[list[Key]]) -> DataLoader[Any]:
-        """Return a loader that asks `dataset` for each list of keys, in order.
+        """Return a loader that fetches each list of keys from `dataset`, in order.
 
         Raises:
             StorageError: if worker processes could not hand over what they read.
@@ -90,7 +90,7 @@ class FolderDataset(Dataset[Any]):
 
 
 class Keys:
-    """What workers are asked for next; they outlive an epoch, so it is filled anew."""
+    """Queue of batches for the workers, refilled each epoch, which they outlive."""
 
     def __init__(self) -> None:
         self.batches: Iterable[list[Key]] = ()
@@ -148,7 +148,7 @@ class FolderLoader(EpochLoader):
 
     def _finish(self, sample_id: Tensor, epoch: int, views: Bytes) -> Views:
         images = tuple(self.normalize(send(view, self.device)) for view in views)
-        # Planned again rather than kept: workers have been asked for later batches by now.
+        # Planned again rather than stored: workers are at later batches by now.
         mixture = self._mixture(sample_id, epoch)
         if mixture is None:
             return images, send(self.files.targets[sample_id], self.device)

@@ -38,7 +38,7 @@ class Files:
         return Files(self.root, names, self.sizes[sample_id], self.targets[sample_id])
 
     def identity(self) -> tuple[Any, ...]:
-        """Return what tells these files from others: names, sizes and targets."""
+        """Return the identity of these files: names, sizes and targets."""
         return self.names.tobytes(), self.sizes, self.targets
 
     def path(self, sample_id: int) -> Path:

@@ -111,7 +111,7 @@ class Manifest:
 
 
 def digest(content: bytes | memoryview) -> int:
-    """Return 64 bits of BLAKE2b as an int64: enough to tell damage, quick beside decoding."""
+    """Return 64 bits of BLAKE2b as an int64: enough to detect damage, fast beside decoding."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), signed=True)
 
 

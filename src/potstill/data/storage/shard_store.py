@@ -37,7 +37,7 @@ class Store:
             raise _not_whole(str(self.root), chunk, found)
 
     def read(self, chunk: Chunk, begin: int, size: int, whole: bool) -> bytes:
-        """Return `size` bytes of a chunk from `begin`; `whole` says whether to keep all of it."""
+        """Return `size` bytes of a chunk from `begin`; `whole`: cache all of it."""
         # Opened each time: there may be more chunks than files that a process may hold open.
         with (self.root / chunk.name).open("rb", buffering=0) as file:
             file.seek(begin)
@@ -51,7 +51,7 @@ class CachedStore(Store):
     Args:
         root: the folder that keeps what was downloaded, shared by all processes of a machine.
         address: of the shards.
-        limit: bytes of chunks that are kept, the last used ones; all of them where None.
+        limit: bytes of chunks that are cached, the last used ones; all of them where None.
     """
 
     address: str
@@ -123,7 +123,7 @@ class CachedStore(Store):
 def open_store(root: str, cache_folder: Path | None, limit: int | None) -> tuple[Store, bytes]:
     """Return the store at `root` and its manifest.
 
-    A cache holds a folder for each manifest it has met, so shards that are written anew at the
+    A cache holds a folder for each manifest it has read, so shards that are rewritten at the
     same address are never mixed with old ones.
 
     Raises:

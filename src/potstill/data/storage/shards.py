@@ -45,7 +45,7 @@ class Shards(Files):
         return replace(self, names=self.names[sample_id.numpy()], **chosen)
 
     def path(self, sample_id: int) -> Path:
-        """Return the chunk and the name of one image, as one path that says both."""
+        """Return the chunk and the name of one image, joined to one path."""
         chunk = self.chunks[int(self.chunk[sample_id])]
         return self.root / f"{chunk.name}:{self.names[sample_id].decode(errors='replace')}"
 

@@ -68,7 +68,7 @@ class Augment:
         return 2 * place + (uniform[:, 2] < 0.5) if self.flip else place
 
     def render(self, images: Tensor, outcome: Tensor) -> Tensor:
-        """Return the crops and flips of images (N, C, H, W) that `outcome` (N,) says."""
+        """Return the crops and flips of images (N, C, H, W) that `outcome` (N,) numbers."""
         outcome = send(outcome, images.device)
         place = outcome // 2 if self.flip else outcome
         if self.crop_padding:

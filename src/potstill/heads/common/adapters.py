@@ -22,7 +22,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Return the normalised (N, C, H, W)."""
+        """Return the feature (N, C, H, W) normalised by batch or running statistics."""
         num_channels = feature.shape[1]
         if feature.numel() > num_channels:
             return super().forward(feature)
@@ -98,7 +98,7 @@ def map_pairs(
 
 
 def need_layers(head: Head, least: int = 1) -> None:
-    """Raise ValueError where the head listens to fewer than `least` pairs of layers."""
+    """Raise ValueError where the head reads fewer than `least` pairs of layers."""
     if len(head.pairs) < least:
         raise ValueError(
             f"{type(head).__name__} needs at least {least} layer(s) of each network, got "

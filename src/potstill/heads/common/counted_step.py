@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 class Counted:
-    """What a head counts its training calls with: on the host, for reading a GPU waits for it."""
+    """Count of a head's training calls, on the host: reading one on a GPU would wait for it."""
 
     step = 0
 
     def get_extra_state(self) -> Tensor:
-        """Return the count, for checkpoints."""
+        """Return the count as an int64 scalar, for checkpoints."""
         return torch.tensor(self.step)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on from a count."""
+        """Restore the count of a checkpoint."""
         self.step = int(state)
 
 

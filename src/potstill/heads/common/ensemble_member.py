@@ -8,8 +8,8 @@ from potstill.heads.base import Head
 from potstill.models.features.outputs import ModelOutputs
 
 
-class Member(Head):
-    """Let `head` see the teacher ensemble's member number `member` as if it were the teacher.
+class EnsembleMember(Head):
+    """Apply `head` to the teacher ensemble's member number `member` as if it were the teacher.
 
     Kind, weight and views are the wrapped head's. In a config, with features of the second
     member and the logits of the whole ensemble:
@@ -18,7 +18,7 @@ class Member(Head):
           heads:
             kd: {_target_: potstill.heads.kd.KD, temperature: 4.0}
             at_of_1:
-              _target_: potstill.heads.common.ensemble_member.Member
+              _target_: potstill.heads.common.ensemble_member.EnsembleMember
               member: 1
               head: {_target_: potstill.heads.at.AT}
 
@@ -40,7 +40,7 @@ class Member(Head):
         self.num_views = head.num_views  # type: ignore[misc]
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
-        """Let the head meet the student and the member."""
+        """Attach the head to the student and the member."""
         self.head.attach(student, teacher.get_submodule(self.prefix), targets)
 
     def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
@@ -48,7 +48,7 @@ class Member(Head):
         self.head.bind(student, self._of_member(teacher))
 
     def export(self, student: nn.Module) -> nn.Module:
-        """Return what the head would deploy."""
+        """Return the head's export of the student."""
         return self.head.export(student)
 
     def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:

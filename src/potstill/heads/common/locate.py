@@ -18,7 +18,7 @@ MAX_SIDE = 512
 
 @dataclass(frozen=True)
 class Located:
-    """Where named features come from, and what one forward pass called on its way."""
+    """Sources of named features, and the calls of one forward pass."""
 
     sources: dict[str, FeatureSource]
     events: list[Event]
@@ -42,36 +42,36 @@ class Located:
                 return found[-1] if found else None
             if isinstance(norm, nn.BatchNorm2d) and norm.affine and norm.num_features == width:
                 found.append(norm)
-        # No ReLU is a module here, so nothing says where the last block begins.
+        # No ReLU is a module here, so the start of the last block is unknown.
         return found[0] if found else None
 
 
-def locate(network: nn.Module, signal: ModelOutputs, names: Sequence[str]) -> Located:
-    """Return where the features `names` of a probed signal come from.
+def locate(network: nn.Module, outputs: ModelOutputs, names: Sequence[str]) -> Located:
+    """Return where the features `names` of probed outputs come from.
 
-    What `level-1` means depends on the image's size, which no signal tells: squares are tried
-    until one gives these features, or else these shapes.
+    The layer of `level-1` depends on the image's size, which outputs do not hold: squares are
+    tried until one gives these features, or else these shapes.
 
     Raises:
         ValueError: if none does.
     """
     channels = next((m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)), 3)
     alike = None
-    for side in dict.fromkeys(_candidates([signal.features[name] for name in names])):
+    for side in dict.fromkeys(_candidates([outputs.features[name] for name in names])):
         try:
             extractor = FeatureExtractor(network, names, (channels, side, side))
             found = extractor.probe()
         except (RuntimeError, ValueError, AssertionError, IndexError):
             continue  # the network takes no images of this size
-        if _equal(found, signal, names):
+        if _equal(found, outputs, names):
             alike = extractor
             break
-        if alike is None and _alike(found, signal, names):
+        if alike is None and _alike(found, outputs, names):
             alike = extractor
     if alike is None:
-        listed = ", ".join(f"{n} {tuple(signal.features[n].shape[1:])}" for n in names)
+        listed = ", ".join(f"{n} {tuple(outputs.features[n].shape[1:])}" for n in names)
         raise ValueError(f"no square image gives {listed}. Fix: use square images")
-    black = torch.zeros(2, *alike.image_shape, device=signal.logits.device)
+    black = torch.zeros(2, *alike.image_shape, device=outputs.logits.device)
     return Located(alike.sources, trace(network, black))
 
 

@@ -12,7 +12,7 @@ class ToMap(nn.Module):
     """Tokens (N, L, C) as a square map (N, C, H, W)."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return the map."""
+        """Return the map (N, C, H, W); see `to_map`."""
         return to_map(tokens)
 
 
@@ -21,8 +21,8 @@ class ReusedClassifier(nn.Module):
 
     `forward(images)` takes (N, C, H, W) and returns logits (N, K). The body runs to its end and
     what comes after the layer is thrown away: exporters that trace drop it. The parts are the
-    given ones, not copies, so that training them goes on to show here. `torch.fx` hears layers
-    that are no leaves of its tracer, `torch.export` hears all.
+    given ones, not copies, so that training them goes on to show here. Hooks run
+    under `torch.fx` for layers that are no leaves of its tracer, under `torch.export` for all.
 
     Args:
         body: the student.
@@ -47,10 +47,10 @@ class ReusedClassifier(nn.Module):
         self.resize, self.projector, self.classifier = resize, projector, classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
+        """Return logits (N, K) of images (N, C, H, W)."""
         pooled: list[Tensor] = []
         # Projected inside the hook, as later layers may overwrite the feature in place.
-        handle = self._listen(lambda feature: pooled.append(self._project(feature)))
+        handle = self._hook(lambda feature: pooled.append(self._project(feature)))
         try:
             self.body(images)
         finally:
@@ -60,9 +60,9 @@ class ReusedClassifier(nn.Module):
     def _project(self, feature: Tensor) -> Tensor:
         return self.projector(self.resize(feature)).mean((2, 3))
 
-    def _listen(self, keep: Callable[[Tensor], None]) -> RemovableHandle:
+    def _hook(self, read: Callable[[Tensor], None]) -> RemovableHandle:
         layer = self.body.get_submodule(self.path)
         # A hook that returns `None` leaves the value as it is.
         if self.side == "input":
-            return layer.register_forward_pre_hook(lambda _, args: keep(args[0]))
-        return layer.register_forward_hook(lambda _, args, output: keep(output))
+            return layer.register_forward_pre_hook(lambda _, args: read(args[0]))
+        return layer.register_forward_hook(lambda _, args, output: read(output))

@@ -17,7 +17,7 @@ class ModelOutputs:
         features: tensors by the name of their layer: maps (N, C, H, W), token
             sequences (N, L, C) or pooled vectors (N, C).
         sample_id: (N,) int64, the position of each image in the training set; `None`
-            where the data does not say.
+            where the data has none.
         views: outputs for further views of the same images, in the data's order.
     """
 
