@@ -78,3 +78,14 @@ def trainer(tmp_path):
         return pl.Trainer(**(defaults | settings))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A network in every format, made once."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("executorch")
+    from tests.support.measured_files import write
+
+    return write(tmp_path_factory.mktemp("measured"))

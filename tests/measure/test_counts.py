@@ -17,7 +17,14 @@ from potstill.measure import (
     measure,
     size_bytes,
 )
-from potstill.measure.counts import gzip_bytes, is_quantized
+from potstill.measure.counts import (
+    MacCount,
+    gzip_bytes,
+    is_quantized,
+    shape_of,
+    size_mb,
+    stored,
+)
 
 IMAGE = (3, 8, 8)
 
@@ -57,6 +64,7 @@ def test_macs_of_a_vision_transformer_by_hand():
     products = 4 * tokens * width * width + 2 * tokens * tokens * width
     layers = 2 * (products + 2 * tokens * width * hidden)
     assert count_macs(net, (3, 32, 32)) == patches + layers + width * 5
+    assert MacCount(net, (3, 32, 32))(net) == patches + layers + width * 5
 
 
 def test_macs_of_what_the_counter_does_not_know_are_none_not_zero():
@@ -84,6 +92,21 @@ def test_size_counts_pruned_views_and_shared_tensors_as_what_they_hold():
     assert size_bytes(kept) == size_bytes(small_net())
     # The header holds another name of the same tensor.
     assert abs(size_bytes(tied) - size_bytes(small_net())) <= 16
+
+
+def test_counts_need_no_values():
+    net = small_net()
+    net.again = net[5]
+    shapes = shape_of(net)
+    assert size_bytes(shapes) == size_bytes(net)
+    assert size_mb(shapes) == size_bytes(net) / 1e6
+    assert count_parameters(shapes) == count_parameters(net)
+    assert MacCount(small_net(), IMAGE)(shapes) == count_macs(small_net(), IMAGE)
+
+
+def test_what_is_left_out_is_not_stored():
+    net = small_net()
+    assert stored(net, without=[net[0].weight]).keys() == net.state_dict().keys() - {"0.weight"}
 
 
 def test_size_does_not_depend_on_the_memory_format():
@@ -145,7 +168,7 @@ def test_gzip_is_that_of_the_system_and_sees_zeros(tmp_path):
     for kept in (4000, 400):
         values[kept:] = 0
         file.write_bytes(values.tobytes())
-        sizes.append(gzip_bytes(file))
+        sizes.append(gzip_bytes(file.read_bytes()))
         assert sizes[-1] == pytest.approx(len(zlib.compress(values.tobytes(), 9)), abs=16)
     assert sizes[1] < sizes[0] / 8
 

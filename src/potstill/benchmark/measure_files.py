@@ -126,7 +126,7 @@ def _entry(source: Opened, path: Path, engine: str) -> Entry:
         name=source.path.name,
         engine=engine,
         size_bytes=path.stat().st_size,
-        gzip_bytes=gzip_bytes(path),
+        gzip_bytes=gzip_bytes(path.read_bytes()),
         memory_bytes=peak_bytes(path, source.image_shape),
     )
     if source.network is not None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from potstill.benchmark.arguments import ARTIFACT
 from potstill.measure.latency import Timing
-from potstill.report.table import MISSING, milliseconds, percent, scaled
+from potstill.measure.units import MISSING, milliseconds, percent, scaled
 
 
 @dataclass

@@ -1,21 +1,23 @@
-"""Counts of parameters, nonzeros, multiply-accumulates and bytes on disk."""
+"""Counts of a network: parameters, nonzeros, multiply-accumulates and bytes."""
 
+import copy
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from potstill.measure.latency import blank_image, latency_ms
 from potstill.models.features.trace import in_eval_mode
 
 INTEGERS = (torch.int8, torch.uint8)
+MB = 1e6
 
 
 def measure(net: nn.Module, image_shape: Sequence[int]) -> dict[str, Any]:
@@ -59,28 +61,83 @@ def count_macs(net: nn.Module, image_shape: Sequence[int]) -> int | None:
     Additions of biases, normalisation and activations are not counted. None where the
     counter knows no operator of the network.
     """
-    image = blank_image(net, image_shape)
-    counter = FlopCounterMode(display=False)
-    with in_eval_mode(net), torch.no_grad(), _plain_attention(), counter:
-        net(image)
-    return counter.get_total_flops() // 2 or None
+    return _all_macs(net, image_shape) or None
+
+
+class MacCount:
+    """`count_macs` of one network at any channel counts, from shapes alone.
+
+    Runs the network once: a layer's MACs are its weights times the places where they are applied,
+    and cutting channels moves no place. Products outside of layers (attention) are taken as
+    constant.
+    """
+
+    def __init__(self, net: nn.Module, image_shape: Sequence[int]) -> None:
+        self.places: dict[str, int] = {}
+        layers = [(p, m) for p, m in net.named_modules() if isinstance(m, (_ConvNd, nn.Linear))]
+        handles = [self._listen(path, layer) for path, layer in layers]
+        try:
+            total = _all_macs(net, image_shape)
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.outside = 0
+        self.outside = total - self(net)
+
+    def __call__(self, net: nn.Module) -> int:
+        """Return the MACs of the network, pruned or not, with or without values."""
+        layers = ((net.get_submodule(path), places) for path, places in self.places.items())
+        return self.outside + sum(_weights(layer) * places for layer, places in layers)
+
+    def _listen(self, path: str, layer: nn.Module) -> Any:
+        def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            channels = output.shape[1 if isinstance(module, _ConvNd) else -1]
+            self.places[path] = self.places.get(path, 0) + output.numel() // channels
+
+        return layer.register_forward_hook(note)
+
+
+def shape_of(net: nn.Module) -> nn.Module:
+    """Return a copy of `net` without values (on the meta device)."""
+    return copy.deepcopy(net).to("meta")
 
 
 def size_bytes(net: nn.Module) -> int | None:
     """Return the bytes of the safetensors file of `net`'s state, header included.
 
-    Shared tensors count once. None where the state holds what safetensors cannot keep
-    (packed, sparse or quantized tensors, extra state).
+    Shared tensors count once; values are not read. None where the state holds what safetensors
+    cannot keep (packed, sparse or quantized tensors, extra state).
     """
     try:
-        return len(save(_stored(net.state_dict())))
+        return len(save(stored(net)))
     except (KeyError, ValueError):
         return None
 
 
-def gzip_bytes(path: Path) -> int:
-    """Return the bytes of a file after gzip at its strongest: what zeros in it are worth."""
-    return len(gzip.compress(path.read_bytes(), compresslevel=9))
+def size_mb(net: nn.Module) -> float:
+    """Return `size_bytes` in MB (1e6 bytes)."""
+    return len(save(stored(net))) / MB
+
+
+def gzip_bytes(content: bytes, level: int = 9) -> int:
+    """Return the bytes of a file's content after gzip: what zeros in it are worth."""
+    return len(gzip.compress(content, level, mtime=0))
+
+
+def stored(net: nn.Module, without: Collection[Tensor] = ()) -> dict[str, Tensor]:
+    """Return the tensors of the state's file by name: compact copies, a shared one once.
+
+    Raises:
+        ValueError: if the state holds more than dense tensors.
+    """
+    left_out = {id(tensor) for tensor in without}
+    first: dict[Any, tuple[str, Tensor]] = {}
+    for name, value in net.state_dict(keep_vars=True).items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
+            raise ValueError(f"{name}: no dense tensor")
+        if id(value) not in left_out:
+            first.setdefault(_identity(value), (name, value))
+    return {name: _compact(value) for name, value in first.values()}
 
 
 def _learned(net: nn.Module) -> Iterator[Tensor]:
@@ -106,11 +163,25 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _stored(state: dict[str, Any]) -> dict[str, Any]:
-    """Return one compact copy of each tensor: pruned weights may be views of larger ones."""
-    if not all(
-        isinstance(value, Tensor) and value.layout == torch.strided for value in state.values()
-    ):
-        raise ValueError("the state holds more than dense tensors")
-    first = {(v.data_ptr(), v.shape, v.stride()): name for name, v in reversed(state.items())}
-    return {name: state[name].clone().contiguous() for name in first.values()}
+def _all_macs(net: nn.Module, image_shape: Sequence[int]) -> int:
+    image = blank_image(net, image_shape)
+    counter = FlopCounterMode(display=False)
+    with in_eval_mode(net), torch.no_grad(), _plain_attention(), counter:
+        net(image)
+    return counter.get_total_flops() // 2
+
+
+def _weights(layer: nn.Module) -> int:
+    assert isinstance(layer.weight, Tensor)
+    return layer.weight.numel()
+
+
+def _identity(tensor: Tensor) -> Any:
+    # Without values there is no memory to go by.
+    return id(tensor) if tensor.is_meta else (tensor.data_ptr(), tensor.shape, tensor.stride())
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    if tensor.is_meta:
+        return torch.empty(tensor.shape, dtype=tensor.dtype)
+    return tensor.detach().cpu().clone().contiguous()  # a pruned weight may view a larger one

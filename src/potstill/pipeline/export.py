@@ -23,8 +23,8 @@ from potstill.export.runtimes.eager import TorchExport
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure import metrics
+from potstill.measure.units import percent, scaled
 from potstill.pipeline.experiment import Experiment
-from potstill.report.table import percent, scaled
 from potstill.training.predict import predict
 
 RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {

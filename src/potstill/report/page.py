@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 from markupsafe import Markup
 
+from potstill.measure.units import percent, scaled
 from potstill.report.budget import Budget, Choice, drop, recommend
 from potstill.report.confusion import MAX_TABLE, heat_map, lost_most, most_confused, shares
 from potstill.report.interval import fraction_interval
@@ -16,7 +17,6 @@ from potstill.report.reliability import bins_in_words, reliability_panel
 from potstill.report.render import points, render, times
 from potstill.report.row import Row
 from potstill.report.svg import inline_svg
-from potstill.report.table import percent, scaled
 from potstill.report.tradeoff import entries, latency_plot, size_plot
 
 NAME = "report.html"

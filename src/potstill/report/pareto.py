@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from potstill.measure.units import three_digits
 from potstill.report.style import COLOURS, GREY, tidy
-from potstill.report.table import three_digits
 
 MARKERS = "os^DvPX"  # drawn in parts.html.j2 in the same order
 MAX_LABELS = 14  # above, only the front has names

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from potstill import __version__
 from potstill.atomic import write_atomically
-from potstill.report.table import MISSING, duration, milliseconds, percent, scaled
+from potstill.measure.units import MISSING, duration, milliseconds, percent, scaled
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 

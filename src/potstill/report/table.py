@@ -1,6 +1,5 @@
 """The table of a run, for a terminal and for a page, in units people read."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,53 +7,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from potstill.measure.units import MISSING, duration, measured, milliseconds, percent, scaled
 from potstill.report.row import Row
 
-MISSING = "-"
 TEXTS = ("name", "stage", "latency_engine")
-# From (at least, divide by): 0.27 M stands in one column with 11.2 M better than 270 k does.
-PREFIXES = ((1e9, 1e9, "G"), (1e5, 1e6, "M"), (1e3, 1e3, "k"))
-
-
-def scaled(value: float | None, unit: str = "") -> str:
-    """Return `value` in three digits with k, M or G: 0.27 M, 41.2 M, 1.09 MB."""
-    if value is None:
-        return MISSING
-    found = next((prefix for prefix in PREFIXES if value >= prefix[0]), None)
-    if found is None:
-        return f"{value:.0f} {unit}".rstrip()
-    return f"{three_digits(value / found[1])} {found[2]}{unit}"
-
-
-def three_digits(value: float) -> str:
-    """Return `value` with two, one or no decimals, by its size."""
-    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{decimals}f}"
-
-
-def percent(value: float | None) -> str:
-    """Return a fraction as a percentage."""
-    return _measured(value, lambda number: f"{100 * number:.2f} %")
-
-
-def milliseconds(value: float | None) -> str:
-    """Return milliseconds in three digits."""
-    return _measured(value, lambda number: f"{three_digits(number)} ms")
-
-
-def duration(value: float | None) -> str:
-    """Return seconds as seconds, minutes or hours."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    seconds = round(value)
-    if seconds < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _measured(value: float | None, show: Callable[[float], str]) -> str:
-    return MISSING if value is None or not math.isfinite(value) else show(value)
 
 
 class Column(NamedTuple):
@@ -80,7 +36,7 @@ MORE_COLUMNS = (
     Column("p95", "latency_p95_ms", milliseconds),
     Column("ECE", "ece", percent),
     Column("agreement", "agreement", percent),
-    Column("KL", "divergence", lambda value: _measured(value, "{:.3f} nats".format)),
+    Column("KL", "divergence", lambda value: measured(value, "{:.3f} nats".format)),
     Column("epochs", "epochs", lambda value: MISSING if value is None else str(value)),
     Column("time", "seconds", duration),
 )

@@ -20,9 +20,9 @@ from potstill.pipeline.stages.prune_weights import PruneWeights
 from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, Taylor
 from potstill.pruning.weights.masks import add_masks
 from potstill.pruning.weights.schedule import cubic
-from potstill.pruning.weights.select import update_masks
 from potstill.training.callbacks.ema import EMA
 from potstill.training.module import DistillationModule
+from tests.support.masked_nets import update_masks
 
 STEPS = 8
 RAMP = {"start": 0.25, "end": 0.75, "every": 2}  # of 8 steps: before the steps 2, 4 and 6

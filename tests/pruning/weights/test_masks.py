@@ -18,7 +18,7 @@ from potstill.pruning.weights.masks import (
     remove_masks,
     set_masks,
 )
-from potstill.pruning.weights.select import update_masks
+from tests.support.masked_nets import update_masks
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True),

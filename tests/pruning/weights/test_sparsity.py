@@ -8,19 +8,17 @@ from safetensors.torch import load
 from torch import nn
 
 from potstill.pruning.weights.masks import add_masks, remove_masks
-from potstill.pruning.weights.select import update_masks
-from potstill.pruning.weights.sparsity import compressed_bytes, sparsity_of, zeros_by_weight
+from potstill.pruning.weights.sparsity import compressed_bytes, masked_share
+from tests.support.masked_nets import update_masks
 
 
-def test_zeros_by_hand(tiny):
+def test_share_by_hand(tiny):
     net = tiny()  # 108 weights in the convolution, 20 in the classifier
     add_masks(net, ["conv"])
     update_masks(net, 0.25)
-    for network in (net, remove_masks(net)):
-        found = zeros_by_weight(network)
-        assert found == {"conv.weight": (27, 108), "fc.weight": (0, 20)}
-        assert found["conv.weight"].share == 0.25
-        assert sparsity_of(network) == 27 / 128
+    assert masked_share(net) == 27 / 108
+    add_masks(net)
+    assert masked_share(net) == 27 / 128
 
 
 def test_the_file_unpacks_to_the_deployed_network(tiny, monkeypatch):
@@ -56,4 +54,3 @@ def test_a_shared_weight_counts_once():
     alone = compressed_bytes(nn.Sequential(net[0]))
     net[1].weight = net[0].weight
     assert compressed_bytes(net) == pytest.approx(alone, rel=0.01)
-    assert zeros_by_weight(net).keys() == {"0.weight"}

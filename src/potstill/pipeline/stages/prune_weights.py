@@ -14,12 +14,11 @@ from potstill.pruning.weights.criteria import Criterion, Magnitude, Taylor
 from potstill.pruning.weights.masks import (
     add_masks,
     mask_gradients,
-    masked,
     set_masks,
 )
 from potstill.pruning.weights.schedule import Ramp
 from potstill.pruning.weights.select import check_sparsity, choose_masks
-from potstill.pruning.weights.sparsity import compressed_bytes
+from potstill.pruning.weights.sparsity import compressed_bytes, masked_share
 from potstill.training.module import DistillationModule
 from potstill.training.schedules import count_steps
 
@@ -127,7 +126,7 @@ class PruneWeights(HeldMasks):
         if sparsity > 0:
             set_masks(student, self.choose(student, sparsity))
         for logger in trainer.loggers:
-            logger.log_metrics({"sparsity": _masked_share(student)}, step=trainer.global_step)
+            logger.log_metrics({"sparsity": masked_share(student)}, step=trainer.global_step)
         if isinstance(self.criterion, Taylor):
             self.criterion.sums.clear()  # the next scores are those of the network as it is now
 
@@ -146,7 +145,7 @@ class PruneWeights(HeldMasks):
         log.info(
             "%.2f %% of the weights under masks are zero: %d bytes gzipped; neither smaller "
             "unpacked nor faster, but for a runtime made for sparse weights",
-            100 * _masked_share(pl_module.student),
+            100 * masked_share(pl_module.student),
             compressed_bytes(pl_module.student),
         )
 
@@ -161,9 +160,3 @@ class PruneWeights(HeldMasks):
         """Go on summing."""
         if isinstance(self.criterion, Taylor):
             self.criterion.sums = dict(state_dict["sums"])
-
-
-def _masked_share(network: nn.Module) -> float:
-    places = masked(network)
-    zeros = sum(int((~place.mask).sum()) for place in places)
-    return zeros / sum(place.mask.numel() for place in places)

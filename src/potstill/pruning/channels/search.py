@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.measure import macs
+from potstill.measure.counts import MacCount, count_parameters, shape_of, size_mb
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.pruning.channels.result import Cost, Pruned
 from potstill.pruning.channels.selection import Scored, channel_counts, make_plan, width_in
@@ -39,8 +39,8 @@ class PlanSearch:
     seen: dict[tuple[object, ...], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.shapes = macs.shape_of(self.net)
-        self.macs = macs.MacCount(self.net, self.image_shape)
+        self.shapes = shape_of(self.net)
+        self.macs = MacCount(self.net, self.image_shape)
         self.dense = self.before.dense if self.before else self._count(ChannelPlan())
 
     def plan(self, target: Target) -> ChannelPlan:
@@ -110,15 +110,15 @@ class PlanSearch:
         net = apply_plan(copy.deepcopy(self.shapes), plan)
         if name == "macs":
             return self.macs(net)
-        return macs.parameters(net) if name == "parameters" else macs.size_mb(net)
+        return count_parameters(net) if name == "parameters" else size_mb(net)
 
     def _count(self, plan: ChannelPlan) -> Cost:
         net = apply_plan(copy.deepcopy(self.shapes), plan)
         return {
             "channels": sum(self._widths(plan)),
             "macs": self.macs(net),
-            "parameters": macs.parameters(net),
-            "size_mb": macs.size_mb(net),
+            "parameters": count_parameters(net),
+            "size_mb": size_mb(net),
         }
 
     def _widths(self, plan: ChannelPlan) -> list[int]:

@@ -7,33 +7,9 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.pruning.weights.criteria import LAMP, Criterion, Magnitude
-from potstill.pruning.weights.masks import Place, masked, set_masks
+from potstill.pruning.weights.masks import Place, masked
 
 SCOPES = ("layer", "global")
-
-
-def update_masks(
-    model: nn.Module, sparsity: float, criterion: Criterion | None = None, scope: str = "layer"
-) -> int:
-    """Prune the masked weights to `sparsity`, the share of zeros; return how many fell now.
-
-    Raises:
-        ConfigError: if that is impossible or changes nothing; see `choose_masks`.
-    """
-    check_sparsity(model, sparsity, criterion or Magnitude(), scope)
-    fallen = set_masks(model, choose_masks(model, sparsity, criterion, scope))
-    return _changed(fallen, f"sparsity={sparsity}")
-
-
-def update_pattern(
-    model: nn.Module, n: int = 2, m: int = 4, criterion: Criterion | None = None
-) -> int:
-    """Leave n of every m weights along the input; return how many fell now.
-
-    Raises:
-        ConfigError: if that is impossible or changes nothing; see `choose_pattern`.
-    """
-    return _changed(set_masks(model, choose_pattern(model, n, m, criterion)), f"n={n}, m={m}")
 
 
 def check_sparsity(model: nn.Module, sparsity: float, criterion: Criterion, scope: str) -> None:
@@ -56,7 +32,10 @@ def check_sparsity(model: nn.Module, sparsity: float, criterion: Criterion, scop
     for path, count in counts.items():
         if count == groups[path]:
             raise _emptied(path, f"sparsity={sparsity}", scope)
-    _changed(sum(counts.values()), f"sparsity={sparsity}")
+    if not any(counts.values()):
+        raise ConfigError(
+            f"sparsity={sparsity}: prunes no weight. Fix: a higher sparsity, or other layers"
+        )
 
 
 def check_pattern(model: nn.Module, n: int, m: int) -> list[Place]:
@@ -71,12 +50,6 @@ def check_pattern(model: nn.Module, n: int, m: int) -> list[Place]:
     if not places:
         raise ConfigError(f"m={m}: the inputs of no layer are a multiple of it. Fix: a smaller m")
     return places
-
-
-def _changed(count: int, setting: str) -> int:
-    if count == 0:
-        raise ConfigError(f"{setting}: prunes no weight. Fix: a higher sparsity, or other layers")
-    return count
 
 
 def _emptied(path: str, setting: str, scope: str) -> ConfigError:

@@ -1,48 +1,22 @@
-"""Sparsity, and the file size it saves. No time: a dense kernel multiplies by zeros."""
+"""Sparsity of a masked network, and what its zeros save in a compressed file.
 
-import gzip
-from typing import NamedTuple
+They save no time: a dense kernel multiplies by them.
+"""
 
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
-from potstill.pruning.weights.masks import masked, prunable
-
-
-class Zeros(NamedTuple):
-    """How many weights are zero, of how many."""
-
-    zeros: int
-    total: int
-
-    @property
-    def share(self) -> float:
-        """The sparsity, from 0 to 1."""
-        return self.zeros / self.total
+from potstill.measure.counts import gzip_bytes, stored
+from potstill.pruning.weights.masks import masked
 
 
-def zeros_by_weight(model: nn.Module) -> dict[str, Zeros]:
-    """Return the zeros of each weight that could be pruned, masked or not, by path."""
-    weights = {place.path: place.weight for place in prunable(model)}
-    return {
-        path: Zeros(int((weight == 0).sum()), weight.numel()) for path, weight in weights.items()
-    }
-
-
-def sparsity_of(model: nn.Module) -> float:
-    """Return the share of zeros in all weights that could be pruned, untouchable ones too."""
-    counts = zeros_by_weight(model).values()
-    return sum(c.zeros for c in counts) / sum(c.total for c in counts)
+def masked_share(model: nn.Module) -> float:
+    """Return the share of the weights under masks that are pruned, 0 to 1."""
+    masks = [place.mask for place in masked(model)]
+    return sum(int((~mask).sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
 def compressed_bytes(model: nn.Module, level: int = 6) -> int:
     """Return the bytes of the network's safetensors file after gzip, without its masks."""
-    return len(gzip.compress(save(_stored(model)), level, mtime=0))
-
-
-def _stored(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state without masks, a shared tensor once."""
-    masks = {id(place.mask) for place in masked(model)}
-    state = model.state_dict(keep_vars=True)
-    first = {id(value): name for name, value in reversed(state.items()) if id(value) not in masks}
-    return {name: state[name].detach().cpu().contiguous() for name in first.values()}
+    masks = [place.mask for place in masked(model)]
+    return gzip_bytes(save(stored(model, without=masks)), level)

@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in OPTIONS.glob("*.yaml"))
 def test_option_gives_all_settings(name):
     option = OmegaConf.load(OPTIONS / f"{name}.yaml")
     criterion = instantiate(option)
-    module = importlib.import_module(f"potstill.pruning.criteria.{name}")
+    module = importlib.import_module(f"potstill.pruning.channels.criteria.{name}")
     assert isinstance(criterion, Criterion)
     assert type(criterion).__module__ == module.__name__
     assert set(option) - {"_target_"} == set(inspect.signature(type(criterion)).parameters)
@@ -29,4 +29,4 @@ def test_option_gives_all_settings(name):
 def test_every_criterion_has_an_option():
     folder = Path(inspect.getfile(Criterion)).parent
     files = {path.stem for path in folder.glob("*.py")}
-    assert sorted(files - {"__init__", "contract", "per_channel"}) == NAMES
+    assert sorted(files - {"__init__", "base", "per_channel"}) == NAMES
