@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from turns import Pause, clock_of
 
 from potstill.config.compose import Command, configs
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.models.features.extractor import FeatureExtractor
 from potstill.pipeline.experiment import Experiment

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from turns import Contestant, Found, Pause, Times, clock_of, pool, race, ratio
 from tutorial import tutorial
 
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.data.loaders.in_memory import Images
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.heads.base import Head
 from potstill.models.cifar_resnet import cifar_resnet
 from potstill.models.features.extractor import FeatureExtractor

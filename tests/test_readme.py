@@ -11,9 +11,10 @@ import torch
 from sklearn.metrics import accuracy_score
 
 import potstill.heads
-from potstill.config import introspect
+from potstill.config import sources
 from potstill.config.compose import Command, configs
-from potstill.config.validate import instantiate, validate
+from potstill.config.instantiate import instantiate
+from potstill.config.validate import validate
 from potstill.data.digits import Digits
 from potstill.errors import PotstillError
 from potstill.heads.index import catalog
@@ -98,10 +99,10 @@ def new_head(tmp_path, monkeypatch):
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    extra, file_of = folders["src"] / "potstill" / "heads", introspect._file
+    extra, file_of = folders["src"] / "potstill" / "heads", sources.file_of
     monkeypatch.setattr(potstill.heads, "__path__", [*potstill.heads.__path__, str(extra)])
     found = {"potstill.heads.reverse_kl": extra / "reverse_kl.py"}
-    monkeypatch.setattr(introspect, "_file", lambda module: found.get(module) or file_of(module))
+    monkeypatch.setattr(sources, "file_of", lambda module: found.get(module) or file_of(module))
     yield folders
     sys.modules.pop("potstill.heads.reverse_kl", None)
 

@@ -17,7 +17,7 @@ from potstill.artifact.file import (
     save_artifact,
 )
 from potstill.artifact.spec import Recipe
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError, DataError
 from potstill.pruning.channels.plan import ChannelPlan, Kept, apply_plan
 from potstill.quantization.post_training import quantize_static

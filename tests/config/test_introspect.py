@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from potstill.config.introspect import class_constant, find, names_beside, signature
+from potstill.config.introspect import class_constant, find, signature
+from potstill.config.sources import names_beside
 
 
 def imported(dotted):
@@ -92,7 +93,16 @@ def test_imports_in_a_circle_are_not_found(package):
 
 
 @pytest.mark.parametrize(
-    "dotted", ["", "torch", "torch.nn", "no_such_package.A", "potstill./etc.hosts", "potstill..A"]
+    "dotted",
+    [
+        "",
+        "torch",
+        "torch.nn",
+        "__main__.a",
+        "no_such_package.A",
+        "potstill./etc.hosts",
+        "potstill..A",
+    ],
 )
 def test_what_is_no_class_is_not_found(dotted):
     assert find(dotted) is None

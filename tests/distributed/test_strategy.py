@@ -17,7 +17,7 @@ from torch import nn
 import potstill.pipeline.stages.prune_channels
 import potstill.pipeline.stages.qat  # noqa: F401  (or each of the processes would import them)
 from potstill.artifact.file import load_artifact
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.data.fake import Fake
 from potstill.distributed import collectives, strategy
 from potstill.errors import ConfigError

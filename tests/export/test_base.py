@@ -6,7 +6,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.export.base import describe, reason
 from tests.support.exported_nets import FACTS
 from tests.support.places import ROOT

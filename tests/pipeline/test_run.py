@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
-from potstill.config.validate import instantiate, validate
+from potstill.config.instantiate import instantiate
+from potstill.config.validate import validate
 from potstill.errors import ConfigError, DataError, Interrupted
 from potstill.models.weights import load_weights
 from potstill.pipeline import fit

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.data.fake import Fake
 from potstill.heads.index import catalog
 from potstill.models.tiny_cnn import tiny_cnn

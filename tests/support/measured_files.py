@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from potstill.artifact.file import Artifact, save_artifact
 from potstill.artifact.spec import Recipe
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.data.fake import Fake
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError
 from potstill.pipeline import fit
 from potstill.pipeline.experiment import Experiment

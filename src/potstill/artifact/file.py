@@ -11,7 +11,7 @@ from torch import nn
 
 from potstill.artifact.spec import Recipe
 from potstill.atomic import write_atomically
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError, DataError
 from potstill.models.weights import fit_state, read_state
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
@@ -92,7 +92,7 @@ def load_artifact(path: str | Path) -> tuple[nn.Module, Artifact]:
 
 def build(recipe: Recipe) -> nn.Module:
     """Return a network of this shape with weights that mean nothing yet."""
-    network: nn.Module = instantiate(recipe.builder)
+    network: nn.Module = instantiate(recipe.builder, "module.student")
     if recipe.plan is not None:
         network = apply_plan(network, ChannelPlan.from_json(recipe.plan))
     if recipe.quantization is not None:

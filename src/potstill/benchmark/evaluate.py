@@ -12,7 +12,8 @@ from potstill.benchmark.corruptions import TYPES, Batch, corrupted
 from potstill.benchmark.open_file import Opened, open_file
 from potstill.benchmark.tables import Measured
 from potstill.config.compose import Command, configs
-from potstill.config.validate import instantiate, validate
+from potstill.config.instantiate import instantiate
+from potstill.config.validate import validate
 from potstill.errors import ConfigError, PotstillError
 from potstill.measure import metrics
 from potstill.training.predict import predict

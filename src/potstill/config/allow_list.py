@@ -1,50 +1,61 @@
-"""Which `_target_`s a config may call: a short list, checked before anything is imported."""
+"""Which `_target_`s a config may call at which place: checked before anything is imported."""
 
-import ast
-
-from potstill.config.introspect import Definition, find, names_beside
+from potstill.config import plugins
+from potstill.config.introspect import Definition, descends, find
+from potstill.config.kinds import ANYTHING, KINDS, Kind
+from potstill.config.sources import names_beside
 from potstill.errors import ConfigError, nearest
 
-ALLOWED = (
-    "potstill.",
-    "torch.optim.",
-    "torch.nn.",
-    "torchvision.",
-    "timm.",
-    "lightning.pytorch.",
-)
-# Elsewhere only classes: functions of libraries load pickles, write files, unpack archives.
-FUNCTIONS_ALLOWED = ("potstill.", "torchvision.models.", "timm.models._factory.create_model")
 
+def permit(target: str, path: str, kind: Kind | None) -> Definition:
+    """Return what `target` names if a config may call it at its place.
 
-def permit(target: str, path: str) -> Definition:
-    """Return what `target` names if a config may call it; `path` is its node, for the message.
+    Args:
+        target: a dotted name.
+        path: the node's key, for the message.
+        kind: what may stand there; None where nothing is called.
 
     Raises:
-        ConfigError: if it is not on the allow-list, does not exist, or is a library's function.
+        ConfigError: if it does not exist or is no such thing, as far as its source says.
     """
     given = f"{path}._target_={target}" if path else f"_target_={target}"
-    if not target.startswith(ALLOWED):
-        raise ConfigError(f"{given}: not callable from a config. Fix: one under {_allowed()}")
+    if kind is None:
+        raise ConfigError(f"{given}: nothing is called here. Fix: leave out _target_")
     found = find(target)
     if found is None:
         raise ConfigError(f"{given}: no such class or function. Fix: {_suggest(target)}")
-    # A module's own imports are attributes too: potstill.atomic.os.system must not pass.
-    if not found.name.startswith(ALLOWED):
-        raise ConfigError(f"{given}: is {found.name}. Fix: one under {_allowed()}")
-    is_function = isinstance(found.node, ast.FunctionDef)
-    if is_function and not found.name.startswith(FUNCTIONS_ALLOWED):
-        raise ConfigError(f"{given}: a library's function. Fix: a class, or a potstill function")
+    if kind is ANYTHING:
+        kind = next((one for one in KINDS.values() if not _refusal(found, one)), kind)
+    if refusal := _refusal(found, kind):
+        raise ConfigError(f"{given}: {refusal}")
     return found
 
 
-def _allowed() -> str:
-    return ", ".join(prefix.rstrip(".") for prefix in ALLOWED)
+def _refusal(found: Definition, kind: Kind) -> str:
+    """Return why it is not of a kind, as far as its source says; nothing where it is."""
+    is_kind = descends(found, kind.bases) if kind.bases else True
+    # A module's own imports are attributes too: where it is defined counts.
+    if plugins.owner(found.name) is None:
+        homes = kind.functions if found.is_function else kind.homes
+        if not found.name.startswith(homes):
+            return f"not callable from a config here. Fix: {_homes(kind)}"
+        is_kind = bool(is_kind)
+    return f"is no {kind.what}. Fix: {derived(kind)}" if is_kind is False else ""
+
+
+def _homes(kind: Kind) -> str:
+    few = [home.rstrip(".") for home in kind.homes[:3]]
+    return ", ".join([*few, "a plugin's (plugins=[...])"])
+
+
+def derived(kind: Kind) -> str:
+    """Return what would be of this kind, for the end of a message."""
+    return f"a class derived from {kind.bases[0]}" if kind.bases else f"a {kind.what}"
 
 
 def _suggest(target: str) -> str:
     module, names = names_beside(target)
     if not module:
-        return f"pip install {target.split('.')[0]}"
+        return f"plugins=[{target.split('.')[0]}], its name or its folder"
     rest = target.removeprefix(module).split(".")
     return f"in {module}: {nearest(rest[1], names)}" if names and rest[1:] else "another name"

@@ -1,22 +1,14 @@
-"""Classes and functions by dotted name, read from source: importing torch takes seconds."""
+"""Classes and functions by dotted name, and what they take and descend from, read from source."""
 
 import ast
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+
+from potstill.config import sources
+from potstill.config.sources import Source, imports, module_of
 
 _MAX_HOPS = 12
-
-
-@dataclass(frozen=True)
-class Source:
-    """A parsed module, by its dotted name."""
-
-    name: str
-    is_package: bool
-    statements: tuple[ast.stmt, ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +23,11 @@ class Definition:
         """The dotted name of where it is defined, wherever it was imported from."""
         return f"{self.source.name}.{self.node.name}"
 
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function."""
+        return isinstance(self.node, ast.FunctionDef)
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -43,7 +40,7 @@ class Signature:
 @cache
 def find(dotted: str, hops: int = _MAX_HOPS) -> Definition | None:
     """Return the class or function `dotted` names, following re-exports; `None` if not found."""
-    source, rest = _module_of(dotted)
+    source, rest = module_of(dotted)
     if source is None or len(rest) != 1 or hops == 0:
         return None
     return _lookup(source, rest[0], hops)
@@ -61,7 +58,7 @@ def signature(definition: Definition) -> Signature | None:
         return None
     if not node.bases:
         return Signature((), is_open=False)
-    parent = _first_base(definition)
+    parent = next(_bases(definition))
     return signature(parent) if parent is not None else None
 
 
@@ -76,20 +73,36 @@ def class_constant(definition: Definition, name: str) -> object:
                 | ast.Assign(targets=[ast.Name(id=assigned)], value=ast.Constant(value=value))
             ) if assigned == name:
                 return value
-    parent = _first_base(definition)
+    parent = next(_bases(definition), None)
     return class_constant(parent, name) if parent is not None else None
 
 
-def names_beside(dotted: str) -> tuple[str, list[str]]:
-    """Return the deepest module that `dotted` begins with, and the public names in it."""
-    source, _ = _module_of(dotted)
-    if source is None:
-        return "", []
-    names = [n.name for n in source.statements if isinstance(n, ast.ClassDef | ast.FunctionDef)]
-    file = _file(source.name)
-    if source.is_package and file is not None:
-        names += [path.stem for path in file.parent.iterdir() if path.stem.isidentifier()]
-    return source.name, [name for name in dict.fromkeys(names) if not name.startswith("_")]
+def descends(definition: Definition, ancestors: tuple[str, ...]) -> bool | None:
+    """Return whether a class, or what a function says it returns, descends from any of these.
+
+    Args:
+        definition: the class or function.
+        ancestors: dotted names of where the classes are defined.
+
+    Returns:
+        None where its source does not say: a base that is computed, no return annotation.
+    """
+    if isinstance(definition.node, ast.FunctionDef):
+        returns = definition.node.returns
+        returned = _named(definition.source, returns) if returns is not None else None
+        if returned is None:
+            return None
+        return False if returned.is_function else descends(returned, ancestors)
+    if definition.name in ancestors:
+        return True
+    found = [descends(base, ancestors) if base else None for base in _bases(definition)]
+    return True if True in found else None if None in found else False
+
+
+def forget() -> None:
+    """Look for everything again: the path has changed."""
+    sources.forget()
+    find.cache_clear()
 
 
 def _arguments(arguments: ast.arguments, skip: int) -> Signature:
@@ -97,12 +110,22 @@ def _arguments(arguments: ast.arguments, skip: int) -> Signature:
     return Signature(tuple(argument.arg for argument in named), arguments.kwarg is not None)
 
 
-def _first_base(definition: Definition) -> Definition | None:
-    bases = definition.node.bases if isinstance(definition.node, ast.ClassDef) else []
-    head, *attributes = ast.unparse(bases[0]).split(".") if bases else [""]
+def _bases(definition: Definition) -> Iterator[Definition | None]:
+    """Yield the bases of a class, None for each that is not found."""
+    nodes = definition.node.bases if isinstance(definition.node, ast.ClassDef) else []
+    for node in nodes:
+        yield _named(definition.source, node)
+
+
+def _named(source: Source, node: ast.expr) -> Definition | None:
+    """Return what an expression such as `nn.Module`, `Base[T]` or `"Name"` names in a module."""
+    if isinstance(node, ast.Subscript):
+        node = node.value
+    text = node.value if isinstance(node, ast.Constant) else ast.unparse(node)
+    head, *attributes = str(text).split(".")
     if not attributes:
-        return _lookup(definition.source, head, _MAX_HOPS)
-    for imported, dotted in _imports(definition.source):
+        return _lookup(source, head, _MAX_HOPS)
+    for imported, dotted in imports(source):
         if imported == head:
             return find(".".join([dotted, *attributes]))
     return None
@@ -112,72 +135,9 @@ def _lookup(source: Source, name: str, hops: int) -> Definition | None:
     for node in reversed(source.statements):  # the last definition is the one that counts
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             return Definition(node, source)
-    for imported, dotted in _imports(source):
+    for imported, dotted in imports(source):
         if imported in (name, "*"):
             found = find(dotted.removesuffix("*") + name if imported == "*" else dotted, hops - 1)
             if found is not None:
                 return found
     return None
-
-
-def _imports(source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (name here, dotted name there) of every import; the stars last."""
-    stars = []
-    for node in source.statements:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (alias.asname or alias.name, alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                pair = (alias.asname or alias.name, f"{_origin(source, node)}.{alias.name}")
-                if alias.name == "*":
-                    stars.append(pair)
-                else:
-                    yield pair
-    yield from stars
-
-
-def _origin(source: Source, node: ast.ImportFrom) -> str:
-    if node.level == 0:
-        return node.module or ""
-    parts = source.name.split(".")
-    parts = parts[: len(parts) - node.level + source.is_package]
-    return ".".join([*parts, node.module] if node.module else parts)
-
-
-def _module_of(dotted: str) -> tuple[Source | None, list[str]]:
-    """Return the longest module that `dotted` begins with, and the names left over."""
-    parts = dotted.split(".")
-    for length in range(len(parts), 0, -1):
-        file = _file(".".join(parts[:length]))
-        if file is not None:
-            return _parse(file, ".".join(parts[:length])), parts[length:]
-    return None, parts
-
-
-@cache
-def _file(module: str) -> Path | None:
-    top, *parts = module.split(".")
-    if not all(part.isidentifier() for part in (top, *parts)):
-        return None
-    spec = importlib.util.find_spec(top)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    path = Path(spec.submodule_search_locations[0], *parts)
-    candidates = (path / "__init__.py", path.with_suffix(".py"))
-    return next((file for file in candidates if file.is_file()), None)
-
-
-@cache
-def _parse(file: Path, name: str) -> Source:
-    tree = ast.parse(file.read_bytes())
-    return Source(name, file.name == "__init__.py", tuple(_flat(tree.body)))
-
-
-def _flat(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module, with those inside `if` and `try` as if outside."""
-    for statement in statements:
-        if isinstance(statement, ast.If | ast.Try):
-            yield from _flat(statement.body + statement.orelse)
-        else:
-            yield statement

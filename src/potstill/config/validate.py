@@ -1,23 +1,20 @@
-"""A composed config, checked before torch is imported; and the one way to instantiate from it."""
+"""A composed config, checked before torch is imported."""
 
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import partial
 from typing import Any
 
-import hydra.utils
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from potstill.config.allow_list import permit
-from potstill.config.introspect import class_constant, signature
+from potstill.config.calls import check_calls, join
+from potstill.config.introspect import class_constant
+from potstill.config.kinds import KINDS, children
 from potstill.config.schema import Config, TeacherSettings
 from potstill.config.stage_settings import links
 from potstill.config.value_rules import check_value, shorten
-from potstill.errors import ConfigError, PotstillError, nearest
-
-HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+from potstill.errors import ConfigError, nearest
 
 
 def validate(cfg: DictConfig) -> None:
@@ -32,10 +29,8 @@ def validate(cfg: DictConfig) -> None:
     for key in ("data", "module", "trainer"):
         if not isinstance(config[key], dict):
             raise ConfigError(f"{key}={config[key]}: must be a mapping. Fix: an option of {key}")
-    for path, node in _nodes(config, ""):
-        check_call(node, path)
-    for path, node in _nodes(OmegaConf.to_container(_callbacks(cfg)), "hydra.callbacks"):
-        check_call(node, path)
+    check_calls(config)
+    _check_hydra(cfg)
     for path, value in _leaves(config, ""):
         check_value(path, value)
     _check_temperature(config["temperature"])
@@ -50,69 +45,16 @@ def _check_stages(cfg: DictConfig) -> None:
         own = {"module": link.settings.module, "trainer": link.settings.trainer}
         for key in (key for key, node in own.items() if node is not None):
             config = OmegaConf.to_container(link.cfg[key], resolve=True)
-            for path, node in _nodes(config, key):
-                check_call(node, f"stages.{link.name}.{path}")
+            check_calls(config, ("stages", link.name, key))
             for path, value in _leaves(config, key):
                 check_value(path, value)
 
 
-def check_call(node: dict[str, Any], path: str) -> None:
-    """Raise unless a config may call `node["_target_"]` and it takes the node's keys.
-
-    Raises:
-        ConfigError: if not; `path` is the node's key.
-    """
-    if not isinstance(node["_target_"], str):
-        raise ConfigError(f"{path}._target_={node['_target_']}: must be a dotted name. Fix: a.b.C")
-    takes = signature(permit(node["_target_"], path))
-    if takes is None or takes.is_open:
-        return
-    for key in node:
-        if key not in HYDRA_KEYS and key not in takes.names:
-            near = nearest(str(key), takes.names) or "no arguments"
-            raise ConfigError(
-                f"{_join(path, key)}={shorten(node[key])}: {node['_target_']} takes no {key!r}. "
-                f"Fix: {near}"
-            )
-
-
-def instantiate(node: Any, **kwargs: Any) -> Any:
-    """Return what `node` describes, called with `kwargs` as well; lists and mappings are plain.
-
-    Raises:
-        ConfigError: if a target is not on the allow-list or refuses its arguments.
-    """
-    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    path = str(node._get_full_key(None)) if OmegaConf.is_config(node) else plain["_target_"]
-    for where, inner in _nodes(plain, path):
-        check_call(inner, where)
-    try:
-        if not kwargs:
-            return hydra.utils.instantiate(node, _convert_="all")
-        # Called afterwards, so that OmegaConf neither copies nor converts what is passed.
-        made = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
-        return partial(made, **kwargs) if plain.get("_partial_") else made(**kwargs)
-    except InstantiationException as error:
-        _, found, key = str(error).rpartition("full_key: ")
-        raised = _raised(error.__cause__ or error, key.strip() if found else path)
-    except (ValueError, TypeError) as error:
-        raised = _raised(error, path)
-    raise raised
-
-
-def _raised(cause: BaseException, path: str) -> BaseException:
-    """Return what a constructor raised, as a ConfigError if it is about its values."""
-    about_values = isinstance(cause, ValueError | TypeError | ImportError | InstantiationException)
-    if isinstance(cause, PotstillError) or not about_values:
-        return cause
-    error = ConfigError(f"{path}: {cause}. Fix: what is under {path}")
-    error.__cause__ = cause
-    return error
-
-
-def _callbacks(cfg: DictConfig) -> Any:
-    """Return the callbacks of Hydra itself: it calls their targets before the run."""
-    return OmegaConf.select(cfg, "hydra.callbacks") or OmegaConf.create({})
+def _check_hydra(cfg: DictConfig) -> None:
+    """Raise where Hydra itself would call what it may not, before the run."""
+    callbacks = OmegaConf.select(cfg, "hydra.callbacks")
+    if callbacks is not None:
+        check_calls(OmegaConf.to_container(callbacks, resolve=True), ("hydra", "callbacks"))
 
 
 def _plain(cfg: DictConfig) -> dict[Any, Any]:
@@ -135,10 +77,10 @@ def _check_keys(node: dict[str, Any], path: str, declared: list[str]) -> None:
     for key in node:
         if key not in declared:
             near = nearest(str(key), declared)
-            raise ConfigError(f"{_join(path, key)}={shorten(node[key])}: unknown key. Fix: {near}")
+            raise ConfigError(f"{join(path, key)}={shorten(node[key])}: unknown key. Fix: {near}")
     for key in declared:
         if key not in node:
-            raise ConfigError(f"{_join(path, key)}: was removed. Fix: no ~{_join(path, key)}")
+            raise ConfigError(f"{join(path, key)}: was removed. Fix: no ~{join(path, key)}")
 
 
 def _check_temperature(temperature: Any) -> None:
@@ -184,29 +126,11 @@ def _is_response(head: dict[str, Any], path: str) -> bool:
     if "_target_" not in head:
         name = path.rpartition(".")[2]
         raise ConfigError(f"{path}: has no _target_. Fix: head@module.heads=[..., {name}]")
-    return class_constant(permit(head["_target_"], path), "kind") == "response"
-
-
-def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (path, node) of everything that has a `_target_`, inside lists too."""
-    if isinstance(value, dict) and "_target_" in value:
-        yield path, value
-    for key, inner in _children(value):
-        yield from _nodes(inner, _join(path, key))
+    return class_constant(permit(head["_target_"], path, KINDS["head"]), "kind") == "response"
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict | list):
         yield path, value
-    for key, inner in _children(value):
-        yield from _leaves(inner, _join(path, key))
-
-
-def _children(value: Any) -> list[tuple[Any, Any]]:
-    if isinstance(value, dict):
-        return list(value.items())
-    return list(enumerate(value)) if isinstance(value, list) else []
-
-
-def _join(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)
+    for key, inner in children(value):
+        yield from _leaves(inner, join(path, key))

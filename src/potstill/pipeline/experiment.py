@@ -12,8 +12,8 @@ from torch import nn
 from potstill.artifact.file import Artifact, artifact_bytes, read_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS, Recipe
+from potstill.config.instantiate import instantiate
 from potstill.config.stage_settings import links
-from potstill.config.validate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.measure import metrics

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.data.loaders.epoch_order import alone
 from potstill.errors import DataError, PotstillError
 from potstill.export.base import Exported, Exporter

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from potstill.atomic import write_atomically
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.distributed import collectives
 from potstill.distributed.consistency import check_same
 from potstill.distributed.environment import rank

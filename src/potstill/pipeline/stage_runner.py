@@ -10,8 +10,8 @@ from torch import nn
 from potstill.artifact.file import Artifact, load_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import BUILDERS
+from potstill.config.instantiate import instantiate
 from potstill.config.stage_settings import Link
-from potstill.config.validate import instantiate
 from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
 from potstill.errors import ConfigError

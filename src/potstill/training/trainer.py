@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.distributed import collectives
 from potstill.distributed.strategy import strategy
 from potstill.errors import ConfigError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from potstill.config.validate import instantiate
+from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError
 from potstill.heads.at import AT
 from potstill.heads.common.ensemble_member import EnsembleMember
