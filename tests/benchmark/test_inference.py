@@ -6,7 +6,7 @@ from argparse import Namespace
 
 import pytest
 
-from potstill.measure import Timing
+from potstill.measure.latency import Timing
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.measure import Timing, interleaved, latency, latency_ms, one_thread
-from potstill.measure.latency import on_threads
+from potstill.measure import latency
+from potstill.measure.latency import Timing, interleaved, latency_ms, on_threads, one_thread
 
 IMAGE = (3, 8, 8)
 

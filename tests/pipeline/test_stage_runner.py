@@ -7,7 +7,7 @@ import torch
 
 from potstill.artifact.file import load_artifact, read_artifact
 from potstill.errors import ConfigError
-from potstill.measure import count_macs
+from potstill.measure.counts import count_macs
 from potstill.pipeline import stage_runner
 from tests.pipeline.test_run import SMALL, UNCHECKED, ran
 

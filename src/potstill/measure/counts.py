@@ -20,7 +20,7 @@ INTEGERS = (torch.int8, torch.uint8)
 MB = 1e6
 
 
-def measure(net: nn.Module, image_shape: Sequence[int]) -> dict[str, Any]:
+def measure_network(net: nn.Module, image_shape: Sequence[int]) -> dict[str, Any]:
     """Return what `net` costs for one image of `image_shape` (C, H, W).
 
     Keys: `num_parameters`, `macs`, `size_bytes`, `latency_ms` (median) and `latency_p95_ms`,

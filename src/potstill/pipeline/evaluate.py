@@ -19,7 +19,7 @@ from potstill.measure.counts import (
     count_macs,
     count_parameters,
     is_quantized,
-    measure,
+    measure_network,
     size_bytes,
 )
 from potstill.pipeline.experiment import Experiment
@@ -119,7 +119,7 @@ def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, An
     that was never quantized: that time says nothing, and is left out.
     """
     if not is_quantized(network):
-        return {**measure(network, image_shape), "latency_engine": "eager"}
+        return {**measure_network(network, image_shape), "latency_engine": "eager"}
     return {
         "num_parameters": count_parameters(network),
         "macs": count_macs(network, image_shape),

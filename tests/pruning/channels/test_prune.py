@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from potstill.errors import ConfigError
-from potstill.measure import count_macs, count_parameters, size_bytes
+from potstill.measure.counts import count_macs, count_parameters, size_bytes
 from potstill.models.timm import timm_model
 from potstill.models.torchvision import torchvision_model
 from potstill.pruning.channels.criteria.batch_norm_scale import BatchNormScale

@@ -14,7 +14,7 @@ from potstill.artifact.spec import Recipe
 from potstill.atomic import write_atomically
 from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError, DataError
-from potstill.measure import latency_ms as measure_latency
+from potstill.measure.latency import latency_ms as measure_latency
 from potstill.pipeline.stages.base import Change
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
