@@ -36,7 +36,12 @@ class StorageError(PotstillError, OSError):
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> str:
-    """Return the `count` candidates most like `name`, for the end of an error message."""
+    """Return the `count` candidates most like `name`, for the end of an error message.
+
+    Example:
+        >>> nearest("temprature", ["temperature", "weight"])
+        'temperature'
+    """
     names = list(candidates)
     close = get_close_matches(name, names, n=count, cutoff=0.3) or sorted(names)[:count]
     return ", ".join(close)

@@ -16,6 +16,11 @@ def boundary_loss(student: Tensor, teacher: Tensor, margin: float = 1.0) -> Tens
     Features are (N, C, H, W) before a ReLU: where the teacher's neuron is active (> 0) the
     student's should reach `margin`, elsewhere `-margin`. Summed over a sample's neurons, averaged
     over the batch; the factor is the official code's.
+
+    Example:
+        >>> from torch import tensor
+        >>> boundary_loss(tensor([[[[0.0]]]]), tensor([[[[2.0]]]]), margin=1.0)
+        tensor(0.0030)
     """
     should_rise = (margin - student).relu().square() * (teacher > 0)
     should_fall = (student + margin).relu().square() * (teacher <= 0)

@@ -18,7 +18,13 @@ from potstill.models.features.outputs import ModelOutputs
 
 
 def attention_map(feature: Tensor, p: float = 2.0) -> Tensor:
-    """Return the unit-length map of mean |activation|^p over channels: (N, C, H, W) -> (N, H*W)."""
+    """Return the unit-length map of mean |activation|^p over channels: (N, C, H, W) -> (N, H*W).
+
+    Example:
+        >>> from torch import tensor
+        >>> attention_map(tensor([[[[3.0, 4.0]]]]), p=1.0)
+        tensor([[0.6000, 0.8000]])
+    """
     return unit(feature.abs().pow(p).mean(1).flatten(1))
 
 

@@ -16,6 +16,11 @@ def congruence(student: Tensor, teacher: Tensor) -> Tensor:
 
     Averaged over the N - 1 neighbours in batch order; 0 for a batch of one. This is the loss
     the author gave to RepDistiller.
+
+    Example:
+        >>> from torch import tensor
+        >>> congruence(tensor([[1.0], [2.0], [3.0]]), tensor([[0.0], [0.0], [0.0]]))
+        tensor(4.)
     """
     difference = (student - teacher).abs()
     product = (difference[:-1] * difference[1:]).sum()

@@ -23,7 +23,15 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def scale_gradient(value: Tensor, scale: float) -> Tensor:
-    """Return `value` with its gradient multiplied by `scale`; a negative one plays against it."""
+    """Return `value` with its gradient multiplied by `scale`; a negative one plays against it.
+
+    Example:
+        >>> from torch import tensor
+        >>> value = tensor(3.0, requires_grad=True)
+        >>> scale_gradient(value, -0.5).backward()
+        >>> value.grad
+        tensor(-0.5000)
+    """
     return _ScaleGradient.apply(value, scale)
 
 

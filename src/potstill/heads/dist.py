@@ -15,6 +15,12 @@ def pearson(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the correlation of each row of (N, K) with the same row of the other, (N,).
 
     A row that varies by rounding alone correlates with nothing, and gets no gradient.
+
+    Example:
+        >>> from torch import tensor
+        >>> rows = tensor([[1.0, 2.0, 4.0]])
+        >>> pearson(rows, 1 - 2 * rows)
+        tensor([-1.])
     """
     student, teacher = _centre(student), _centre(teacher)
     norms = student.norm(dim=1) * teacher.norm(dim=1)

@@ -17,6 +17,12 @@ def target_class_divergence(
 
     Logits are (N, K). The log of the sum of small probabilities is infinite once the student's
     gap passes about 104 in float32, so both logs are taken from the log-odds.
+
+    Example:
+        >>> from torch import tensor
+        >>> student, teacher = tensor([[0.0, 0.0]]), tensor([[0.75, 0.25]]).log()
+        >>> target_class_divergence(student, teacher, tensor([0]), temperature=1.0)
+        tensor(0.1308)
     """
     ours = log_odds(student / temperature, target)  # (N,)
     theirs = log_odds(teacher / temperature, target)

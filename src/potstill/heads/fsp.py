@@ -16,6 +16,12 @@ def fsp_matrix(lower: Tensor, upper: Tensor) -> Tensor:
     """Return the inner products of two layers' channels, averaged over positions.
 
     (N, C, H, W) and (N, K, H', W') give (N, C, K); the larger map is averaged down first.
+
+    Example:
+        >>> from torch import ones
+        >>> fsp_matrix(ones(1, 2, 4, 4), 3 * ones(1, 3, 2, 2))
+        tensor([[[3., 3., 3.],
+                 [3., 3., 3.]]])
     """
     lower, upper = match_size(lower, upper)
     num_positions = lower.shape[2] * lower.shape[3]

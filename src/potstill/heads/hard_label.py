@@ -9,7 +9,13 @@ from potstill.models.features.outputs import ModelOutputs
 
 
 def hard_label_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the cross-entropy of logits (N, K) to the teacher's first choice, batch average."""
+    """Return the cross-entropy of logits (N, K) to the teacher's first choice, batch average.
+
+    Example:
+        >>> from torch import tensor
+        >>> hard_label_loss(tensor([[0.0, 0.0]]), tensor([[3.0, 1.0]]))
+        tensor(0.6931)
+    """
     return F.cross_entropy(student, teacher.argmax(1))
 
 

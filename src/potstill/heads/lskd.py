@@ -17,6 +17,11 @@ def standardize(logits: Tensor) -> Tensor:
 
     Rows that vary by rounding alone become 0 with a gradient no larger than what comes in:
     1 / 1e-7 would overflow half precision on its way back (a classifier starting at zero).
+
+    Example:
+        >>> from torch import tensor
+        >>> standardize(tensor([[2.0, 4.0, 6.0]]))
+        tensor([[-1.,  0.,  1.]])
     """
     mean, std = logits.mean(1, keepdim=True), logits.std(1, keepdim=True)
     noise = 4 * torch.finfo(logits.dtype).eps * logits.abs().amax(1, keepdim=True)

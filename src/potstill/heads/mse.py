@@ -12,7 +12,13 @@ from potstill.models.features.outputs import ModelOutputs
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the squared difference of logits (N, K), averaged over images and classes."""
+    """Return the squared difference of logits (N, K), averaged over images and classes.
+
+    Example:
+        >>> from torch import tensor
+        >>> logit_mse(tensor([[1.0, 3.0]]), tensor([[0.0, 0.0]]))
+        tensor(5.)
+    """
     return F.mse_loss(student, teacher)
 
 

@@ -19,7 +19,13 @@ def target_term(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return T^2 * cross-entropy of the student under the teacher at temperature T, per row."""
+    """Return T^2 * cross-entropy of the student under the teacher at temperature T, per row.
+
+    Example:
+        >>> from torch import tensor
+        >>> soft_cross_entropy(tensor([[0.0, 0.0]]), tensor([[5.0, 1.0]]), temperature=2.0)
+        tensor([2.7726])
+    """
     log_p = F.log_softmax(student / temperature, dim=1)
     q = F.softmax(teacher / temperature, dim=1)
     return -(temperature**2) * (q * log_p).sum(1)

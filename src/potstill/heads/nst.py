@@ -27,6 +27,12 @@ def selectivity_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     A neuron is a channel's map of unit length, the kernel is the square of the inner product.
     Features are (N, C, H, W) of any widths; the larger map is averaged down to the smaller.
+
+    Example:
+        >>> from torch import eye
+        >>> neurons = eye(2).view(1, 2, 1, 2)
+        >>> selectivity_loss(neurons, neurons), selectivity_loss(neurons, neurons[:, :1])
+        (tensor(0.), tensor(0.5000))
     """
     student, teacher = match_size(student, teacher)
     ours, theirs = unit(student.flatten(2)), unit(teacher.flatten(2))  # (N, C_s, L), (N, C_t, L)

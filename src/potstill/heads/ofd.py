@@ -38,6 +38,11 @@ def negative_mean(mean: Tensor, std: Tensor) -> Tensor:
     """Return E[x | x < 0] of Gaussians, section 3.2: the margin of each channel, (C,).
 
     As the authors have it, -3 * std where a negative value has a probability of at most 1e-3.
+
+    Example:
+        >>> from torch import tensor
+        >>> negative_mean(tensor([0.0]), tensor([1.0]))
+        tensor([-0.7979])
     """
     std = std.abs().clamp_min(torch.finfo(std.dtype).tiny)
     ratio = (-mean / std).clamp(-1e4, 1e4)

@@ -13,7 +13,14 @@ EPS = 1e-7  # the authors': added to norms and to probabilities
 
 
 def neighbour_probability(feature: Tensor) -> Tensor:
-    """Return each image's distribution over the batch, (N, N), by cosine scaled to [0, 1]."""
+    """Return each image's distribution over the batch, (N, N), by cosine scaled to [0, 1].
+
+    Example:
+        >>> from torch import tensor
+        >>> neighbour_probability(tensor([[1.0, 0.0], [0.0, 1.0]]))
+        tensor([[0.6667, 0.3333],
+                [0.3333, 0.6667]])
+    """
     feature = feature / (feature.norm(dim=1, keepdim=True) + EPS)  # (N, D)
     similarity = (feature @ feature.T + 1) / 2
     return similarity / similarity.sum(1, keepdim=True)

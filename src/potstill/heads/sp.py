@@ -12,7 +12,14 @@ from potstill.models.features.outputs import ModelOutputs
 
 
 def similarity(feature: Tensor) -> Tensor:
-    """Return the Gram matrix of the samples with rows of unit length: (N, ...) -> (N, N)."""
+    """Return the Gram matrix of the samples with rows of unit length: (N, ...) -> (N, N).
+
+    Example:
+        >>> from torch import tensor
+        >>> similarity(tensor([[1.0, 0.0], [0.0, 2.0]]))
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
     flat = feature.flatten(1)
     return unit(flat @ flat.T)
 

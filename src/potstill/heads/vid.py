@@ -18,6 +18,11 @@ def vid_loss(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
 
     `mean` and `target` are (N, C, H, W), `variance` broadcasts to them; the value is in nats and
     may be negative.
+
+    Example:
+        >>> from torch import ones
+        >>> vid_loss(3 * ones(1, 2, 2, 2), ones(1, 2, 2, 2), variance=ones(1, 2, 1, 1))
+        tensor(2.)
     """
     return 0.5 * ((mean - target).square() / variance + variance.log()).mean()
 

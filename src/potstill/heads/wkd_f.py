@@ -19,6 +19,12 @@ def gaussian_distance(
     Each image's channels are Gaussians over positions: maps (N, C, H, W), of any two sizes.
     The value is ratio * |difference of means|^2 + |difference of deviations|^2, summed over
     channels, averaged over the batch; a deviation is sqrt(unbiased variance + eps).
+
+    Example:
+        >>> from torch import arange
+        >>> feature = arange(4.0).view(1, 1, 2, 2)
+        >>> gaussian_distance(feature + 1, feature, mean_cov_ratio=2.0)
+        tensor(2.)
     """
     mean = (student.mean((2, 3)) - teacher.mean((2, 3))).square().sum()
     spread = (_deviation(student, eps) - _deviation(teacher, eps)).square().sum()

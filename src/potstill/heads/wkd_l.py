@@ -20,6 +20,12 @@ def class_cost(weight: Tensor, relation: str, kappa: float) -> Tensor:
 
     It is 1 - exp(-kappa * (1 - relation)), of the rows of a classifier's weight (K, D):
     "cosine" of two rows, or their linear "cka", which is the squared correlation.
+
+    Example:
+        >>> from torch import eye
+        >>> class_cost(eye(2), relation="cosine", kappa=1.0).float()
+        tensor([[0.0000, 0.6321],
+                [0.6321, 0.0000]])
     """
     rows = weight.detach().double()
     if relation == "cka":

@@ -18,6 +18,12 @@ def soft_label_weight(student: Tensor, teacher: Tensor, target: Tensor) -> Tenso
 
     The cross-entropies are -log p of the label at temperature 1. They come from the log-odds:
     -log_softmax is exactly 0 in float32 where the network is sure, and their ratio lost.
+
+    Example:
+        >>> from torch import tensor
+        >>> logits = tensor([[0.0, 0.0], [1.0, 2.0]])
+        >>> soft_label_weight(logits, logits, tensor([0, 1]))
+        tensor([0.6321, 0.6321])
     """
     ours = F.softplus(-log_odds(student, target))
     theirs = F.softplus(-log_odds(teacher, target))

@@ -41,12 +41,23 @@ def count_parameters(net: nn.Module) -> int:
 
     In an int8 network they are buffers: weights in 8 bits and the biases beside them.
     Scales and zero points, their encoding, are not counted.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2))
+        8
     """
     return sum(tensor.numel() for tensor in _learned(net))
 
 
 def count_nonzeros(net: nn.Module) -> int:
-    """Return how many of what `count_parameters` counts are not zero."""
+    """Return how many of what `count_parameters` counts are not zero.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> _ = layer.weight.data[0].zero_()
+        >>> count_nonzeros(layer)
+        5
+    """
     return sum(int(tensor.count_nonzero()) for tensor in _learned(net))
 
 
@@ -60,6 +71,10 @@ def count_macs(net: nn.Module, image_shape: Sequence[int]) -> int | None:
 
     Additions of biases, normalisation and activations are not counted. None where the
     counter knows no operator of the network.
+
+    Example:
+        >>> count_macs(nn.Conv2d(3, 8, 3, padding=1, bias=False), (3, 16, 16))
+        55296
     """
     return _all_macs(net, image_shape) or None
 

@@ -92,18 +92,37 @@ class Accuracy(_MeanOverImages):
 
 
 def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the (K, K) counts: a row for each true class, a column for each predicted one."""
+    """Return the (K, K) counts: a row for each true class, a column for each predicted one.
+
+    Example:
+        >>> from torch import tensor
+        >>> confusion_matrix(tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]]), tensor([0, 1, 1]))
+        tensor([[1, 0],
+                [1, 1]])
+    """
     return multiclass_confusion_matrix(logits, targets, num_classes=logits.shape[1])
 
 
 def class_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the accuracy on each class, (K,) float64, NaN for one that has no image."""
+    """Return the accuracy on each class, (K,) float64, NaN for one that has no image.
+
+    Example:
+        >>> from torch import tensor
+        >>> class_accuracy(tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]]), tensor([0, 1, 1]))
+        tensor([1.0000, 0.5000], dtype=torch.float64)
+    """
     counts = confusion_matrix(logits, targets).double()
     return counts.diagonal() / counts.sum(dim=1)
 
 
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = NUM_BINS) -> float:
-    """Return the expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599)."""
+    """Return the expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599).
+
+    Example:
+        >>> from torch import tensor
+        >>> calibration_error(tensor([[0.0, 0.0], [0.0, 0.0]]), tensor([0, 1]))
+        0.0
+    """
     error = multiclass_calibration_error(
         _probabilities(logits), targets, num_classes=logits.shape[1], n_bins=bins, norm="l1"
     )
@@ -132,7 +151,13 @@ def reliability(logits: Tensor, targets: Tensor, bins: int = NUM_BINS) -> Reliab
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
-    """Return the fraction of images on which two sets of (M, K) logits name the same class."""
+    """Return the fraction of images on which two sets of (M, K) logits name the same class.
+
+    Example:
+        >>> from torch import tensor
+        >>> agreement(tensor([[2.0, 1.0], [0.0, 1.0]]), tensor([[0.0, 3.0], [0.0, 5.0]]))
+        0.5
+    """
     return _share(_names_the_same(student, teacher))
 
 
@@ -145,7 +170,13 @@ class Agreement(_MeanOverImages):
 
 
 def divergence(student: Tensor, teacher: Tensor) -> float:
-    """Return KL(teacher || student) of two sets of (M, K) logits, averaged, in nats."""
+    """Return KL(teacher || student) of two sets of (M, K) logits, averaged, in nats.
+
+    Example:
+        >>> from torch import tensor
+        >>> round(divergence(tensor([[2.0, 0.0]]), tensor([[0.0, 0.0]])), 4)
+        0.4338
+    """
     return _divergences(student.double(), teacher.double()).mean().item()
 
 

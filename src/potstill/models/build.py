@@ -14,6 +14,10 @@ def resolve_stem(stem: str, image_size: int) -> str:
 
     Raises:
         ConfigError: if `stem` is none of the three.
+
+    Example:
+        >>> [resolve_stem("auto", size) for size in (32, 224)]
+        ['cifar', 'imagenet']
     """
     if stem not in STEMS:
         raise ConfigError(f"stem={stem}: no such stem. Fix: stem={'|'.join(STEMS)}")

@@ -87,7 +87,12 @@ def cifar_resnet(
 
 
 def blocks_per_level(depth: int) -> int:
-    """Return n for three levels of n two-layer blocks, a stem and a classifier: 6n + 2."""
+    """Return n for three levels of n two-layer blocks, a stem and a classifier: 6n + 2.
+
+    Example:
+        >>> blocks_per_level(20)
+        3
+    """
     if depth < 8 or (depth - 2) % 6:
         raise ConfigError(f"depth={depth}: not 6n + 2. Fix: depth=8|14|20|32|44|56|110")
     return (depth - 2) // 6

@@ -19,7 +19,13 @@ from potstill.quantization.scheme import (
 
 
 def affine(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
-    """Return scale (float32) and zero point (int32) of the int8 grid over [lo, hi] and zero."""
+    """Return scale (float32) and zero point (int32) of the int8 grid over [lo, hi] and zero.
+
+    Example:
+        >>> from torch import tensor
+        >>> affine(tensor(0.0), tensor(2.55))
+        (tensor(0.0100), tensor(-128, dtype=torch.int32))
+    """
     lo, hi = lo.min().clamp(max=0), hi.max().clamp(min=0)
     steps = ACTIVATION_MAX - ACTIVATION_MIN
     scale = ((hi - lo) / steps).clamp(min=SMALLEST_ACTIVATION_SCALE)
@@ -28,13 +34,25 @@ def affine(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weight_scale(weight: Tensor) -> Tensor:
-    """Return the scale (O,) of each output channel of a weight (O, ...)."""
+    """Return the scale (O,) of each output channel of a weight (O, ...).
+
+    Example:
+        >>> from torch import tensor
+        >>> weight_scale(tensor([[1.27, -0.5], [0.0, -2.54]]))
+        tensor([0.0100, 0.0200])
+    """
     largest = weight.detach().flatten(1).abs().amax(1)
     return (largest / WEIGHT_MAX).clamp(min=SMALLEST_WEIGHT_SCALE)
 
 
 def fake_weight(weight: Tensor) -> Tensor:
-    """Return the weight (O, ...) rounded to its grid of 255 values a channel."""
+    """Return the weight (O, ...) rounded to its grid of 255 values a channel.
+
+    Example:
+        >>> from torch import tensor
+        >>> fake_weight(tensor([[127.0, 0.4, -3.6]]))
+        tensor([[127.,   0.,  -4.]])
+    """
     scale = weight_scale(weight)
     zero = torch.zeros_like(scale, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -WEIGHT_MAX, WEIGHT_MAX)

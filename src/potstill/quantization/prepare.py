@@ -31,6 +31,11 @@ def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
 
     Raises:
         ConfigError: if nothing in it can be quantized, or it cannot be traced.
+
+    Example:
+        >>> net = prepare(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+        >>> is_prepared(net), sorted(name for name, _ in net.named_parameters())
+        (True, ['0.bias', '0.weight'])
     """
     if is_prepared(model):
         raise ConfigError("model: is fake-quantized already. Fix: quantize the float network")

@@ -59,6 +59,11 @@ def percentile(histogram: Histogram, percent: float = 99.99) -> Range:
     """Return the range that leaves (100 - percent) / 2 percent of the values out at either end.
 
     Source: calibration by percentiles in Wu et al. 2020, arXiv:2004.09602, section 5.2.
+
+    Example:
+        >>> counts = torch.tensor([1.0, 98.0, 1.0], dtype=torch.float64)
+        >>> percentile(Histogram(counts, torch.tensor(0.0), torch.tensor(3.0)), percent=98.0)
+        (tensor(1., dtype=torch.float64), tensor(2., dtype=torch.float64))
     """
     share = torch.cat([torch.zeros(1, dtype=torch.float64), histogram.counts.cumsum(0)])
     share /= share[-1].clone()

@@ -68,7 +68,12 @@ def lost_most(
 
 
 def shares(confusion: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Return (K, K) counts as fractions of each true class, 0 for one without images."""
+    """Return (K, K) counts as fractions of each true class, 0 for one without images.
+
+    Example:
+        >>> shares([[3, 1], [0, 0]])
+        [[0.75, 0.25], [0.0, 0.0]]
+    """
     return _shares(confusion).tolist()
 
 

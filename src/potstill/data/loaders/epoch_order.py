@@ -16,7 +16,15 @@ _ORDER = 1  # keeps the stream of orders apart from other uses of the same seed
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
-    """Return the sample ids of an epoch in their order, (num_samples,) int64."""
+    """Return the sample ids of an epoch in their order, (num_samples,) int64.
+
+    Example:
+        >>> order = epoch_order(100, seed=0, epoch=3)
+        >>> torch.equal(order.sort().values, torch.arange(100))
+        True
+        >>> torch.equal(order, epoch_order(100, seed=0, epoch=3))
+        True
+    """
     return torch.randperm(num_samples, generator=generator(_ORDER, seed, epoch))
 
 
@@ -50,6 +58,11 @@ def train_batches(order: Tensor, batch_size: int, drop_last: bool) -> list[Tenso
 
     A step takes the next `batch_size * world` ids, and rank r the rows r, r + world, ... of
     them: which samples a step sees does not depend on how many processes share them.
+
+    Example:
+        >>> from torch import arange
+        >>> train_batches(arange(5), batch_size=2, drop_last=False)
+        [tensor([0, 1]), tensor([2, 3]), tensor([4])]
     """
     rank, world = rank_and_world()
     steps = list(order.split(batch_size * world))

@@ -43,6 +43,12 @@ def uniforms(sample_id: Tensor, draws: int, *parts: int) -> Tensor:
 
     Returns:
         (N, D) float32 on the ids' device, the same bits on every device.
+
+    Example:
+        >>> from torch import tensor
+        >>> both = uniforms(tensor([3, 4]), 2, 7, 1)
+        >>> torch.equal(both[1:], uniforms(tensor([4]), 2, 7, 1))  # whatever else is in the batch
+        True
     """
     start = _mix(sample_id * _signed(_GOLDEN) + _signed(key(*parts)))  # (N,)
     steps = torch.arange(1, draws + 1, device=sample_id.device) * _signed(_GOLDEN)  # (D,)

@@ -23,6 +23,13 @@ def crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
         padding: pixels on each side.
         top: (N,) int64, 0 .. 2 * padding: the first row of the padded image.
         left: (N,) int64: its first column.
+
+    Example:
+        >>> from torch import arange, tensor
+        >>> image = arange(4.0).view(1, 1, 2, 2)
+        >>> crop(image, 1, top=tensor([0]), left=tensor([1]))
+        tensor([[[[0., 0.],
+                  [0., 1.]]]])
     """
     height, width = images.shape[-2:]
     padded = F.pad(images, [padding] * 4)

@@ -84,6 +84,12 @@ def unit(feature: Tensor, dim: int = -1) -> Tensor:
     """Return `feature` over its L2 norm along `dim`; zero where there is nothing to scale.
 
     A vector of zeros has no direction: its gradient is zero here, not the 1e12 of an epsilon.
+
+    Example:
+        >>> from torch import tensor
+        >>> unit(tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
     """
     norm = torch.linalg.vector_norm(feature, dim=dim, keepdim=True)
     zero = norm <= 1e-12

@@ -7,12 +7,24 @@ Schedule = Callable[[float], float]
 
 
 def value_at(setting: "float | Schedule", epoch: float) -> float:
-    """Return a constant as it is, a schedule's value at `epoch` (0.0 is the first step)."""
+    """Return a constant as it is, a schedule's value at `epoch` (0.0 is the first step).
+
+    Example:
+        >>> value_at(4.0, epoch=7.5)
+        4.0
+        >>> value_at(Linear(8.0, 2.0, epochs=20), epoch=10.0)
+        5.0
+    """
     return setting(epoch) if callable(setting) else float(setting)
 
 
 class Halve:
-    """Start at `start` and halve every `every` epochs, never below `floor`."""
+    """Start at `start` and halve every `every` epochs, never below `floor`.
+
+    Example:
+        >>> [Halve(8.0, every=10)(epoch) for epoch in (0, 9.5, 10, 25, 99)]
+        [8.0, 8.0, 4.0, 2.0, 1.0]
+    """
 
     def __init__(self, start: float, every: float, floor: float = 1.0) -> None:
         if start <= 0 or floor <= 0 or every <= 0:
@@ -27,7 +39,12 @@ class Halve:
 
 
 class Linear:
-    """Go from `start` to `end` in a straight line over `epochs`, then stay."""
+    """Go from `start` to `end` in a straight line over `epochs`, then stay.
+
+    Example:
+        >>> [Linear(8.0, 2.0, epochs=20)(epoch) for epoch in (0, 10, 20, 30)]
+        [8.0, 5.0, 2.0, 2.0]
+    """
 
     def __init__(self, start: float, end: float, epochs: float) -> None:
         if epochs <= 0:
@@ -40,7 +57,12 @@ class Linear:
 
 
 class Cosine(Linear):
-    """Go from `start` to `end` along half a cosine over `epochs`, then stay."""
+    """Go from `start` to `end` along half a cosine over `epochs`, then stay.
+
+    Example:
+        >>> [round(Cosine(8.0, 2.0, epochs=20)(epoch), 3) for epoch in (0, 5, 10, 20)]
+        [8.0, 7.121, 5.0, 2.0]
+    """
 
     def __call__(self, epoch: float) -> float:
         """Return the value at `epoch`."""
@@ -52,6 +74,10 @@ class WarmUp:
     """Grow to `value` over `epochs`, a step an epoch: epoch e (from `first`) has e / epochs of it.
 
     mdistiller counts from 1 (DKD), the original ReviewKD from 0.
+
+    Example:
+        >>> [WarmUp(1.0, epochs=4)(epoch) for epoch in (0, 1.5, 3, 9)]
+        [0.25, 0.5, 1.0, 1.0]
     """
 
     def __init__(self, value: float, epochs: int, first: int = 1) -> None:

@@ -12,6 +12,11 @@ def to_map(feature: Tensor) -> Tensor:
 
     Raises:
         ValueError: if tokens do not form a square.
+
+    Example:
+        >>> from torch import zeros
+        >>> to_map(zeros(2, 17, 8)).shape
+        torch.Size([2, 8, 4, 4])
     """
     if feature.dim() == 4:
         return feature
@@ -30,7 +35,13 @@ def to_map(feature: Tensor) -> Tensor:
 
 
 def to_pooled(feature: Tensor) -> Tensor:
-    """Return (N, C): vectors as they are, maps and tokens averaged over their positions."""
+    """Return (N, C): vectors as they are, maps and tokens averaged over their positions.
+
+    Example:
+        >>> from torch import ones
+        >>> to_pooled(ones(1, 2, 4, 4))
+        tensor([[1., 1.]])
+    """
     if feature.dim() == 2:
         return feature
     return to_map(feature).flatten(2).mean(2)

@@ -55,6 +55,13 @@ class FeatureExtractor:
 
     Raises:
         ConfigError: if a name is no layer of the network.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+        >>> extractor = FeatureExtractor(net, ["level-1", "pooled"], image_shape=(3, 8, 8))
+        >>> outputs = extractor(torch.zeros(2, 3, 8, 8))
+        >>> {name: tuple(feature.shape) for name, feature in outputs.features.items()}
+        {'level-1': (2, 4, 6, 6), 'pooled': (2, 144)}
     """
 
     def __init__(

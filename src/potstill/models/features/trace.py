@@ -63,6 +63,11 @@ def find_levels(events: list[Event]) -> list[str]:
 
     For maps, the outermost module that finished last at each resolution above 1x1; for
     token sequences, the blocks at each quarter of the depth.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Flatten())
+        >>> find_levels(trace(net, torch.zeros(1, 3, 8, 8)))
+        ['0', '1']
     """
     spatial = [e for e in events if e.output.dim() >= 3 and not isinstance(e.module, AVERAGES)]
     if spatial and spatial[-1].output.dim() == 3:

@@ -37,7 +37,12 @@ def gathered(stride: int) -> Move:
 
 
 def features_a_channel(before: Shape, after: Shape) -> int:
-    """Return how many features a reshape that `keeps_channels` makes of each channel."""
+    """Return how many features a reshape that `keeps_channels` makes of each channel.
+
+    Example:
+        >>> features_a_channel((1, 8, 4, 4), (1, 128))
+        16
+    """
     channels_last = before[-1] == after[-1]
     return after[1] // before[1] if len(after) == 2 and not channels_last else 1
 

@@ -17,6 +17,11 @@ def lamp(weight: Tensor) -> Tensor:
 
     Of equal weights the later one is the larger. In float64 on the CPU, where a running sum
     is the same on every machine and in every process.
+
+    Example:
+        >>> from torch import tensor
+        >>> lamp(tensor([3.0, 1.0, 2.0]))
+        tensor([1.0000, 0.0714, 0.3077], dtype=torch.float64)
     """
     squares = weight.detach().flatten().cpu().double().square()
     ordered, order = squares.sort(stable=True)
@@ -30,6 +35,11 @@ def taylor(weight: Tensor, gradient: Tensor) -> Tensor:
     """Return (w * g)^2: to first order, the squared change of the loss without the weight.
 
     What overflowed in half precision counts as nothing: the optimizer skips such a step.
+
+    Example:
+        >>> from torch import tensor
+        >>> taylor(tensor([1.0, -2.0]), tensor([3.0, 0.5]))
+        tensor([9., 1.])
     """
     change = weight.detach().float() * gradient.detach().float()
     return change.square().nan_to_num(nan=0, posinf=0, neginf=0)

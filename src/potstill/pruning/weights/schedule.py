@@ -8,6 +8,10 @@ def cubic(step: int, start: int, end: int, final: float, initial: float = 0.0) -
 
     Between them it is final + (initial - final) * (1 - (step - start) / (end - start))^3:
     fast while much is superfluous, slow at the end (Zhu & Gupta 2017, arXiv:1710.01878).
+
+    Example:
+        >>> [round(cubic(step, start=0, end=10, final=0.8), 3) for step in (0, 5, 10, 99)]
+        [0.0, 0.7, 0.8, 0.8]
     """
     if step >= end:
         return final

@@ -15,7 +15,12 @@ SERVED = frozenset({"pooled"})
 
 
 def uncacheable(layers: Iterable[str]) -> list[str]:
-    """Return the teacher layers that no cache holds: all but `pooled`."""
+    """Return the teacher layers that no cache holds: all but `pooled`.
+
+    Example:
+        >>> uncacheable(["pooled", "layer3"])
+        ['layer3']
+    """
     return sorted(set(layers) - SERVED)
 
 

@@ -20,6 +20,10 @@ def decay_at(count: int, decay: float, warmup: bool) -> float:
 
     With a warm-up it is at most (1 + count) / (10 + count), so that a short run forgets where
     it started.
+
+    Example:
+        >>> [round(decay_at(count, decay=0.999, warmup=True), 3) for count in (0, 9, 10**6)]
+        [0.1, 0.526, 0.999]
     """
     return min(decay, (1 + count) / (10 + count)) if warmup else decay
 
