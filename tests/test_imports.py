@@ -9,7 +9,8 @@ from tests.support.places import SOURCE
 FLOORS = [
     {"errors", "libraries"},
     {"config", "models", "atomic"},
-    {"data", "heads", "teacher", "quantization", "distributed", "measure"},
+    {"data"},
+    {"heads", "teacher", "quantization", "distributed", "measure"},
     {"pruning", "export", "report"},
     {"artifact", "training"},
     {"benchmark"},

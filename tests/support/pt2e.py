@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from potstill.errors import ConfigError
+from potstill.data.loaders.calibration import calibration_batches
 from potstill.models.features.trace import in_eval_mode
-from potstill.quantization.post_training import take_images
 
 
 @torch.no_grad()
@@ -21,14 +20,11 @@ def quantize_pt2e(network: nn.Module, batches: Iterable[Any], n_batches: int = 8
     Slower to make than `quantize_static` and no longer made of modules, but other people's code:
     what ours is compared with. `batches` are images (N, C, H, W), or tuples that begin with them;
     the result takes any N.
-
-    Raises:
-        ConfigError: if torchao or executorch is missing, or there is no batch.
     """
     quantizer = _quantizer()
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    images = take_images(batches, n_batches)
+    images = [image for image, *_ in calibration_batches(batches, n_batches)]
     with in_eval_mode(network), warnings.catch_warnings():
         # Both libraries still call what torch has deprecated.
         warnings.simplefilter("ignore")
@@ -48,15 +44,10 @@ def _export(network: nn.Module, image: Tensor) -> GraphModule:
 
 def _quantizer() -> Any:
     """Return XNNPACK's quantizer; its own histogram observers take minutes on a CPU."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
-            from torchao.quantization.pt2e import MinMaxObserver
-    except ImportError as error:
-        raise ConfigError(
-            f"quantization=pt2e: {error.name} is not installed. Fix: pip install 'potstill[export]'"
-        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+        from torchao.quantization.pt2e import MinMaxObserver
     config = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
     observer = MinMaxObserver.with_args(eps=2**-12)
     activation = dataclasses.replace(config.input_activation, observer_or_fake_quant_ctr=observer)
