@@ -16,12 +16,11 @@ from potstill.artifact.file import (
     read_artifact,
     save_artifact,
 )
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import ModelSpec
 from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError, DataError
 from potstill.pruning.channels.plan import ChannelPlan, Kept, apply_plan
 from potstill.quantization.post_training import quantize_static
-from potstill.quantization.rebuild import quantized_shape
 from potstill.quantization.scheme import Scheme
 
 BUILDER = {
@@ -36,6 +35,7 @@ FACTS = {
     "std": [0.25] * 3,
     "image_shape": [3, 16, 16],
 }
+SPEC = ModelSpec.of(BUILDER)
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -55,21 +55,21 @@ def first_convolution(network):
     )
 
 
-def saved(tmp_path, network, recipe):
-    return save_artifact(tmp_path / "net.safetensors", network, Artifact(recipe, FACTS, {"a": 1}))
+def saved(tmp_path, network, spec):
+    return save_artifact(tmp_path / "net.safetensors", network, Artifact(spec, FACTS, {"a": 1}))
 
 
 def test_a_dense_network_comes_back(tmp_path):
     network = built()
-    path = saved(tmp_path, network, Recipe.of(BUILDER))
+    path = saved(tmp_path, network, SPEC)
     again, artifact = load_artifact(path)
     assert torch.equal(again(IMAGES), network(IMAGES))
     assert not again.training
-    assert artifact == Artifact(Recipe.of(BUILDER), FACTS, {"a": 1})
+    assert artifact == Artifact(SPEC, FACTS, {"a": 1})
 
 
 def test_equal_networks_are_equal_files():
-    artifact = Artifact(Recipe.of(BUILDER), FACTS)
+    artifact = Artifact(SPEC, FACTS)
     assert artifact_bytes(built(), artifact) == artifact_bytes(built(), artifact)
     assert artifact_bytes(built(), artifact) != artifact_bytes(built(1), artifact)
 
@@ -84,22 +84,32 @@ def test_a_quantized_network_comes_back(tmp_path, kind):
         small = convert(quantize_static(network, [IMAGES]))
     else:
         small = quantize_dynamic(network)[0]
-    settings = {"kind": kind} | (Scheme().to_dict() if kind == "static" else {})
-    path = saved(tmp_path, small, Recipe.of(BUILDER).with_quantization(settings))
+    settings = {"kind": f"int8_{kind}"} | (Scheme().to_dict() if kind == "static" else {})
+    path = saved(tmp_path, small, SPEC.then(settings))
     again, _ = load_artifact(path)
     assert torch.equal(again(IMAGES), small(IMAGES))
     assert any(value.dtype == torch.int8 for value in again.state_dict().values())
-    with pytest.raises(ConfigError, match="is in integers"):
+    with pytest.raises(ConfigError, match="is quantized, and trains no further"):
         load_network(str(path))
 
 
-def test_an_unknown_quantization_is_refused():
-    with pytest.raises(DataError, match="unknown to this version"):
-        quantized_shape(built(), {"kind": "ternary"})
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"kind": "ternary"}, r"kind=ternary: unknown here\. Fix: a newer potstill"),
+        ({"kind": "mylab:halve"}, r"kind=mylab:halve: unknown here\. Fix: plugins=\[mylab\]"),
+        ({"kind": "int8_dynamic", "bits": 4}, r"kind=int8_dynamic: .*bits"),
+    ],
+)
+def test_an_unknown_transform_is_refused(tmp_path, entry, message):
+    path = saved(tmp_path, built(), SPEC.then(entry))
+    with pytest.raises(DataError, match=message) as caught:
+        load_artifact(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_network_to_train_on_fits_the_data(tmp_path):
-    path = str(saved(tmp_path, built(), Recipe.of(BUILDER)))
+    path = str(saved(tmp_path, built(), SPEC))
     assert load_network(path, num_classes=5, image_size=16).training
     with pytest.raises(ConfigError, match="made for num_classes=5, the data has 10"):
         load_network(path, num_classes=10)
@@ -113,10 +123,12 @@ def test_only_builders_are_called(tmp_path):
         "recipe": {"builder": {"_target_": "pathlib.Path.touch", "self": str(marker)}},
         "source": {},
     }
-    file = tmp_path / "evil.safetensors"
-    save_file(built().state_dict(), file, {"potstill": json.dumps(header)})
-    with pytest.raises(DataError, match="wants to call"):
-        load_artifact(file)
+    spec = {"builder": "pathlib.Path.touch", "kwargs": {"self": str(marker)}, "transforms": []}
+    for content in (header, FACTS | {"spec": spec}):
+        file = tmp_path / "evil.safetensors"
+        save_file(built().state_dict(), file, {"potstill": json.dumps(content)})
+        with pytest.raises(DataError, match="wants to call"):
+            load_artifact(file)
     assert not marker.exists()
 
 
@@ -127,7 +139,7 @@ def test_what_is_no_artifact_is_one_line(tmp_path):
     none = saved(tmp_path, built(), None)
     for path, message in (
         (tmp_path / "absent.safetensors", "no such file"),
-        (bare, "weights only, no recipe"),
+        (bare, "weights alone, no network"),
         (broken, "damaged"),
         (none, "cannot be built without its experiment"),
     ):
@@ -155,7 +167,7 @@ def test_a_pruned_network_comes_back(tmp_path):
     pruned = apply_plan(network, plan).eval()
     assert pruned(IMAGES).shape == before.shape
     assert not torch.allclose(pruned(IMAGES), before)
-    recipe = Recipe.of(BUILDER).with_plan(plan.to_json())
-    again, _ = load_artifact(saved(tmp_path, pruned, recipe))
+    spec = SPEC.then({"kind": "prune_channels", "plan": plan.to_json()})
+    again, _ = load_artifact(saved(tmp_path, pruned, spec))
     assert torch.equal(again(IMAGES), pruned(IMAGES))
-    assert build(recipe).state_dict().keys() == pruned.state_dict().keys()
+    assert build(spec).state_dict().keys() == pruned.state_dict().keys()

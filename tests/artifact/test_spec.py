@@ -1,44 +1,71 @@
-"""A recipe is plain values, calls only our builders, and carries no weights."""
+"""A specification is plain values, names builders and no module, and carries no weights."""
 
 import json
 
 import pytest
 
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import ModelSpec
 from potstill.errors import DataError
 
-BUILDER = {"_target_": "potstill.models.tiny_cnn.tiny_cnn", "num_classes": 5, "weights": "x.pt"}
+NODE = {"_target_": "potstill.models.tiny_cnn.tiny_cnn", "num_classes": 5, "weights": "x.pt"}
+BUILT = {"builder": "tiny_cnn", "kwargs": {"num_classes": 5}}
 
 
 def test_weights_stay_out_at_every_depth():
-    nested = BUILDER | {"members": [dict(BUILDER)]}
-    recipe = Recipe.of(nested)
-    assert recipe.builder["weights"] is None
-    assert recipe.builder["members"][0]["weights"] is None
+    nested = NODE | {"members": [dict(NODE)]}
+    spec = ModelSpec.of(nested)
+    assert spec.kwargs["weights"] is None
+    assert spec.kwargs["members"][0]["kwargs"]["weights"] is None
     assert nested["weights"] == "x.pt"
 
 
+def test_a_builder_has_a_name_and_comes_back_as_what_a_config_calls():
+    spec = ModelSpec.of(NODE | {"members": [dict(NODE)]})
+    assert spec.builder == "tiny_cnn"
+    assert "potstill" not in json.dumps(spec.to_json())
+    bare = NODE | {"weights": None}
+    assert spec.node() == bare | {"members": [bare]}
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["torch.nn.Linear", "potstill.teacher.ensemble.TeacherEnsemble", "potstill.models.weights.x"],
+)
+def test_what_has_no_name_has_no_specification(target):
+    assert ModelSpec.of({"_target_": target}) is None
+    assert ModelSpec.of(NODE | {"members": [{"_target_": target}]}) is None
+
+
 def test_json_and_back():
-    recipe = Recipe.of(BUILDER).with_plan({"conv": [0, 2]}).with_quantization({"bits": 8})
-    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())), "file")
-    assert again == recipe
+    spec = ModelSpec.of(NODE).then({"kind": "prune_channels", "plan": {}}, {"kind": "int8_static"})
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json())), "file") == spec
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        {"builder": {"_target_": "os.system", "command": "true"}},
-        {"builder": {"_target_": "potstill.cli.main"}},
-        {"builder": BUILDER | {"members": [{"_target_": "shutil.rmtree", "path": "x"}]}},
-        {"builder": BUILDER | {"a": {"b": {"_target_": "builtins.exec"}}}},
-        {"builder": {"_target_": ["potstill.models.x"]}},
-        {"builder": {"name": "resnet18"}},
-        {"builder": BUILDER, "hook": 1},
-        {"plan": {}},
+        {"builder": "os.system", "kwargs": {"command": "true"}},
+        {"builder": "potstill.cli.main", "kwargs": {}},
+        {"builder": "load_weights", "kwargs": {}},
+        {**BUILT, "kwargs": {"members": [{"builder": "rmtree", "kwargs": {"path": "x"}}]}},
+        {**BUILT, "kwargs": {"a": {"b": {"builder": "exec", "kwargs": {}}}}},
+        {"builder": ["tiny_cnn"], "kwargs": {}},
+        {"name": "resnet18"},
+        {**BUILT, "hook": 1},
+        {**BUILT, "transforms": [{"plan": {}}]},
+        {**BUILT, "transforms": {"kind": "int8_static"}},
         [],
-        "potstill.models.x",
+        "tiny_cnn",
     ],
 )
 def test_anything_else_is_refused(values):
-    with pytest.raises(DataError, match=r"^file: (holds no recipe|wants to call)"):
-        Recipe.from_json(values, "file")
+    if isinstance(values, dict) and "builder" in values:
+        values = {"transforms": [], **values}
+    with pytest.raises(DataError, match=r"^file: (holds no network|wants to call)"):
+        ModelSpec.from_json(values, "file")
+
+
+def test_a_plugin_that_is_not_there_is_one_line():
+    values = {"builder": "mylab:my_net", "kwargs": {}, "transforms": []}
+    with pytest.raises(DataError, match=r"^file: is built by my_net of the plugin mylab.*Fix:"):
+        ModelSpec.from_json(values, "file")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from potstill.artifact.file import Artifact, save_artifact
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import ModelSpec
 from potstill.benchmark import memory
 from potstill.benchmark.memory import peak_bytes
 from potstill.models.tiny_cnn import tiny_cnn
@@ -20,7 +20,7 @@ def test_the_peak_is_at_least_the_weights_and_not_the_libraries(tmp_path):
     weights = sum(4 * parameter.numel() for parameter in network.parameters())
     assert weights > 50e6
     facts = {"class_names": list("abcde"), "image_shape": list(SHAPE)}
-    path = save_artifact(tmp_path / "net.safetensors", network, Artifact(Recipe.of(WIDE), facts))
+    path = save_artifact(tmp_path / "net.safetensors", network, Artifact(ModelSpec.of(WIDE), facts))
     # Built, and read: twice the weights; PyTorch itself takes 300 MB and more.
     assert weights < peak_bytes(path, SHAPE) < 3 * weights + 60e6
 

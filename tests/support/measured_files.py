@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from potstill.artifact.file import Artifact, save_artifact
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import ModelSpec
 from potstill.config.instantiate import instantiate
 from potstill.data.fake import Fake
 from potstill.export.executorch import Pte
@@ -56,11 +56,11 @@ def write(folder):
     images = next(iter(found.val_dataloader()))[0]
     teacher, student = trained(0, 90), trained(1, 60)
     integers, about = convert(quantize_static(student, [images])), facts(found)
-    recipe = Recipe.of(BUILDER)
-    quantized = recipe.with_quantization({"kind": "static", **Scheme().to_dict()})
+    spec = ModelSpec.of(BUILDER)
+    quantized = spec.then({"kind": "int8_static", **Scheme().to_dict()})
     paths = {
-        "teacher": save_artifact(folder / "teacher.safetensors", teacher, Artifact(recipe, about)),
-        "student": save_artifact(folder / "student.safetensors", student, Artifact(recipe, about)),
+        "teacher": save_artifact(folder / "teacher.safetensors", teacher, Artifact(spec, about)),
+        "student": save_artifact(folder / "student.safetensors", student, Artifact(spec, about)),
         "int8": save_artifact(folder / "int8.safetensors", integers, Artifact(quantized, about)),
         "onnx": Onnx()(student, folder / "student", images, about).path,
         "int8_onnx": Onnx()(integers, folder / "int8", images, about).path,

@@ -8,3 +8,4 @@ CONF = ROOT / "conf"
 SOURCE = ROOT / "src" / "potstill"
 CONF_SAMPLE = ROOT / "tests" / "conf_sample"
 SHARED = Path(os.environ.get("POTSTILL_SHARED", ROOT.parent / "shared"))
+GOLDEN = ROOT / "tests" / "golden"

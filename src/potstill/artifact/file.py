@@ -9,13 +9,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from potstill.artifact.spec import Recipe
+from potstill.artifact.legacy import spec_of_recipe
+from potstill.artifact.spec import ModelSpec
+from potstill.artifact.transforms import rebuild
 from potstill.atomic import write_atomically
 from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError, DataError
+from potstill.measure.counts import is_quantized
 from potstill.models.weights import fit_state, read_state
-from potstill.pruning.channels.plan import ChannelPlan, apply_plan
-from potstill.quantization.rebuild import quantized_shape
 
 KEY = "potstill"  # one key in the header: the order of several is not fixed
 
@@ -25,12 +26,12 @@ class Artifact:
     """What a file says of itself.
 
     Attributes:
-        recipe: how the network is built; None for one that only its experiment can build.
+        spec: how the network is built; None for one that only its experiment can build.
         facts: `class_names`, `mean`, `std`, `image_shape`, and what else a user needs to know.
         source: where it came from: run, stage, seed, hashes, versions.
     """
 
-    recipe: Recipe | None
+    spec: ModelSpec | None
     facts: dict[str, Any]
     source: dict[str, Any] = field(default_factory=dict)
 
@@ -42,7 +43,7 @@ def artifact_bytes(network: nn.Module, artifact: Artifact) -> bytes:
     }
     header = {
         **artifact.facts,
-        "recipe": artifact.recipe.to_json() if artifact.recipe else None,
+        "spec": artifact.spec.to_json() if artifact.spec else None,
         "source": artifact.source,
     }
     return save(state, metadata={KEY: json.dumps(header)})
@@ -68,35 +69,37 @@ def read_artifact(path: str | Path) -> Artifact:
     except (SafetensorError, ValueError, OSError) as error:
         raise DataError(f"path={path}: damaged ({error}). Fix: copy the file again") from error
     if not isinstance(header, dict):
-        raise DataError(f"path={path}: weights only, no recipe. Fix: an artifact of a run")
-    recipe, source = header.pop("recipe", None), header.pop("source", {})
-    return Artifact(Recipe.from_json(recipe, str(path)) if recipe else None, header, source)
+        raise DataError(f"path={path}: weights alone, no network. Fix: an artifact of a run")
+    recipe, values = header.pop("recipe", None), header.pop("spec", None)
+    if recipe:  # of an older version
+        values = spec_of_recipe(recipe, str(path))
+    spec = ModelSpec.from_json(values, str(path)) if values else None
+    source = header.pop("source", {})
+    return Artifact(spec, header, source)
 
 
 def load_artifact(path: str | Path) -> tuple[nn.Module, Artifact]:
     """Return the network in a file, in eval mode, and what the file says of it.
 
     Raises:
-        DataError: if the file is damaged or has no recipe.
+        DataError: if the file is damaged or does not say how its network is built.
     """
     artifact = read_artifact(path)
-    if artifact.recipe is None:
+    if artifact.spec is None:
         raise DataError(
             f"path={path}: this network cannot be built without its experiment. "
             "Fix: load its weights into the network the experiment builds"
         )
-    network = build(artifact.recipe)
+    network = build(artifact.spec)
     fit_state(network, read_state(path), path)
     return network.eval(), artifact
 
 
-def build(recipe: Recipe) -> nn.Module:
+def build(spec: ModelSpec) -> nn.Module:
     """Return a network of this shape with weights that mean nothing yet."""
-    network: nn.Module = instantiate(recipe.builder, "module.student")
-    if recipe.plan is not None:
-        network = apply_plan(network, ChannelPlan.from_json(recipe.plan))
-    if recipe.quantization is not None:
-        network = quantized_shape(network, recipe.quantization)
+    network: nn.Module = instantiate(spec.node(), "module.student")
+    for entry in spec.transforms:
+        network = rebuild(network, entry)
     return network
 
 
@@ -112,13 +115,12 @@ def load_network(
 
     Raises:
         ConfigError: if it is quantized already, or made for other classes or images.
-        DataError: if the file is damaged or has no recipe.
+        DataError: if the file is damaged or does not say how its network is built.
     """
     network, artifact = load_artifact(path)
-    assert artifact.recipe is not None
-    if artifact.recipe.quantization is not None:
+    if is_quantized(network):
         raise ConfigError(
-            f"path={path}: is in integers, which do not train. "
+            f"path={path}: is quantized, and trains no further. "
             "Fix: the artifact of the stage before"
         )
     found = {"num_classes": len(artifact.facts["class_names"])}

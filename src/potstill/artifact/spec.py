@@ -1,63 +1,115 @@
-"""How a network's shape comes about: its builder, the channels left, the integers it runs in."""
+"""Specification of a network: a builder by name, and the transforms that followed, in order."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from potstill.config.names import builder_name, builder_target
 from potstill.errors import DataError
 
-BUILDERS = "potstill.models."  # what a recipe may call: our builders and nothing else
+Entry = dict[str, Any]  # a transform: its kind, and what rebuilding its shape takes
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything but the weights, as plain values.
+class ModelSpec:
+    """Everything but the weights, as plain values and without a module path.
 
     Attributes:
-        builder: `_target_`, one of `potstill.models`, and its arguments; never any weights.
-        plan: `ChannelPlan.to_json()` of what was pruned, from the built network on.
-        quantization: the settings of `potstill.quantization` it was deployed with.
+        builder: the name of a builder of `potstill.models`, or of a plugin's, `mylab:my_net`.
+        kwargs: its arguments; never any weights. A network among them is a mapping of `builder`
+            and `kwargs` again.
+        transforms: what changed the built network's structure, each `{"kind": ..., ...}`.
     """
 
-    builder: dict[str, Any]
-    plan: dict[str, Any] | None = None
-    quantization: dict[str, Any] | None = None
+    builder: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    transforms: tuple[Entry, ...] = ()
 
     @classmethod
-    def of(cls, node: dict[str, Any]) -> "Recipe":
-        """Return the recipe of a network as a config describes it."""
-        return cls(_without_weights(node))
+    def of(cls, node: Mapping[str, Any]) -> "ModelSpec | None":
+        """Return the specification of a network as a config describes it.
+
+        None where something in it has no name.
+        """
+        try:
+            return cls(**_without_weights(_named(node)))
+        except LookupError:
+            return None
 
     @classmethod
-    def from_json(cls, values: Any, source: str) -> "Recipe":
-        """Return the recipe in a file's header; `source` is the file, for the message.
+    def from_json(cls, values: Any, source: str) -> "ModelSpec":
+        """Return the specification in a file's header; `source` is the file, for the message.
 
         Raises:
-            DataError: if it is none, or calls anything but a builder.
+            DataError: if it is none, or calls what is no builder here.
         """
-        names = {item.name for item in fields(cls)}
-        if not isinstance(values, dict) or "builder" not in values or set(values) - names:
-            raise DataError(f"{source}: holds no recipe of ours. Fix: an artifact of a run")
-        called = [node["_target_"] for node in _nodes(values["builder"])]
-        for target in called or [None]:
-            if not str(target).startswith(BUILDERS):
-                raise DataError(
-                    f"{source}: wants to call {target!r}, which is no builder of {BUILDERS[:-1]}. "
-                    "Fix: an artifact from a source you trust"
-                )
-        return cls(**values)
+        keys = {"builder", "kwargs", "transforms"}
+        if not isinstance(values, dict) or set(values) != keys:
+            raise DataError(f"{source}: holds no network of ours. Fix: an artifact of a run")
+        entries, kwargs = values["transforms"], values["kwargs"]
+        if not _are_entries(entries) or not isinstance(kwargs, dict):
+            raise DataError(f"{source}: holds no network of ours. Fix: an artifact of a run")
+        for name in (values["builder"], *(node["builder"] for node in _nodes(kwargs))):
+            check_builder(name, source)
+        return cls(values["builder"], kwargs, tuple(entries))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts, lists, numbers and strings."""
-        return asdict(self)
+        return {**vars(self), "transforms": list(self.transforms)}
 
-    def with_plan(self, plan: dict[str, Any]) -> "Recipe":
-        """Return the same network with these channels left."""
-        return replace(self, plan=plan)
+    def then(self, *entries: Entry) -> "ModelSpec":
+        """Return the specification of the network after more transforms."""
+        return replace(self, transforms=(*self.transforms, *entries))
 
-    def with_quantization(self, quantization: dict[str, Any]) -> "Recipe":
-        """Return the same network in integers."""
-        return replace(self, quantization=quantization)
+    def node(self) -> dict[str, Any]:
+        """Return what builds the network as a config would say it, with `_target_`."""
+        return _called({"builder": self.builder, "kwargs": self.kwargs})
+
+
+def check_builder(name: Any, source: str) -> None:
+    """Raise unless `name` is that of a builder; `source` is the file, for the message."""
+    if isinstance(name, str) and builder_target(name) is not None:
+        return
+    plugin, _, found = str(name).rpartition(":")
+    if plugin:
+        raise DataError(
+            f"{source}: is built by {found} of the plugin {plugin}, which is not there. "
+            f"Fix: plugins=[{plugin}], or POTSTILL_PLUGINS={plugin}"
+        )
+    raise DataError(
+        f"{source}: wants to call {name!r}, which is no builder of potstill.models. "
+        "Fix: an artifact from a source you trust"
+    )
+
+
+def _are_entries(entries: Any) -> bool:
+    return isinstance(entries, list | tuple) and all(
+        isinstance(entry, dict) and isinstance(entry.get("kind"), str) for entry in entries
+    )
+
+
+def _named(value: Any) -> Any:
+    """Return a config's nodes as builders by name; LookupError where one has none."""
+    if isinstance(value, Mapping):
+        inner = {key: _named(item) for key, item in value.items() if key != "_target_"}
+        if "_target_" not in value:
+            return inner
+        name = builder_name(value["_target_"])
+        if name is None:
+            raise LookupError(value["_target_"])
+        return {"builder": name, "kwargs": inner}
+    return [_named(item) for item in value] if isinstance(value, list) else value
+
+
+def _called(value: Any) -> Any:
+    """Return builders by name as a config's nodes: the inverse of `_named`."""
+    if isinstance(value, dict):
+        inner = value["kwargs"] if "builder" in value else value
+        made = {key: _called(item) for key, item in inner.items()}
+        return (
+            {"_target_": builder_target(value["builder"]), **made} if "builder" in value else made
+        )
+    return [_called(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_weights(value: Any) -> Any:
@@ -67,9 +119,9 @@ def _without_weights(value: Any) -> Any:
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield everything in it that would be called."""
+    """Yield every network in the arguments of one."""
     if isinstance(value, dict):
-        if "_target_" in value:
+        if "builder" in value:
             yield value
         for inner in value.values():
             yield from _nodes(inner)

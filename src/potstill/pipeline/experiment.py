@@ -10,9 +10,11 @@ from rich.console import Console
 from torch import nn
 
 from potstill.artifact.file import Artifact, artifact_bytes, read_artifact
+from potstill.artifact.legacy import with_module_paths
 from potstill.artifact.metadata import facts, source
-from potstill.artifact.spec import BUILDERS, Recipe
+from potstill.artifact.spec import ModelSpec
 from potstill.config.instantiate import instantiate
+from potstill.config.names import by_name
 from potstill.config.stage_settings import links
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
@@ -84,7 +86,7 @@ class Experiment:
         if not self.cfg.teacher.epochs or is_trained(self.cfg.module.teacher):
             self.fitted["teacher"] = TrainedModel(network, self.folder / "teacher", 0)
             return network
-        kept = RegisteredTeacher(self.cfg.teacher.store_dir, self._recipe())
+        kept = self._kept()
         if not collectives.broadcast(kept.exists):
             return self._new_teacher(network, kept)
         record = kept.load(network, self.data.class_names)
@@ -116,8 +118,8 @@ class Experiment:
         self.console.print(
             f"teacher   trained first, {epochs} epochs; kept in {kept.folder}", soft_wrap=True
         )
-        recipe, folder = recipe_of(self.cfg.module.teacher), self.folder / "teacher"
-        fitted = fit(self.cfg, self.data, folder, self.module(network), epochs, recipe)
+        spec, folder = spec_of(self.cfg.module.teacher), self.folder / "teacher"
+        fitted = fit(self.cfg, self.data, folder, self.module(network), epochs, spec)
         finish(fitted.loggers)
         self.fitted["teacher"] = fitted
         record = {
@@ -126,12 +128,18 @@ class Experiment:
             "sha256": sha256_of(fitted.network),
             "val_accuracy": self.accuracy_on_validation(fitted.network),
         }
-        artifact = Artifact(recipe, facts(self.data), source(self.cfg, self.data, folder))
+        artifact = Artifact(spec, facts(self.data), source(self.cfg, self.data, folder))
         if collectives.is_first():
             kept.save(artifact_bytes(fitted.network, artifact), record)
         return fitted.network
 
-    def _recipe(self) -> dict[str, Any]:
+    def _kept(self) -> RegisteredTeacher:
+        """Return where a teacher of these settings is kept: where an older version did, if so."""
+        store, settings = self.cfg.teacher.store_dir, by_name(self._teacher_settings())
+        old = RegisteredTeacher(store, with_module_paths(settings))
+        return old if old.exists else RegisteredTeacher(store, settings)
+
+    def _teacher_settings(self) -> dict[str, Any]:
         """Return everything the teacher's weights depend on, as plain values."""
         cfg = OmegaConf.to_container(self.cfg, resolve=True)
         assert isinstance(cfg, dict)
@@ -154,7 +162,7 @@ class Experiment:
         self.seed()
         node = self.cfg.module.student
         module = self.module(instantiate(node), teacher)
-        fitted = fit(self.cfg, self.data, self.folder / name, module, recipe=recipe_of(node))
+        fitted = fit(self.cfg, self.data, self.folder / name, module, spec=spec_of(node))
         self.fitted[name] = fitted
         if name != "student":  # the student's loggers still get the table
             finish(fitted.loggers)
@@ -203,9 +211,9 @@ def is_trained(teacher: DictConfig) -> bool:
     return bool(weights) and (is_path(weights) or teacher.get("num_classes") == 1000)
 
 
-def recipe_of(node: DictConfig) -> Recipe | None:
-    """Return how a network of the config is built anew; None where only its config can."""
+def spec_of(node: DictConfig) -> ModelSpec | None:
+    """Return how a network of the config is built again; None where only its config can."""
     plain: Any = OmegaConf.to_container(node, resolve=True)
     if plain["_target_"] == "potstill.artifact.file.load_network":
-        return read_artifact(plain["path"]).recipe
-    return Recipe.of(plain) if plain["_target_"].startswith(BUILDERS) else None
+        return read_artifact(plain["path"]).spec
+    return ModelSpec.of(plain)

@@ -14,7 +14,7 @@ from torch import nn
 
 from potstill.artifact.file import Artifact, load_artifact, read_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import ModelSpec
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
@@ -33,7 +33,7 @@ from potstill.training.trainer import make_trainer
 class TrainedModel:
     """A trained network, where its files are and what it took.
 
-    `recipe` is None for a network that only its experiment can build.
+    `spec` is None for a network that only its experiment can build.
     """
 
     network: nn.Module
@@ -41,7 +41,7 @@ class TrainedModel:
     epochs: int
     seconds: float | None = None
     loggers: list[Any] = field(default_factory=list)
-    recipe: Recipe | None = None
+    spec: ModelSpec | None = None
 
     @property
     def metrics(self) -> list[Path]:
@@ -60,12 +60,12 @@ def fit(
     folder: Path,
     module: DistillationModule,
     max_epochs: int | None = None,
-    recipe: Recipe | None = None,
+    spec: ModelSpec | None = None,
     extra: Sequence[pl.Callback] = (),
 ) -> TrainedModel:
     """Train `module` in `folder`; with `cfg.resume`, go on where its last checkpoint is.
 
-    A finished folder (it holds the artifact) is read, not trained again. `recipe` is that of
+    A finished folder (it holds the artifact) is read, not trained again. `spec` is that of
     the student as it comes; `extra` are the stage's own callbacks.
     """
     weights = folder / f"{folder.name}.safetensors"
@@ -84,10 +84,10 @@ def fit(
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     seconds = None if resumed else time.perf_counter() - start
     collectives.barrier()  # what the first has written is there for all
-    network, recipe = _deployed(trainer, module, recipe, cfg.select)
+    network, spec = _deployed(trainer, module, spec, cfg.select)
     if trainer.is_global_zero:
-        save_artifact(weights, network, Artifact(recipe, facts(data), source(cfg, data, folder)))
-    return TrainedModel(network, folder, trainer.current_epoch, seconds, trainer.loggers, recipe)
+        save_artifact(weights, network, Artifact(spec, facts(data), source(cfg, data, folder)))
+    return TrainedModel(network, folder, trainer.current_epoch, seconds, trainer.loggers, spec)
 
 
 def choose_kernels(
@@ -121,27 +121,28 @@ def _finished(
     module: DistillationModule, data: ImageData, folder: Path, epochs: int
 ) -> TrainedModel:
     weights = folder / f"{folder.name}.safetensors"
-    if read_artifact(weights).recipe is not None:
+    if read_artifact(weights).spec is not None:
         network, artifact = load_artifact(weights)
-        return TrainedModel(network, folder, epochs, recipe=artifact.recipe)
+        return TrainedModel(network, folder, epochs, spec=artifact.spec)
     module.prepare(data.train_targets)
     load_weights(module.export_student(), weights)
     return TrainedModel(module.export_student(), folder, epochs)
 
 
 def _deployed(
-    trainer: pl.Trainer, module: DistillationModule, recipe: Recipe | None, select: str
-) -> tuple[nn.Module, Recipe | None]:
+    trainer: pl.Trainer, module: DistillationModule, spec: ModelSpec | None, select: str
+) -> tuple[nn.Module, ModelSpec | None]:
     """Return what is kept of a trained module, and how it is built anew."""
     network = _chosen(select, trainer, module)
     network.to(memory_format=torch.contiguous_format)  # as it comes back from its file
     collectives.share(network)
-    if network is not module.student:  # a head has added layers that no recipe knows
-        recipe = None
+    if network is not module.student:  # a head has added layers that no specification knows
+        spec = None
     for change in (c for c in trainer.callbacks if isinstance(c, Change)):  # type: ignore[attr-defined]
         network = change.finish(network)
-        recipe = change.amend(recipe) if recipe else None
-    return network, recipe
+        if spec and (entry := change.describe()):
+            spec = spec.then(entry)
+    return network, spec
 
 
 def _chosen(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.Module:

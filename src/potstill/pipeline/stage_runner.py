@@ -9,13 +9,12 @@ from torch import nn
 
 from potstill.artifact.file import Artifact, load_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
-from potstill.artifact.spec import BUILDERS
 from potstill.config.instantiate import instantiate
 from potstill.config.stage_settings import Link
 from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
-from potstill.pipeline.experiment import Experiment, recipe_of
+from potstill.pipeline.experiment import Experiment, spec_of
 from potstill.pipeline.fit import TrainedModel, fit
 from potstill.pipeline.stages.base import Change
 from potstill.training import schedules
@@ -30,7 +29,7 @@ def rehearse(experiment: Experiment, module: DistillationModule, teacher: nn.Mod
         ConfigError: if a stage cannot do what it is asked to.
     """
     if experiment.links:
-        _check_recipe(experiment, module)
+        _check_spec(experiment, module)
     networks: dict[str, nn.Module | None] = {"student": module.student}  # None: in integers
     for link in experiment.links:
         start = networks[link.start]
@@ -42,17 +41,17 @@ def rehearse(experiment: Experiment, module: DistillationModule, teacher: nn.Mod
         networks[link.name] = _rehearse_stage(experiment, link, copy.deepcopy(start), teacher)
 
 
-def _check_recipe(experiment: Experiment, module: DistillationModule) -> None:
+def _check_spec(experiment: Experiment, module: DistillationModule) -> None:
     first = f"stages.{experiment.links[0].name}"
     if module.export_student() is not module.student:
         raise ConfigError(
             f"{first}: the student keeps layers of a head, which no stage can change. "
             "Fix: without the head simkd, or stages={}"
         )
-    if recipe_of(experiment.cfg.module.student) is None:
+    if spec_of(experiment.cfg.module.student) is None:
         raise ConfigError(
-            f"{first}: no recipe for {experiment.cfg.module.student._target_}, so its pruned "
-            f"network could not be built again. Fix: a builder under {BUILDERS[:-1]}"
+            f"{first}: no name for {experiment.cfg.module.student._target_}, so its pruned "
+            "network could not be built again. Fix: a builder of potstill.models, or a plugin's"
         )
 
 
@@ -111,22 +110,22 @@ def _train(
     before = previous.folder if step else None
     extra = [c.at(step, before) if isinstance(c, Change) else c for c in _callbacks(link)]
     module = experiment.module(_fresh(previous), teacher if settings.distil else None, link.cfg)
-    recipe = experiment.fitted[link.start].recipe
-    return fit(link.cfg, experiment.data, experiment.folder / name, module, epochs, recipe, extra)
+    spec = experiment.fitted[link.start].spec
+    return fit(link.cfg, experiment.data, experiment.folder / name, module, epochs, spec, extra)
 
 
 def _quantize(experiment: Experiment, link: Link) -> TrainedModel:
     """Quantize a trained network with no further training."""
     start, folder = experiment.fitted[link.start], experiment.folder / link.name
-    fitted = TrainedModel(start.network, folder, 0, recipe=start.recipe)
+    fitted = TrainedModel(start.network, folder, 0, spec=start.spec)
     if experiment.cfg.resume and collectives.broadcast(fitted.file.is_file()):
         network, artifact = load_artifact(fitted.file)
-        return TrainedModel(network, folder, 0, recipe=artifact.recipe)
-    assert start.recipe is not None
+        return TrainedModel(network, folder, 0, spec=artifact.spec)
+    assert start.spec is not None
     began, quantizer = time.perf_counter(), instantiate(link.settings.quantize)
-    fitted.recipe = quantizer.amend(start.recipe)
+    fitted.spec = start.spec.then(quantizer.describe())
     about = Artifact(
-        fitted.recipe, facts(experiment.data), source(experiment.cfg, experiment.data, folder)
+        fitted.spec, facts(experiment.data), source(experiment.cfg, experiment.data, folder)
     )
     with collectives.first_goes_ahead() as first:  # each would have calibrated on images of its own
         if first:

@@ -77,6 +77,6 @@ class DynamicQuantization:
         log.info("dynamic int8 reached %.1f %% of the parameters", 100 * share)
         return quantized
 
-    def amend(self, recipe: Any) -> Any:
-        """Return the recipe of the int8 network."""
-        return recipe.with_quantization({"kind": "dynamic"})
+    def describe(self) -> dict[str, Any]:
+        """Return the transform to the int8 network."""
+        return {"kind": "int8_dynamic"}

@@ -125,6 +125,6 @@ class StaticQuantization:
         prepared = quantize_static(network, batches, self.method, self.n_batches, self.scheme)
         return convert(prepared)
 
-    def amend(self, recipe: Any) -> Any:
-        """Return the recipe of the int8 network."""
-        return recipe.with_quantization({"kind": "static", **self.scheme.to_dict()})
+    def describe(self) -> dict[str, Any]:
+        """Return the transform to the int8 network."""
+        return {"kind": "int8_static", **self.scheme.to_dict()}

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.artifact.spec import Recipe
 from potstill.data.digits import Digits
 from potstill.errors import ConfigError
 from potstill.heads.at import AT
@@ -213,6 +212,5 @@ def test_rehearsal_and_recipe():
     assert is_prepared(qat.rehearse(tiny_cnn(5), (3, 16, 16)))
     with pytest.raises(ConfigError, match="no convolution or linear"):
         qat.rehearse(nn.Sequential(nn.ReLU()), (3, 16, 16))
-    recipe = qat.amend(Recipe({"_target_": "potstill.models.tiny_cnn.tiny_cnn"}))
-    assert recipe.quantization == {"kind": "static", "bits": 8, "momentum": 0.1}
+    assert qat.describe() == {"kind": "int8_static", "bits": 8, "momentum": 0.1}
     assert qat.to_integers

@@ -7,7 +7,7 @@ from typing import ClassVar
 import lightning.pytorch as pl
 from torch import nn
 
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import Entry
 
 
 class Change(pl.Callback):
@@ -45,6 +45,6 @@ class Change(pl.Callback):
         """Return what is deployed of a trained network."""
         return network
 
-    def amend(self, recipe: Recipe) -> Recipe:
-        """Return how the deployed network is built anew."""
-        return recipe
+    def describe(self) -> Entry | None:
+        """Return the deployed network's transform; None where its structure is as before."""
+        return None

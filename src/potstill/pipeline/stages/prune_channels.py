@@ -10,7 +10,8 @@ import lightning.pytorch as pl
 from rich import print as say
 from torch import nn
 
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import Entry
+from potstill.artifact.transforms import PRUNE_CHANNELS
 from potstill.atomic import write_atomically
 from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError, DataError
@@ -137,13 +138,10 @@ class PruneChannels(Change):
             **self.settings,
         )
 
-    def amend(self, recipe: Recipe) -> Recipe:
-        """Return the recipe of the pruned network, from that of the stage's first step."""
+    def describe(self) -> Entry:
+        """Return the transform to the pruned network, from that of the stage's first step."""
         assert self.done is not None
-        plan = self.done.plan
-        if recipe.plan is not None:
-            plan = ChannelPlan.from_json(recipe.plan).then(plan)
-        return recipe.with_plan(plan.to_json())
+        return {"kind": PRUNE_CHANNELS, "plan": self.done.plan.to_json()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was removed."""

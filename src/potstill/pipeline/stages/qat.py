@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 from torch import nn
 
-from potstill.artifact.spec import Recipe
+from potstill.artifact.spec import Entry
+from potstill.artifact.transforms import INT8_STATIC
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.base import Change
 from potstill.quantization import freeze
@@ -83,6 +84,6 @@ class QuantizationAwareTraining(Change):
         """Return the int8 network."""
         return convert(network)
 
-    def amend(self, recipe: Recipe) -> Recipe:
-        """Return the recipe of the int8 network."""
-        return recipe.with_quantization({"kind": "static", **self.scheme.to_dict()})
+    def describe(self) -> Entry:
+        """Return the transform to the int8 network."""
+        return {"kind": INT8_STATIC, **self.scheme.to_dict()}
