@@ -18,7 +18,7 @@ class ArrayData(ImageData):
 
     def __init__(self, crop_padding: int = 0, flip: bool = False, **settings: Any) -> None:
         super().__init__(**settings)
-        self.show(Augment(self.seed, crop_padding, flip, self.distort))
+        self.set_augmentation(Augment(self.seed, crop_padding, flip, self.distort))
 
     def train_loader(self, split: Images) -> ArrayLoader:
         """Return the shuffled, augmented batches of a split."""

@@ -27,7 +27,7 @@ class ImageData(LightningDataModule):
     (N, num_classes) float32 in training with mixup or CutMix, sample_id (N,) int64, the position
     in its split, the same in every epoch and run.
 
-    Subclasses implement `load`, `train_loader` and `eval_loader`, and call `show`.
+    Subclasses implement `load`, `train_loader` and `eval_loader`, and call `set_augmentation`.
 
     Args:
         num_classes: must be what the data holds.
@@ -107,8 +107,8 @@ class ImageData(LightningDataModule):
                 "std above 0. Fix: one number for red, green and blue"
             )
 
-    def show(self, augment: Augmentation) -> None:
-        """Say what training does to each image; mixing and the number of views come on top."""
+    def set_augmentation(self, augment: Augmentation) -> None:
+        """Set what training does to each image; mixing and the number of views come on top."""
         self.augment = augment
         self.viewing = Viewing(augment, self.mix, self.views, self.view_cycle)
 

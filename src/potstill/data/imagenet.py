@@ -52,7 +52,7 @@ class ImageNet(ImageData):
             raise ConfigError(f"data.num_workers={num_workers}: too small. Fix: 0 or more")
         self.root, self.class_names = Path(root), tuple(class_names or ())
         scale, ratio = tuple(crop_scale), tuple(crop_ratio)
-        self.show(RandomCrop(self.seed, image_size, scale, ratio, flip, self.distort))
+        self.set_augmentation(RandomCrop(self.seed, image_size, scale, ratio, flip, self.distort))
         self.centre_crop = CentreCrop(image_size, eval_crop_ratio)
         if prefetch_factor is not None and (num_workers == 0 or prefetch_factor < 1):
             raise ConfigError(

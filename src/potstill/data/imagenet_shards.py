@@ -10,8 +10,8 @@ import torch
 from potstill.data.imagenet import ImageNet
 from potstill.data.loaders.workers import FolderEvalLoader
 from potstill.data.storage.image_folder import Files
-from potstill.data.storage.shard_index import Manifest, Part, read_index
-from potstill.data.storage.shard_store import SCHEMES, Store, check_litdata, open_store
+from potstill.data.storage.shard_index import ShardManifest, ShardPart, read_index
+from potstill.data.storage.shard_store import SCHEMES, ShardStore, check_litdata, open_shards
 from potstill.data.storage.shards import ShardLoader, Shards
 from potstill.errors import ConfigError, DataError
 
@@ -82,9 +82,9 @@ class ImageNetShards(ImageNet):
         # Its images lie scattered: whole chunks would push those of the training out.
         return super().eval_loader(replace(split, whole=self._fits))
 
-    def _open(self) -> tuple[Store, Manifest]:
-        store, data = open_store(self.address, self.cache, self.limit)
-        manifest = Manifest.from_bytes(data, self.address)
+    def _open(self) -> tuple[ShardStore, ShardManifest]:
+        store, data = open_shards(self.address, self.cache, self.limit)
+        manifest = ShardManifest.from_bytes(data, self.address)
         for part in manifest.parts.values():
             for chunk in part.chunks:
                 store.check(chunk)
@@ -96,8 +96,8 @@ class ImageNetShards(ImageNet):
             )
         return store, manifest
 
-    def _part(self, store: Store, manifest: Manifest, name: str) -> Shards:
-        part: Part = manifest.parts[name]
+    def _part(self, store: ShardStore, manifest: ShardManifest, name: str) -> Shards:
+        part: ShardPart = manifest.parts[name]
         index = read_index(part, store.fetch, self.address)
         label = torch.tensor([self.class_names.index(name) for name in manifest.class_names])
         shards = Shards(
@@ -154,7 +154,7 @@ def _check_place(root: str, cache: str | None, cache_gb: float | None) -> None:
         )
 
 
-def _class_names(wanted: Sequence[str], manifest: Manifest, root: str) -> tuple[str, ...]:
+def _class_names(wanted: Sequence[str], manifest: ShardManifest, root: str) -> tuple[str, ...]:
     names = tuple(wanted) or manifest.class_names
     if strange := set(names) ^ set(manifest.class_names):
         raise DataError(

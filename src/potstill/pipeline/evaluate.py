@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from potstill.benchmark.onnx_latency import in_onnxruntime
 from potstill.config.program import program
-from potstill.data.loaders.epoch_order import alone
+from potstill.data.loaders.epoch_order import single_process
 from potstill.distributed import collectives
 from potstill.measure import metrics
 from potstill.measure.counts import (
@@ -143,7 +143,7 @@ def _images(experiment: Experiment, positions: Tensor) -> Tensor:
     if not len(positions):
         return torch.empty(0, *data.image_shape)
     # Only these: reading a whole test set again takes minutes where it lies in files.
-    with alone():
+    with single_process():
         loader = data.eval_loader(data._splits["test"][positions])
         images = torch.cat([batch[0].cpu() for batch in loader])
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))

@@ -14,7 +14,7 @@ from torch import Tensor
 from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
 from potstill.config.instantiate import instantiate
-from potstill.data.loaders.epoch_order import alone
+from potstill.data.loaders.epoch_order import single_process
 from potstill.errors import DataError, PotstillError
 from potstill.export.base import Exported, Exporter
 from potstill.export.bundle import Bundle
@@ -94,7 +94,7 @@ def _records(
 
 
 def _write(experiment: Experiment, name: str, exporter: Callable[..., Exported]) -> Exported:
-    with alone():
+    with single_process():
         images = next(iter(experiment.data.val_dataloader()))[0][:CHECKED]
     folder = experiment.folder / "export"
     folder.mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ def _accuracy(experiment: Experiment, file: Path) -> float | None:
     if (opens := RUNTIMES.get(file.suffix)) is None:
         return None
     forward = partial(in_batches, opens(file))
-    with alone():
+    with single_process():
         return metrics.accuracy(*predict(forward, experiment.data.test_dataloader()))
 
 

@@ -234,7 +234,7 @@ def test_alone_one_process_reads_what_several_share(monkeypatch):
     monkeypatch.setattr(orders_of.dist, "is_initialized", lambda: True)
     monkeypatch.setattr(orders_of.dist, "get_rank", lambda: 1)
     monkeypatch.setattr(orders_of.dist, "get_world_size", lambda: 2)
-    assert torch.cat(epoch_order.eval_batches(5, 2)).tolist() == [1, 3]
-    with epoch_order.alone():
-        assert torch.cat(epoch_order.eval_batches(5, 2)).tolist() == [0, 1, 2, 3, 4]
-    assert epoch_order.rank_and_world() == (1, 2)
+    assert torch.cat(orders_of.eval_batches(5, 2)).tolist() == [1, 3]
+    with orders_of.single_process():
+        assert torch.cat(orders_of.eval_batches(5, 2)).tolist() == [0, 1, 2, 3, 4]
+    assert orders_of.rank_and_world() == (1, 2)

@@ -7,10 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.data.storage.shard_index import Chunk, Index, Manifest, Part, digest, read_index
+from potstill.data.storage.shard_index import (
+    Chunk,
+    Index,
+    ShardManifest,
+    ShardPart,
+    digest,
+    read_index,
+)
 from potstill.errors import DataError
 
-MANIFEST = Manifest(("cat", "dog"), {"train": Part((Chunk("train/a.bin", 40),), "t.st", "ab")})
+MANIFEST = ShardManifest(
+    ("cat", "dog"), {"train": ShardPart((Chunk("train/a.bin", 40),), "t.st", "ab")}
+)
 INDEX = Index(
     names=np.array([b"train/cat/1.JPEG", b"train/dog/a longer name.png"]),
     targets=torch.tensor([0, 1]),
@@ -22,13 +31,13 @@ INDEX = Index(
 
 
 def test_a_manifest_comes_back_as_it_was():
-    assert Manifest.from_bytes(MANIFEST.to_text().encode(), "here") == MANIFEST
+    assert ShardManifest.from_bytes(MANIFEST.to_text().encode(), "here") == MANIFEST
     assert MANIFEST.size == 40
 
 
 def test_an_index_comes_back_as_it_was(tmp_path):
     (tmp_path / "t.st").write_bytes(INDEX.to_bytes())
-    part = Part((), "t.st", hashlib.sha256(INDEX.to_bytes()).hexdigest())
+    part = ShardPart((), "t.st", hashlib.sha256(INDEX.to_bytes()).hexdigest())
     index = read_index(part, tmp_path.__truediv__, "here")
     assert index.names.tobytes() == INDEX.names.tobytes()
     assert index.names.dtype == INDEX.names.dtype
@@ -50,7 +59,7 @@ def test_an_index_comes_back_as_it_was(tmp_path):
 def test_a_changed_manifest_is_refused(change):
     data = change(MANIFEST.to_text()).encode()
     with pytest.raises(DataError, match=r"data.root=here: manifest.json is damaged or was changed"):
-        Manifest.from_bytes(data, "here")
+        ShardManifest.from_bytes(data, "here")
 
 
 def test_a_manifest_of_another_version_is_refused():
@@ -58,13 +67,13 @@ def test_a_manifest_of_another_version_is_refused():
     body.pop("sha256")
     body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     with pytest.raises(DataError, match="shards of version 9, this reads 1"):
-        Manifest.from_bytes(json.dumps(body).encode(), "here")
+        ShardManifest.from_bytes(json.dumps(body).encode(), "here")
 
 
 def test_a_changed_index_is_refused(tmp_path):
     data = INDEX.to_bytes()
     (tmp_path / "t.st").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    part = Part((), "t.st", hashlib.sha256(data).hexdigest())
+    part = ShardPart((), "t.st", hashlib.sha256(data).hexdigest())
     with pytest.raises(DataError, match=r"t.st is damaged or was changed \(its checksum"):
         read_index(part, tmp_path.__truediv__, "here")
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from potstill.data.storage.shard_index import Chunk
-from potstill.data.storage.shard_store import CachedStore, Store, open_store
+from potstill.data.storage.shard_store import CachedShardStore, ShardStore, open_shards
 from potstill.errors import DataError
 from tests.support.shard_folders import put_in_place
 
@@ -33,7 +33,7 @@ def bucket(monkeypatch, tmp_path):
 
 @pytest.fixture
 def store(far, tmp_path, bucket):
-    return lambda limit=None: CachedStore(tmp_path / "near", f"s3:/{far}", limit)
+    return lambda limit=None: CachedShardStore(tmp_path / "near", f"s3:/{far}", limit)
 
 
 def kept(store):
@@ -46,17 +46,17 @@ def read(store, number, whole=True):
 
 
 def test_a_folder_is_read_in_place(far):
-    read(Store(far), 2)
-    Store(far).check(CHUNKS[2])
+    read(ShardStore(far), 2)
+    ShardStore(far).check(CHUNKS[2])
 
 
 def test_a_chunk_that_is_short_or_gone_is_refused(far):
     (far / CHUNKS[1].name).write_bytes(b"half")
     with pytest.raises(DataError, match=r"train/chunk-0-1.bin has 4 bytes, not 100"):
-        Store(far).check(CHUNKS[1])
+        ShardStore(far).check(CHUNKS[1])
     (far / CHUNKS[1].name).unlink()
     with pytest.raises(DataError, match=r"train/chunk-0-1.bin has 0 bytes, not 100"):
-        Store(far).check(CHUNKS[1])
+        ShardStore(far).check(CHUNKS[1])
 
 
 def test_a_chunk_is_downloaded_once(store, bucket):
@@ -119,17 +119,19 @@ def test_what_is_not_there_is_named(store, far):
 
 def test_a_cache_that_another_process_empties_again_and_again_is_too_small(store, monkeypatch):
     near = store()
-    monkeypatch.setattr(CachedStore, "_make_room", lambda self: shutil.rmtree(self.root / "train"))
+    monkeypatch.setattr(
+        CachedShardStore, "_make_room", lambda self: shutil.rmtree(self.root / "train")
+    )
     with pytest.raises(DataError, match=r"chunk-0-0.bin is removed as soon as .*data.cache_gb"):
         read(near, 0)
 
 
 def test_shards_written_anew_at_an_address_have_a_cache_of_their_own(far, tmp_path, bucket):
-    first, manifest = open_store(f"s3:/{far}/", tmp_path / "cache", None)
+    first, manifest = open_shards(f"s3:/{far}/", tmp_path / "cache", None)
     assert manifest == b"first"
     read(first, 0)
     (far / "manifest.json").write_text("second")
-    second, manifest = open_store(f"s3:/{far}", tmp_path / "cache", None)
+    second, manifest = open_shards(f"s3:/{far}", tmp_path / "cache", None)
     assert manifest == b"second"
     assert second.root != first.root
     assert kept(second) == []
@@ -137,4 +139,4 @@ def test_shards_written_anew_at_an_address_have_a_cache_of_their_own(far, tmp_pa
 
 def test_a_folder_without_a_manifest_is_no_shards(tmp_path):
     with pytest.raises(DataError, match=r"there is no manifest.json.*write_shards FOLDER OUT"):
-        open_store(str(tmp_path), None, None)
+        open_shards(str(tmp_path), None, None)

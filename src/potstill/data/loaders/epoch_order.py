@@ -28,25 +28,25 @@ def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(num_samples, generator=generator(_ORDER, seed, epoch))
 
 
-_alone: list[bool] = []  # not empty inside `alone`
+_single_process: list[bool] = []  # not empty inside `single_process`
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Have a loader that is gone through in here read all there is, whatever processes there are.
+def single_process() -> Iterator[None]:
+    """Let loaders iterated inside read the whole split in this process, however many there are.
 
-    For what one of several processes does by itself.
+    For work that one of several processes does by itself.
     """
-    _alone.append(True)
+    _single_process.append(True)
     try:
         yield
     finally:
-        _alone.pop()
+        _single_process.pop()
 
 
 def rank_and_world() -> tuple[int, int]:
     """Return this process's rank and the number of processes: (0, 1) without torch.distributed."""
-    if _alone:
+    if _single_process:
         return 0, 1
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()

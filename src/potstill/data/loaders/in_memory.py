@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.data.loaders.epoch_order import EpochLoader, eval_batches
-from potstill.data.loaders.transfer import send
+from potstill.data.loaders.transfer import to_device
 from potstill.data.loaders.views import Viewing
 from potstill.data.transforms.crop_flip import Augment
 
@@ -86,7 +86,11 @@ class ArrayLoader(EpochLoader):
         epoch = self.epoch
         for sample_id in batches:
             images, target = self.views(sample_id, epoch, range(self.viewing.count))
-            yield images[0] if len(images) == 1 else images, target, send(sample_id, self.device)
+            yield (
+                images[0] if len(images) == 1 else images,
+                target,
+                to_device(sample_id, self.device),
+            )
 
     def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
         """Return the given views of the images with ids (N,), on the CPU, and their targets."""
@@ -94,7 +98,7 @@ class ArrayLoader(EpochLoader):
         height, width = self.images.images.shape[-2:]
         mixture = self.viewing.mixture(sample_id, epoch, len(self.images), (height, width))
         ids = mixture.ids(sample_id) if mixture else sample_id
-        chosen = self.images[send(ids, self.device)]
+        chosen = self.images[to_device(ids, self.device)]
         epoch = self.viewing.epoch(epoch)
         images = tuple(
             self.normalize(self.viewing.augment(chosen.images, ids, epoch, view)) for view in views
@@ -105,7 +109,7 @@ class ArrayLoader(EpochLoader):
 
     def render(self, sample_id: Tensor, view_index: Tensor) -> Tensor:
         """Return the views numbered by their crop and flip (N,) of the images (N,)."""
-        chosen = self.images[send(sample_id, self.device)]
+        chosen = self.images[to_device(sample_id, self.device)]
         return self.normalize(self.viewing.augment.render(chosen.images, view_index))
 
 
@@ -120,6 +124,6 @@ class ArrayEvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for sample_id in eval_batches(len(self.images), self.batch_size):
-            sample_id = send(sample_id, self.images.targets.device)
+            sample_id = to_device(sample_id, self.images.targets.device)
             chosen = self.images[sample_id]
             yield self.normalize(chosen.images), chosen.targets, sample_id

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return `tensor` on `device`, without waiting for the work queued on a GPU.
 
     Apple's GPUs are waited for: there such a copy may be read before it is whole.

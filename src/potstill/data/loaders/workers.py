@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from potstill.data.loaders.epoch_order import EpochLoader, eval_batches
 from potstill.data.loaders.in_memory import Batch, Normalize, Views
-from potstill.data.loaders.transfer import send
+from potstill.data.loaders.transfer import to_device
 from potstill.data.loaders.views import Viewing
 from potstill.data.storage.image_folder import Files
 from potstill.data.transforms.mixup import Mixture
@@ -127,32 +127,38 @@ class FolderLoader(EpochLoader):
     def read(self, batches: list[Tensor]) -> Iterator[Batch]:
         """Yield the images of each tensor of ids."""
         epoch = self.epoch
-        self._keys.batches = (self._ask(sample_id, epoch) for sample_id in batches)
+        self._keys.batches = (self._keys_of(sample_id, epoch) for sample_id in batches)
         for sample_id, views in zip(batches, _received(self._loader), strict=True):
             images, target = self._finish(sample_id, epoch, views)
-            yield images[0] if len(images) == 1 else images, target, send(sample_id, self.device)
+            yield (
+                images[0] if len(images) == 1 else images,
+                target,
+                to_device(sample_id, self.device),
+            )
 
     def views(self, sample_id: Tensor, epoch: int, views: Iterable[int]) -> Views:
         """Return the given views of the images with ids (N,), on the CPU, and their targets."""
         dataset = replace(self._dataset, views=views)
-        return self._finish(sample_id, epoch, dataset.read(self._ask(sample_id, epoch)))
+        return self._finish(sample_id, epoch, dataset.read(self._keys_of(sample_id, epoch)))
 
     def _mixture(self, sample_id: Tensor, epoch: int) -> Mixture | None:
         side = self.viewing.augment.image_size
         return self.viewing.mixture(sample_id, epoch, len(self.files), (side, side))
 
-    def _ask(self, sample_id: Tensor, epoch: int) -> list[Key]:
+    def _keys_of(self, sample_id: Tensor, epoch: int) -> list[Key]:
         mixture = self._mixture(sample_id, epoch)
         ids = mixture.ids(sample_id) if mixture else sample_id
         return [(self.viewing.epoch(epoch), i) for i in ids.tolist()]
 
     def _finish(self, sample_id: Tensor, epoch: int, views: Bytes) -> Views:
-        images = tuple(self.normalize(send(view, self.device)) for view in views)
+        images = tuple(self.normalize(to_device(view, self.device)) for view in views)
         # Planned again rather than stored: workers are at later batches by now.
         mixture = self._mixture(sample_id, epoch)
         if mixture is None:
-            return images, send(self.files.targets[sample_id], self.device)
-        targets = mixture.targets(send(self.files.targets[mixture.ids(sample_id)], self.device))
+            return images, to_device(self.files.targets[sample_id], self.device)
+        targets = mixture.targets(
+            to_device(self.files.targets[mixture.ids(sample_id)], self.device)
+        )
         return tuple(map(mixture.images, images)), targets
 
 
@@ -180,9 +186,9 @@ class FolderEvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for (image,), sample_id in zip(_received(self._loader), self._batches(), strict=True):
-            image = self.normalize(send(image, self.device))
-            target = send(self.files.targets[sample_id], self.device)
-            yield image, target, send(sample_id, self.device)
+            image = self.normalize(to_device(image, self.device))
+            target = to_device(self.files.targets[sample_id], self.device)
+            yield image, target, to_device(sample_id, self.device)
 
 
 def _received(loader: DataLoader[Any]) -> Iterator[Bytes]:
@@ -194,7 +200,7 @@ def _received(loader: DataLoader[Any]) -> Iterator[Bytes]:
 
 
 def check_sockets() -> None:
-    """Raise where worker processes could open no socket: they would wait for ever, unheard.
+    """Raise where worker processes could open no socket: they would hang without a message.
 
     They pass tensors on through sockets in $TMPDIR, whose paths may have about 100 bytes.
     """

@@ -63,7 +63,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Part:
+class ShardPart:
     """One part as the manifest has it: its chunks, and its index's file name and sha256."""
 
     chunks: tuple[Chunk, ...]
@@ -72,11 +72,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ShardManifest:
     """What a folder of shards holds."""
 
     class_names: tuple[str, ...]
-    parts: dict[str, Part]
+    parts: dict[str, ShardPart]
 
     @property
     def size(self) -> int:
@@ -89,7 +89,7 @@ class Manifest:
         return json.dumps(body | {"sha256": _checksum(body)}, indent=1) + "\n"
 
     @classmethod
-    def from_bytes(cls, data: bytes, root: str) -> "Manifest":
+    def from_bytes(cls, data: bytes, root: str) -> "ShardManifest":
         """Return the manifest of the shards at `root` that `to_text` made.
 
         Raises:
@@ -115,7 +115,7 @@ def digest(content: bytes | memoryview) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), signed=True)
 
 
-def read_index(part: Part, fetch: Callable[[str], Path], root: str) -> Index:
+def read_index(part: ShardPart, fetch: Callable[[str], Path], root: str) -> Index:
     """Return a part's index from the file that `fetch` finds by its name.
 
     Raises:
@@ -130,9 +130,9 @@ def read_index(part: Part, fetch: Callable[[str], Path], root: str) -> Index:
         raise _damaged(root, part.index, error) from error
 
 
-def _part(body: dict[str, Any]) -> Part:
+def _part(body: dict[str, Any]) -> ShardPart:
     chunks = tuple(Chunk(**chunk) for chunk in body["chunks"])
-    return Part(chunks, body["index"], body["sha256"])
+    return ShardPart(chunks, body["index"], body["sha256"])
 
 
 def _checksum(body: dict[str, Any]) -> str:

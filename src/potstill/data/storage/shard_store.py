@@ -20,7 +20,7 @@ _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class Store:
+class ShardStore:
     """Shards in a folder."""
 
     root: Path
@@ -45,7 +45,7 @@ class Store:
 
 
 @dataclass(frozen=True)
-class CachedStore(Store):
+class CachedShardStore(ShardStore):
     """Shards at an address, downloaded by litdata when they are first needed.
 
     Args:
@@ -120,7 +120,9 @@ class CachedStore(Store):
         return FileLock(path.with_suffix(".downloading"))
 
 
-def open_store(root: str, cache_folder: Path | None, limit: int | None) -> tuple[Store, bytes]:
+def open_shards(
+    root: str, cache_folder: Path | None, limit: int | None
+) -> tuple[ShardStore, bytes]:
     """Return the store at `root` and its manifest.
 
     A cache holds a folder for each manifest it has read, so shards that are rewritten at the
@@ -136,7 +138,7 @@ def open_store(root: str, cache_folder: Path | None, limit: int | None) -> tuple
                 f"data.root={root}: there is no {MANIFEST}, so these are no shards or writing them "
                 "was not finished. Fix: python -m potstill.data.storage.write_shards FOLDER OUT"
             )
-        return Store(Path(root)), path.read_bytes()
+        return ShardStore(Path(root)), path.read_bytes()
     root = root.rstrip("/")
     cache_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder) as folder:
@@ -144,7 +146,7 @@ def open_store(root: str, cache_folder: Path | None, limit: int | None) -> tuple
         _download(root, MANIFEST, path)
         manifest = path.read_bytes()
     key = hashlib.sha256(manifest).hexdigest()[:16]
-    return CachedStore(cache_folder / key, root, limit), manifest
+    return CachedShardStore(cache_folder / key, root, limit), manifest
 
 
 def check_litdata(key: str) -> None:

@@ -11,7 +11,7 @@ from potstill.data.loaders.workers import FolderLoader
 from potstill.data.storage.decode import read_image
 from potstill.data.storage.image_folder import Files
 from potstill.data.storage.shard_index import Chunk, digest
-from potstill.data.storage.shard_store import Store
+from potstill.data.storage.shard_store import ShardStore
 from potstill.data.transforms.counted_rng import generator
 from potstill.errors import DataError
 
@@ -31,7 +31,7 @@ class Shards(Files):
         whole: keep all of a chunk when an image of it is read, where it has to be downloaded.
     """
 
-    store: Store
+    store: ShardStore
     chunks: tuple[Chunk, ...]
     chunk: Tensor
     begin: Tensor

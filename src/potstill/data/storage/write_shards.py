@@ -16,7 +16,15 @@ from torch import Tensor
 
 from potstill.atomic import write_atomically
 from potstill.data.storage.image_folder import Files, check_classes, class_folders, find_files
-from potstill.data.storage.shard_index import MANIFEST, PARTS, Chunk, Index, Manifest, Part, digest
+from potstill.data.storage.shard_index import (
+    MANIFEST,
+    PARTS,
+    Chunk,
+    Index,
+    ShardManifest,
+    ShardPart,
+    digest,
+)
 from potstill.data.storage.shard_store import check_litdata
 from potstill.data.transforms.counted_rng import generator
 from potstill.errors import ConfigError, DataError, PotstillError, StorageError
@@ -25,7 +33,7 @@ _PLACE = 11  # keeps these numbers apart from other uses of the same seed
 _LEAVES = 3  # of an item, as litdata calls them: image, target, name
 
 
-def write_shards(root: Path, out: Path, chunk_mb: float = 64) -> Manifest:
+def write_shards(root: Path, out: Path, chunk_mb: float = 64) -> ShardManifest:
     """Write `root/{train,val}/CLASS/*` to `out` in litdata's format, and return its manifest.
 
     Images keep their bytes. They go into the chunks in a random order, always the same, so
@@ -58,7 +66,7 @@ def write_shards(root: Path, out: Path, chunk_mb: float = 64) -> Manifest:
         raise StorageError(
             f"OUT={out}: cannot be written ({error.strerror}). Fix: more space, or another folder"
         ) from error
-    manifest = Manifest(class_names, parts)
+    manifest = ShardManifest(class_names, parts)
     write_atomically(out / MANIFEST, manifest.to_text())
     return manifest
 
@@ -69,7 +77,7 @@ def _claim(out: Path) -> None:
         raise ConfigError(f"OUT={out}: is not empty. Fix: another folder, or delete it")
 
 
-def _write_part(files: Files, part: str, out: Path, chunk_bytes: int) -> Part:
+def _write_part(files: Files, part: str, out: Path, chunk_bytes: int) -> ShardPart:
     from litdata.streaming import Cache
 
     order = torch.randperm(len(files), generator=generator(_PLACE, 0))
@@ -97,7 +105,7 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def _index(files: Files, order: Tensor, written: Tensor, part: str, out: Path) -> Part:
+def _index(files: Files, order: Tensor, written: Tensor, part: str, out: Path) -> ShardPart:
     """Find every image in the chunks, check it, and write down where it is."""
     listed = json.loads((out / part / "index.json").read_text())["chunks"]
     names = [f"{part}/{chunk['filename']}" for chunk in listed]
@@ -113,7 +121,7 @@ def _index(files: Files, order: Tensor, written: Tensor, part: str, out: Path) -
     data = Index(files.names, files.targets, files.sizes, chunk, begin, written).to_bytes()
     write_atomically(out / f"{part}.safetensors", data)
     chunks = tuple(Chunk(name, (out / name).stat().st_size) for name in names)
-    return Part(chunks, f"{part}.safetensors", hashlib.sha256(data).hexdigest())
+    return ShardPart(chunks, f"{part}.safetensors", hashlib.sha256(data).hexdigest())
 
 
 def _items(out: Path, names: list[str]) -> Iterator[tuple[int, int, memoryview]]:

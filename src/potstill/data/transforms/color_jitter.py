@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.loaders.transfer import send
+from potstill.data.loaders.transfer import to_device
 from potstill.errors import ConfigError
 
 DRAWS = 8  # the order of the four changes, then their factors
@@ -47,8 +47,8 @@ def color_jitter(images: Tensor, strengths: tuple[float, ...], uniform: Tensor) 
         for number, change in enumerate(changes):
             rows = (place == number).nonzero()[:, 0]
             if strengths[number] and len(rows):
-                factor = send(factors[rows, number].view(-1, 1, 1, 1), images.device)
-                rows = send(rows, images.device)
+                factor = to_device(factors[rows, number].view(-1, 1, 1, 1), images.device)
+                rows = to_device(rows, images.device)
                 images[rows] = change(images[rows], factor)
     return images
 

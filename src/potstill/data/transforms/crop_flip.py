@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.data.loaders.transfer import send
+from potstill.data.loaders.transfer import to_device
 from potstill.data.transforms.counted_rng import uniforms
 from potstill.data.transforms.pipeline import Distort
 from potstill.errors import ConfigError
@@ -76,7 +76,7 @@ class Augment:
 
     def render(self, images: Tensor, outcome: Tensor) -> Tensor:
         """Return the crops and flips of images (N, C, H, W) that `outcome` (N,) numbers."""
-        outcome = send(outcome, images.device)
+        outcome = to_device(outcome, images.device)
         place = outcome // 2 if self.flip else outcome
         if self.crop_padding:
             images = crop(images, self.crop_padding, place // self._places, place % self._places)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from scipy.special import betaincinv
 from torch import Tensor
 
-from potstill.data.loaders.transfer import send
+from potstill.data.loaders.transfer import to_device
 from potstill.data.transforms.counted_rng import uniforms
 from potstill.errors import ConfigError
 
@@ -40,15 +40,15 @@ class Mixture:
     def images(self, images: Tensor) -> Tensor:
         """Return the N mixed images of those with `ids`, (2N, 3, H, W) float32."""
         own, other = images.chunk(2)
-        inside = _inside(send(self.box, own.device), *own.shape[-2:])  # (N, H, W)
-        share = send(self.share, own.device)[:, None, None]
-        weight = torch.where(send(self.cut, own.device)[:, None, None], ~inside, share)
+        inside = _inside(to_device(self.box, own.device), *own.shape[-2:])  # (N, H, W)
+        share = to_device(self.share, own.device)[:, None, None]
+        weight = torch.where(to_device(self.cut, own.device)[:, None, None], ~inside, share)
         return torch.lerp(other, own, weight[:, None])
 
     def targets(self, classes: Tensor) -> Tensor:
         """Return the N mixed targets of those with `ids`, (2N,) int64: (N, K) float32."""
         own, other = F.one_hot(classes, self.num_classes).float().chunk(2)  # (N, K) each
-        return torch.lerp(other, own, send(self.share, own.device)[:, None])
+        return torch.lerp(other, own, to_device(self.share, own.device)[:, None])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.data.loaders.transfer import send
+from potstill.data.loaders.transfer import to_device
 from potstill.data.transforms.color_jitter import DRAWS, check_strengths, color_jitter
 from potstill.data.transforms.counted_rng import uniforms
 from potstill.data.transforms.randaugment import check_randaugment, randaugment
@@ -85,5 +85,5 @@ class Distort:
             operations, magnitude = self.randaugment
             images = randaugment(images, magnitude, draw(2 * operations, _RANDAUGMENT))
         if self.cutout:
-            images = cutout(images, self.cutout, send(draw(2, _CUTOUT), images.device))
+            images = cutout(images, self.cutout, to_device(draw(2, _CUTOUT), images.device))
         return images

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from potstill.data.loaders.transfer import send
+from potstill.data.loaders.transfer import to_device
 from potstill.errors import ConfigError
 
 BINS = 30  # the paper's largest magnitude
@@ -99,7 +99,7 @@ def randaugment(images: Tensor, magnitude: int, uniform: Tensor) -> Tensor:
         negative = (draw[:, 1] < 0.5) & (operation < len(SIGNED))
         code = 2 * operation + negative  # (N,)
         for group in code.unique().tolist():
-            rows = send((code == group).nonzero()[:, 0], images.device)
+            rows = to_device((code == group).nonzero()[:, 0], images.device)
             strength = Strength(magnitude, sign=-1 if group % 2 else 1)
             images[rows] = OPERATIONS[group // 2](images[rows], strength)
     return images
