@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, reason, to_export
-from potstill.export.runtimes.base import native_stderr, need, quiet_libraries
 from potstill.export.torch_export import capture
+from potstill.libraries import native_stderr, need, quiet_libraries
 from potstill.quantization.convert import is_converted
 
 KEY = "export=coreml"

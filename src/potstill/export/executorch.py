@@ -11,10 +11,10 @@ from torch import Tensor, fx, nn
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, reason, to_export
 from potstill.export.parity import keep_verified
-from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack.rewrites import fit_for_xnnpack
+from potstill.libraries import need, quiet_libraries
 from potstill.quantization.convert import is_converted, split_dequantize
 
 KEY = "export=executorch"

@@ -12,8 +12,8 @@ from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, describe, reason, to_export
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.parity import keep_verified
-from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
+from potstill.libraries import need, quiet_libraries
 from potstill.quantization.convert import is_converted, with_activations
 from potstill.quantization.dynamic import is_dynamic
 

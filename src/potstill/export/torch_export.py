@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from potstill.errors import DataError
 from potstill.export.base import Exported, describe, reason, to_export
 from potstill.export.parity import FLOAT_DB, keep_verified
-from potstill.export.runtimes.base import quiet_libraries
 from potstill.export.runtimes.eager import TorchExport
+from potstill.libraries import quiet_libraries
 from potstill.quantization.convert import is_converted
 
 EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.runtimes.base import as_images, native_stderr, need, quiet_libraries
+from potstill.export.runtimes.base import as_images
 from potstill.export.runtimes.eager import Eager, TorchExport
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
+from potstill.libraries import native_stderr, need, quiet_libraries
 
 RUNTIMES = {"executorch": ExecuTorch, "onnxruntime": OnnxRuntime, "torch": TorchExport}
 

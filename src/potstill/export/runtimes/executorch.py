@@ -8,13 +8,8 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import (
-    as_images,
-    check_file,
-    native_stderr,
-    need,
-    quiet_libraries,
-)
+from potstill.export.runtimes.base import as_images, check_file
+from potstill.libraries import native_stderr, need, quiet_libraries
 
 
 class ExecuTorch:
