@@ -36,7 +36,7 @@ class Exported:
 
 
 class Exporter(Protocol):
-    """Writes one format."""
+    """A callable that writes a network in one format and verifies the file."""
 
     def __call__(
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]

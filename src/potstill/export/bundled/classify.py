@@ -135,7 +135,7 @@ def open_model(file: Path, threads: int) -> Callable[[Any], Any]:
 
 
 def open_onnx(file: Path, threads: int) -> Callable[[Any], Any]:
-    """Open a model in ONNX Runtime."""
+    """Return a function from an image (1, C, H, W) to its logits (K,), run by ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -147,7 +147,7 @@ def open_onnx(file: Path, threads: int) -> Callable[[Any], Any]:
 
 
 def open_pte(file: Path, threads: int) -> Callable[[Any], Any]:
-    """Open a model in ExecuTorch."""
+    """Return a function from an image (1, C, H, W) to its logits (K,), run by ExecuTorch."""
     import torch
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime

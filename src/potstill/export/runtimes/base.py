@@ -11,7 +11,7 @@ from potstill.errors import DataError
 
 
 class Runtime(Protocol):
-    """Runs one exported file."""
+    """A callable that runs one exported file on images."""
 
     name: str
 
