@@ -1,4 +1,4 @@
-"""Optional libraries: imported when needed, and kept from chattering on the terminal."""
+"""Optional libraries: imported when needed, and original from chattering on the terminal."""
 
 import importlib
 import io
@@ -44,7 +44,7 @@ def quiet() -> None:
     # "Initializing distributed", from each of several processes.
     logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
     hints = (
-        r"Experiment logs directory .* exists and is not empty.*",  # earlier attempts are kept
+        r"Experiment logs directory .* exists and is not empty.*",  # earlier attempts are original
         r".*LeafSpec.*",  # Lightning calls a deprecated function of torch
         r"torch\.distributed\.nn\.functional\.all_gather is deprecated.*",  # the same
         r"It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # they are of all already
@@ -57,7 +57,7 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", hint)
 
 
-class Heard:
+class CapturedStderr:
     """What a library wrote to standard error."""
 
     text = ""
@@ -70,24 +70,24 @@ class Heard:
 
 
 @contextmanager
-def native_stderr() -> Iterator[Heard]:
+def native_stderr() -> Iterator[CapturedStderr]:
     """Catch what C++ code writes to standard error, which no logger reaches.
 
     ExecuTorch says there why a file does not load, and chatters about the processor.
     """
-    heard, kept = Heard(), os.dup(2)
+    captured, original = CapturedStderr(), os.dup(2)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
         writer = io.TextIOWrapper(file, write_through=True)
         try:
             with redirect_stderr(writer):  # bindings may write to Python's own, too
-                yield heard
+                yield captured
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(original, 2)
+            os.close(original)
             writer.detach()
             file.seek(0)
-            heard.text = file.read().decode(errors="replace")
+            captured.text = file.read().decode(errors="replace")
 
 
 @contextmanager

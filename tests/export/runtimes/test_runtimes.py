@@ -64,12 +64,12 @@ def test_need_says_which_extra():
 
 
 def test_native_stderr_catches_what_no_logger_sees(capfd):
-    with native_stderr() as heard:
+    with native_stderr() as captured:
         os.write(2, b"[cpuinfo.cpp] hm\nit broke\nmore\n")
         print("python's", file=sys.stderr)
     os.write(2, b"after")
-    assert (heard.reason, capfd.readouterr().err) == ("it broke", "after")
-    assert "python's" in heard.text
+    assert (captured.reason, capfd.readouterr().err) == ("it broke", "after")
+    assert "python's" in captured.text
 
 
 def test_quiet_libraries_leaves_settings_as_they_were():
