@@ -1,23 +1,15 @@
 """Tiny networks, tiny data and a quiet Trainer for every test."""
 
-from pathlib import Path
+import sys
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
 
+from potstill.config import introspect, names, plugins
+
 torch.set_num_threads(1)
-HERE = Path(__file__).parent
-# What `make quick` runs, by place: a new file in one of these takes part.
-QUICK = ("artifact", "cli", "config", "heads", "measure")
-QUICK += ("test_imports.py", "test_packaging.py", "test_public_names.py", "test_readme.py")
-
-
-def pytest_itemcollected(item):
-    place = item.path.relative_to(HERE).parts[0]
-    if place in QUICK and item.get_closest_marker("slow") is None:
-        item.add_marker("quick")
 
 
 class TinyNet(nn.Module):
@@ -101,3 +93,28 @@ def files(tmp_path_factory):
     from tests.support.measured_files import write
 
     return write(tmp_path_factory.mktemp("measured"))
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Writes packages, by default `mylab`, and makes them plugins for the test alone."""
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    made = []
+
+    def make(files, name="mylab", use=True):
+        folder = tmp_path / name
+        for path, text in {"__init__.py": "", **files}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        made.append(name)
+        if use:
+            plugins.use([str(folder)])
+        return folder
+
+    yield make
+    for module in [module for module in sys.modules if module.split(".")[0] in made]:
+        del sys.modules[module]
+    for cached in (plugins._located, names._public):
+        cached.cache_clear()
+    introspect.forget()

@@ -9,21 +9,17 @@ from tests.support.places import CONF
 
 
 @pytest.fixture
-def mylab(tmp_path, monkeypatch):
-    """A plugin of two modules on the path, known by its name."""
-    package = tmp_path / "mylab"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "nets.py").write_text(
-        "def my_net(num_classes, width=4): ...\n"
-        "class Net:\n    def __init__(self, num_classes): ...\n"
-        "def remove(path): ...\n"
-        "def _hidden(num_classes): ...\n"
+def mylab(plugin):
+    """A plugin of two modules."""
+    return plugin(
+        {
+            "nets.py": "def my_net(num_classes, width=4): ...\n"
+            "class Net:\n    def __init__(self, num_classes): ...\n"
+            "def remove(path): ...\n"
+            "def _hidden(num_classes): ...\n",
+            "shapes.py": "def halve(network, layers): ...\ndef other(x): ...\n",
+        }
     )
-    (package / "shapes.py").write_text("def halve(network, layers): ...\ndef other(x): ...\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(names.PACKAGES, "mylab", "mylab")
-    return package
 
 
 def test_a_builder_goes_by_its_function():

@@ -1,12 +1,12 @@
 """Transforms of a network's shape by kind: one table from which a file's network is rebuilt."""
 
 from collections.abc import Callable
-from pkgutil import resolve_name
 from typing import Any
 
 from torch import nn
 
 from potstill.config.names import transform_target
+from potstill.config.plugins import import_from
 from potstill.errors import DataError
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.quantization.rebuild import dynamic_shape, static_shape
@@ -40,7 +40,8 @@ def rebuild(network: nn.Module, entry: dict[str, Any]) -> nn.Module:
     kind = settings.pop("kind")
     found = REBUILD.get(kind)
     if found is None and (target := transform_target(kind)) is not None:
-        found = resolve_name(target)
+        module, _, name = target.rpartition(".")
+        found = getattr(import_from(module, f"transforms.kind={kind}"), name)
     if found is None:
         plugin = kind.rpartition(":")[0]
         fix = f"plugins=[{plugin}], or POTSTILL_PLUGINS={plugin}" if plugin else "a newer potstill"

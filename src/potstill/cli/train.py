@@ -7,14 +7,16 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from potstill import __version__
 from potstill.cli.arguments import CONFIG_NAME, command_of, only_prints, parse
 from potstill.cli.failures import INTERRUPTED, guarded, print_error
+from potstill.config import plugins
 from potstill.config.compose import VERSION_BASE, Command, configs
+from potstill.config.instantiate import import_targets
 from potstill.config.location import conf_folder
-from potstill.config.validate import validate
+from potstill.config.validate import check_no_plugins, validate
 from potstill.distributed import environment
 from potstill.distributed.jobs import in_processes
 from potstill.errors import PotstillError
@@ -35,8 +37,10 @@ def main(config_dir: Path | None = None) -> int:
     try:
         args = parse(sys.argv[1:])
         command = command_of(args, (config_dir or conf_folder()).resolve())
+        plugins.use(command.plugins)
         if not only_prints(args):
             check(command)
+            plugins.load()
             _join_others(command)
         codes: list[int] | None = [] if command.is_sweep else None
         task = guarded(in_processes(_run, command), codes)
@@ -57,7 +61,12 @@ def check(command: Command) -> None:
         ConfigError: if a setting is unknown, malformed or impossible.
         StorageError: if the run's folder cannot be written.
     """
+    plain = command.without_plugins
+    for cfg in configs(plain) if plain != command else ():
+        check_no_plugins(cfg, command.folders)
     for number, cfg in enumerate(configs(command)):
+        if plain == command:
+            check_no_plugins(cfg, command.folders)
         validate(cfg)
         if number == 0 and environment.rank() == 0 and not environment.is_started():
             check_folder(cfg, command.is_sweep)
@@ -79,6 +88,9 @@ _sweep_folders: list[Path] = []  # of the jobs that ran in this process
 def _run(cfg: DictConfig) -> Any:
     from potstill.pipeline.run import run  # torch and lightning take seconds to import
 
+    if not plugins.active():  # a launcher's process that did not inherit the environment
+        plugins.use(cfg.plugins)
+    import_targets(OmegaConf.to_container(cfg, resolve=True))
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         _sweep_folders.append(Path(HydraConfig.get().sweep.dir))
     return run(cfg)

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from potstill.config.messages import explain
 from potstill.config.schema import register
+from potstill.errors import ConfigError
 
 VERSION_BASE = "1.3"
 
@@ -37,6 +39,22 @@ class Command:
         """The flags of a command line that name the same configs."""
         flags = ["--config-path", str(self.config_dir), "--config-name", self.config_name]
         return [*flags, *(part for more in self.more_dirs for part in ("--config-dir", str(more)))]
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The packages that `plugins=[...]` names, as given.
+
+        Raises:
+            ConfigError: if that override is malformed, or a sweep over several values.
+        """
+        names = [name for line in self.overrides if _is_plugins(line) for name in _listed(line)]
+        return tuple(names)
+
+    @property
+    def without_plugins(self) -> "Command":
+        """The same command without `plugins=[...]`."""
+        others = (line for line in self.overrides if not _is_plugins(line))
+        return replace(self, overrides=tuple(others))
 
 
 def configs(command: Command) -> Iterator[DictConfig]:
@@ -110,3 +128,18 @@ def _single(line: str, override: Override) -> list[str]:
     interval = override.value()
     assert isinstance(interval, IntervalSweep)
     return [f"{key}={end}" for end in (interval.start, interval.end)]
+
+
+def _is_plugins(line: str) -> bool:
+    return line.partition("=")[0].lstrip("+") == "plugins"
+
+
+def _listed(line: str) -> list[str]:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([line])
+        value = None if override.is_sweep_override() else override.value()
+    except OverrideParseException:
+        value = None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{line}: must be a list, one for all jobs. Fix: plugins=[mylab]")
+    return [str(name) for name in value]

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from potstill.config.introspect import Definition, find, signature
+from potstill.config.plugins import active
 
-# The package whose code a name means, by what stands before the colon; a plugin adds its own.
-PACKAGES = {"": "potstill.models"}
 OURS = "potstill."
 
 
@@ -39,7 +38,7 @@ def builder_name(target: str) -> str | None:
     found = find(target)
     if found is None:
         return None
-    for prefix, package in PACKAGES.items():
+    for prefix, package in _packages().items():
         name = f"{prefix}:{found.node.name}" if prefix else found.node.name
         if f"{found.name}.".startswith(f"{package}.") and builder_target(name) == found.name:
             return name
@@ -76,9 +75,14 @@ def _short(target: str) -> str:
     return name
 
 
+def _packages() -> dict[str, str]:
+    """Return the package whose code a name means, by what stands before the colon."""
+    return {"": "potstill.models", **{plugin.name: plugin.name for plugin in active()}}
+
+
 def _named(name: str) -> Definition | None:
     prefix, _, short = name.rpartition(":")
-    package = PACKAGES.get(prefix)
+    package = _packages().get(prefix)
     dotted = _public(package).get(short) if package is not None else None
     return find(dotted) if dotted is not None else None
 

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from potstill.config.offers import offered
 from potstill.config.options import describe
 from potstill.config.program import program
 
@@ -74,6 +75,7 @@ class Config:
     baseline: bool = True
     resume: bool = False
     resume_allow: list[str] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)  # see config/plugins.py
     select: str = "last"
     threads: int | None = None
     channels_last: Any = "auto"
@@ -106,7 +108,7 @@ def _unique() -> str:
 def _options(sources: Sequence[Any]) -> str:
     folders = [source.path for source in sources if source.schema == "file"]
     # The text becomes part of a string.Template, where a lone dollar is an error.
-    return describe(folders).replace("$", "$$")
+    return "\n".join([describe(folders), *offered()]).replace("$", "$$")
 
 
 register()  # on import, for a launcher's worker processes

@@ -1,9 +1,11 @@
 """A composed config, checked before torch is imported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -37,6 +39,40 @@ def validate(cfg: DictConfig) -> None:
     _check_weights(config)
     _check_effect(cfg)
     _check_stages(cfg)
+
+
+def check_no_plugins(cfg: DictConfig, folders: Sequence[Path]) -> None:
+    """Raise where a config file names plugins: the command line and the environment alone may.
+
+    Args:
+        cfg: as composed without those of the command line.
+        folders: the config folders, to name the file.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if cfg.get("plugins"):
+        files = (file for folder in folders for file in sorted(folder.rglob("*.yaml")))
+        file = next((file for file in files if _says_plugins(file)), "a config file")
+        raise ConfigError(
+            f"{file}: plugins={list(cfg.plugins)} in a file, which may not say what to import. "
+            "Fix: plugins=[...] on the command line"
+        )
+
+
+def _says_plugins(file: Path) -> bool:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False
+    return any("plugins" in node for node in _mappings(content))
+
+
+def _mappings(value: Any) -> Iterator[dict[Any, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for _, inner in children(value):
+        yield from _mappings(inner)
 
 
 def _check_stages(cfg: DictConfig) -> None:

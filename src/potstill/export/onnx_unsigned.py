@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from potstill.libraries import need
+from potstill.export.runtimes.base import need
 
 SHIFT = 128
 

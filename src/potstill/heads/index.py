@@ -25,7 +25,7 @@ def _first_line(module: ast.Module) -> str:
 
 
 def main() -> None:
-    """Print the option name and the method of every head, a line each."""
+    """Print one line a head."""
     entries = catalog()
     width = max(len(name) for name, _ in entries)
     for name, line in entries:

@@ -25,12 +25,7 @@ def kd_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tenso
 
 
 class KD(Head):
-    """Match the teacher's class distribution at a temperature, by KL divergence.
-
-    Args:
-        temperature: T, a number or a schedule.
-        weight: a number, a schedule, or None for 1.
-    """
+    """Match the teacher's tempered class distribution."""
 
     def __init__(
         self, temperature: float | Schedule = 4.0, weight: float | Schedule | None = None

@@ -135,3 +135,16 @@ def test_one_process_holds_a_folder_and_death_lets_go(tmp_path):
     assert in_child(hold) == 0
     assert in_child(hold_and_die) == -9
     assert in_child(hold) == 0
+
+
+def test_other_code_of_a_plugin_is_another_run_unless_allowed(plugin):
+    folder = plugin({"parts.py": "x = 1\n"})
+    old = identity({"plugins": ["a/mylab"], "seed": 0}, {})
+    assert set(old) == {"plugins.mylab", "seed"}
+    assert compare(old, identity({"plugins": ["elsewhere/mylab"], "seed": 0}, {})) == []
+    (folder / "parts.py").write_text("x = 2\n")
+    new = identity({"plugins": ["a/mylab"], "seed": 0}, {})
+    with pytest.raises(ConfigError, match=r"resume=true: plugins\.mylab: \w+ -> \w+\. Fix: .*"):
+        compare(old, new)
+    assert compare(old, new, ["plugins"]) == ["plugins.mylab"]
+    assert compare(old, new, ["plugins.mylab"]) == ["plugins.mylab"]

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import as_images, check_file
-from potstill.libraries import need
+from potstill.export.runtimes.base import as_images, check_file, need
 
 
 class OnnxRuntime:

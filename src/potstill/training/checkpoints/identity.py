@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from potstill.atomic import write_atomically
+from potstill.config.plugins import fingerprints
 from potstill.errors import ConfigError, DataError, nearest
 
 log = logging.getLogger("potstill")
@@ -37,6 +38,7 @@ FREE = (
     "hydra",
     "logger",
     "name",
+    "plugins",  # as plugins.NAME
     "resume",
     "resume_allow",
     "teacher.store_dir",
@@ -60,9 +62,13 @@ def environment() -> Identity:
 
 
 def identity(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Identity:
-    """Return settings (a resolved config) and facts flat, by dotted key, as plain values."""
+    """Return settings (a resolved config) and facts flat, by dotted key, as plain values.
+
+    Of plugins, the sha256 of their source: where they lie does not matter.
+    """
     flat = _flatten(settings)
-    return {key: value for key, value in flat.items() if counts(key)} | dict(facts)
+    flat = {key: value for key, value in flat.items() if counts(key)}
+    return flat | fingerprints() | dict(facts)
 
 
 def counts(key: str) -> bool:
