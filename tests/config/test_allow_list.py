@@ -7,7 +7,7 @@ from potstill.config.kinds import ANYTHING, KINDS
 from potstill.errors import ConfigError
 
 PERMITTED = {
-    "head": ["potstill.heads.kd.KD", "potstill.heads.common.ensemble_member.Member"],
+    "head": ["potstill.heads.kd.KD", "potstill.heads.common.ensemble_member.EnsembleMember"],
     "model": [
         "potstill.models.cifar_resnet.cifar_resnet",
         "potstill.models.timm.timm_model",
