@@ -6,6 +6,8 @@ SYSTEM_PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
 PYTHON := $(ENV)/bin/python
 STAMP := $(ENV)/.potstill-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+# A file to a process: fixtures of a file are made once.
+PYTEST := "$(PYTHON)" -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -18,15 +20,25 @@ $(STAMP): pyproject.toml constraints.txt
 	"$(PYTHON)" -m pip install --disable-pip-version-check --quiet -e ".[dev]" -c constraints.txt
 	@touch "$@"
 
-demo: $(STAMP) ## install, then distil a student on bundled pictures
+demo: $(STAMP) ## install, then distil a student on bundled images
 	"$(PYTHON)" train.py
 
-test: $(STAMP) ## install, then run the tests, a file to a process
-	"$(PYTHON)" -m pytest -n auto --maxprocesses 4 --dist loadfile
+quick: $(STAMP) ## the fast tests, for every save
+	$(PYTEST) -m quick
+
+test: $(STAMP) ## install, then run all tests but the slow ones
+	$(PYTEST) -m "not slow"
+
+slow: $(STAMP) ## the tests of whole runs
+	$(PYTEST) -m slow
 
 lint: $(STAMP) ## check style and types
 	"$(PYTHON)" -m ruff check .
 	"$(PYTHON)" -m ruff format --check .
 	"$(PYTHON)" -m mypy
 
-.PHONY: help install demo test lint
+format: $(STAMP) ## mend style where a tool can
+	"$(PYTHON)" -m ruff check --fix-only .
+	"$(PYTHON)" -m ruff format .
+
+.PHONY: help install demo quick test slow lint format

@@ -1,6 +1,7 @@
 """Tiny networks, tiny data and a quiet Trainer for every test."""
 
 import sys
+from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -10,6 +11,16 @@ from torch import nn
 from potstill.config import introspect, names, plugins
 
 torch.set_num_threads(1)
+HERE = Path(__file__).parent
+# What `make quick` runs, by place: a new file in one of these takes part.
+QUICK = ("artifact", "cli", "config", "heads", "measure")
+QUICK += ("test_imports.py", "test_packaging.py", "test_public_names.py", "test_readme.py")
+
+
+def pytest_itemcollected(item):
+    place = item.path.relative_to(HERE).parts[0]
+    if place in QUICK and item.get_closest_marker("slow") is None:
+        item.add_marker("quick")
 
 
 class TinyNet(nn.Module):

@@ -7,7 +7,8 @@ import pytest
 from tests.support.places import SOURCE
 
 FLOORS = [
-    {"errors", "libraries"},
+    {"errors"},
+    {"libraries"},
     {"config", "models", "atomic"},
     {"data"},
     {"heads", "teacher", "quantization", "distributed", "measure"},

@@ -5,14 +5,19 @@ import re
 import shutil
 import subprocess
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import potstill
+from potstill.cli.entry import main
+
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = TOML["project"]
 PINS = [
     line
     for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -46,6 +51,19 @@ def test_every_requirement_is_pinned_and_every_pin_required():
 def test_pin_is_in_the_range_asked_for(pin):
     name, version = pin.split("==")
     assert Version(version) in requirements()[name]
+
+
+def test_a_wheel_carries_the_configs_and_the_command():
+    wheel = TOML["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"conf": "potstill/conf"}
+    assert (ROOT / "conf" / "train.yaml").is_file()
+    assert EntryPoint("potstill", PROJECT["scripts"]["potstill"], "console_scripts").load() is main
+
+
+def test_the_version_is_the_packages():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert PROJECT["version"] == potstill.__version__
+    assert f"\nversion: {potstill.__version__}\n" in citation
 
 
 def tracked():

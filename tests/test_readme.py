@@ -26,14 +26,14 @@ CODE = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 NEW_FILES = dict(re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```$", README, re.M | re.S))
 ADDED = ("reverse_kl", "my_head")  # what the page's examples add
 COMMANDS = sorted(
-    {line.strip() for line in re.findall(r"^python train\.py .*$", README, re.MULTILINE)}
+    set(re.findall(r"^(?:python train\.py|potstill(?! measure| report)) .*$", README, re.MULTILINE))
     | set(re.findall(r"`(python train\.py [^`]*)`", README))
 )
 
 
 def arguments(command):
     """Return (overrides, is it a sweep) of a command that runs something."""
-    words = shlex.split(command)[2:]
+    words = shlex.split(command)[1:]
     overrides = [word for word in words if "=" in word]
     return tuple(overrides), "-m" in words
 
@@ -82,14 +82,19 @@ def measured_heads():
 
 def test_make_targets_exist():
     named = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
-    assert named == {"demo", "test", "install", "lint"}
+    assert named == {"demo", "test", "install", "quick", "slow", "lint", "format"}
     assert named <= targets((ROOT / "Makefile").read_text())
 
 
-def test_linked_and_named_files_exist():
-    named = re.findall(r"\]\(([^)#:]+)\)|`(notebooks/\S+|constraints\.txt)`", README)
-    assert named
-    assert [pair for pair in named if not (ROOT / "".join(pair)).exists()] == []
+@pytest.mark.parametrize("page", ["README.md", "docs/CONTRIBUTING.md"])
+def test_linked_and_named_files_exist(page):
+    text, folder = (ROOT / page).read_text(encoding="utf-8"), (ROOT / page).parent
+    linked = re.findall(r"\]\(([^)#:]+)\)", text)
+    named = re.findall(r"`((?:notebooks|tests|src|conf)/[\w/.]+|constraints\.txt)`", text)
+    new = {path for path in NEW_FILES if page == "README.md"}  # the example writes them
+    assert linked
+    assert [path for path in linked if not (folder / path).exists()] == []
+    assert [path for path in set(named) - new if not (ROOT / path).exists()] == []
 
 
 def test_exit_codes_are_those_of_the_errors():

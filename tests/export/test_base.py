@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from potstill.config.instantiate import instantiate
-from potstill.export.base import describe, reason
+from potstill.export.base import describe_file, reason
 from tests.support.exported_nets import FACTS
 from tests.support.places import ROOT
 
@@ -16,13 +16,13 @@ OPTIONAL = {"onnx", "onnxscript", "onnxruntime", "executorch", "coremltools"}
 
 
 def test_description_is_what_a_user_must_know():
-    about = json.loads(describe(FACTS, is_int8=True))
+    about = json.loads(describe_file(FACTS, is_int8=True))
     assert about["input"] == {"shape": ["batch", 3, 16, 16], "dtype": "float32"}
     assert about["output"] == {"shape": ["batch", 5], "meaning": "logits"}
     assert about["order"] == [
         "resize", "crop", "divide by 255", "subtract mean", "divide by std",
     ]  # fmt: skip
-    assert "dög" in describe(FACTS, is_int8=False)
+    assert "dög" in describe_file(FACTS, is_int8=False)
 
 
 def test_reason_is_the_first_line_that_says_something():

@@ -114,13 +114,13 @@ def test_members_share_a_grid_that_spans_them_all():
 
 
 def test_only_pre_hooks_hear_a_call_of_the_graph():
-    quantizer, heard = ActivationQuantizer(0.5), []
-    quantizer.register_forward_pre_hook(lambda module, args: heard.append(args[0]))
-    quantizer.register_forward_hook(lambda *_: heard.append("after"))
+    quantizer, calls = ActivationQuantizer(0.5), []
+    quantizer.register_forward_pre_hook(lambda module, args: calls.append(args[0]))
+    quantizer.register_forward_hook(lambda *_: calls.append("after"))
     x = draw(3)
     quantizer.quantize(x)
-    assert len(heard) == 1
-    assert heard[0] is x
+    assert len(calls) == 1
+    assert calls[0] is x
 
 
 def test_a_copy_and_a_state_dict_go_on_bit_by_bit():

@@ -1,12 +1,11 @@
 """The pages in a real browser: nothing wider than the screen, no error, no request, axe's rules.
 
-Needs playwright, a Chromium (POTSTILL_CHROMIUM=/path/to/chromium, or one on PATH) and axe-core
-(POTSTILL_AXE=/path/to/axe.min.js).
+Needs playwright, axe-playwright-python (both in the extra `dev`) and a Chromium: one on PATH, or
+POTSTILL_CHROMIUM=/path/to/chromium.
 """
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +19,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 WIDER = """[...document.querySelectorAll('body *')].filter(
     e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, pre, svg')
 ).map(e => e.outerHTML.slice(0, 80))"""
-AXE = """axe.run().then(found => found.violations.map(
-    v => [v.impact, v.id, v.nodes[0].html.slice(0, 100)]))"""
+
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +37,8 @@ def browser():
 
 @pytest.fixture(scope="module")
 def axe():
-    path = os.environ.get("POTSTILL_AXE")
-    if not path:
-        pytest.skip("no axe-core: set POTSTILL_AXE to axe.min.js")
-    return Path(path).read_text()
+    module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe")
+    return module.Axe()
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +75,8 @@ def test_a_page_in_chromium(kind, width, scheme, browser, axe, pages):
     page.goto(pages[kind].as_uri())
     assert page.evaluate(WIDER) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.evaluate(axe)
-    assert page.evaluate(AXE) == []
+    found = axe.run(page).response["violations"]
+    assert [(one["impact"], one["id"], one["nodes"][0]["html"][:100]) for one in found] == []
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", pages[kind].as_uri()))] == []
     context.close()

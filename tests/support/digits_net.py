@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from potstill.models.cifar_resnet import cifar_resnet
+from potstill.quantization.observers import activation_quantizers
 
 
 @cache
@@ -46,3 +47,23 @@ def accuracy(logits):
 def sqnr(exact, found):
     """Return the signal-to-noise ratio in dB."""
     return 10 * torch.log10(exact.square().sum() / (exact - found).square().sum()).item()
+
+
+def assert_steps_apart(prepared, fake, int8):
+    """Hold a converted network to its fake-quantized one by their logits (N, K).
+
+    A float sum rounds in another order on another processor, and a value at a rounding boundary
+    then falls on its other side. That moves a logit by one step of the grid, rarely by two, and
+    a prediction only where the two best logits are closer than what both of them may move.
+    """
+    grid = activation_quantizers(prepared)[-1]
+    step = (grid.hi.max() - grid.lo.min()) / 255
+    steps = (fake - int8).abs() / step
+    assert (steps - steps.round()).abs().max() < 1e-3  # both are on the grid
+    assert steps.max() < 2.5
+    assert (steps > 1.5).float().mean() < 0.01
+    best, second = fake.topk(2).values.unbind(1)
+    at_boundary = best - second < 4.5 * step
+    assert at_boundary.float().mean() < 0.05
+    assert not ((fake.argmax(1) != int8.argmax(1)) & ~at_boundary).any()
+    assert sqnr(fake, int8) >= 30

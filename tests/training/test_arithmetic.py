@@ -242,7 +242,7 @@ def test_precision_is_settled_for_the_run_and_its_stages(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("precision", "units", "expected"),
+    ("given", "units", "expected"),
     [
         ("bf16-mixed", True, torch.bfloat16),
         ("bf16-mixed", False, None),  # float32 is the quicker one
@@ -250,9 +250,9 @@ def test_precision_is_settled_for_the_run_and_its_stages(monkeypatch):
         ("32-true", True, None),
     ],
 )
-def test_half_precision_of_a_network_that_only_answers(monkeypatch, precision, units, expected):
+def test_half_precision_of_a_network_that_only_answers(monkeypatch, given, units, expected):
     monkeypatch.setattr(precision, "has_matrix_units", lambda device: units)
-    assert half_of(precision, CPU) is expected
+    assert half_of(given, CPU) is expected
 
 
 def test_layout_is_refused_where_nothing_has_channels():

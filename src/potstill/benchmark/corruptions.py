@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import ConfigError
-from potstill.export.runtimes.base import need
+from potstill.libraries import need
 
 Batch = tuple[Tensor, Tensor, Tensor]  # image (N, C, H, W), target (N,), sample_id (N,)
 SEVERITY = 3

@@ -43,7 +43,7 @@ def grown(path: Path, shape: Sequence[int]) -> int:
 
 
 def _import_engine(path: Path) -> None:
-    from potstill.export.runtimes.base import native_stderr, need, quiet_libraries
+    from potstill.libraries import native_stderr, need, quiet_libraries
 
     engines = {".onnx": "onnxruntime", ".pte": "executorch.runtime"}
     with native_stderr(), quiet_libraries():

@@ -177,7 +177,7 @@ class ImageData(LightningDataModule):
         )
 
     def train_dataloader(self) -> Any:
-        """Return the training batches."""
+        """Return the shuffled and augmented batches of the training split."""
         overfit_batches = getattr(self.trainer, "overfit_batches", 0)
         if overfit_batches:
             raise ConfigError(
@@ -196,5 +196,5 @@ class ImageData(LightningDataModule):
         return self.eval_loader(self._splits["val"])
 
     def test_dataloader(self) -> Any:
-        """Return the test batches."""
+        """Return the batches of the test split, in order and not augmented."""
         return self.eval_loader(self._splits["test"])

@@ -124,7 +124,7 @@ class _Ranks:
             process.send_signal(number)
 
     def wait(self) -> None:
-        """Return when all have ended."""
+        """Wait until all processes have ended, and end the rest when one fails."""
         deadline = None
         while any(process.poll() is None for process in self.processes):
             if deadline is None and self._has_failed():

@@ -36,7 +36,7 @@ class Exported:
 
 
 class Exporter(Protocol):
-    """Writes one format."""
+    """A callable that writes a network in one format and verifies the file."""
 
     def __call__(
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Exporter(Protocol):
         """
 
 
-def describe(facts: Mapping[str, Any], is_int8: bool) -> str:
+def describe_file(facts: Mapping[str, Any], is_int8: bool) -> str:
     """Return labels, preprocessing, shapes and precision of an exported file, as JSON."""
     channels, height, width = facts["image_shape"]
     return json.dumps(

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
-from potstill.export.base import Exported, describe
+from potstill.export.base import Exported, describe_file
 from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.onnx import Onnx
 from potstill.quantization.convert import is_converted
@@ -70,7 +70,7 @@ def _texts(
     path: Path, models: Sequence[Exported], facts: Mapping[str, Any], is_int8: bool
 ) -> dict[str, str]:
     """Return the text files of a bundle by name."""
-    about = json.loads(describe(facts, is_int8))
+    about = json.loads(describe_file(facts, is_int8))
     labels = about.pop("class_names")
     return {
         "labels.txt": "\n".join(labels) + "\n",

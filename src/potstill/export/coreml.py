@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe, reason, to_export
-from potstill.export.runtimes.base import native_stderr, need, quiet_libraries
+from potstill.export.base import Exported, describe_file, reason, to_export
 from potstill.export.torch_export import capture
+from potstill.libraries import native_stderr, need, quiet_libraries
 from potstill.quantization.convert import is_converted
 
 KEY = "export=coreml"
@@ -45,7 +45,7 @@ class CoreMl:
         """Write `path_stem`.mlpackage, a folder, unchecked; see `Exporter`."""
         network, nan = to_export(network), float("nan")
         model = convert(network, images.cpu(), self.largest_batch)
-        model.user_defined_metadata["preprocess"] = describe(facts, is_converted(network))
+        model.user_defined_metadata["preprocess"] = describe_file(facts, is_converted(network))
         model.user_defined_metadata["labels"] = "\n".join(facts["class_names"])
         path = path_stem.with_name(f"{path_stem.name}.mlpackage")
         trial = path.with_name(f".{path.stem}.{os.getpid()}.mlpackage")

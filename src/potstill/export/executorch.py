@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe, reason, to_export
+from potstill.export.base import Exported, describe_file, reason, to_export
 from potstill.export.parity import keep_verified
-from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack.rewrites import fit_for_xnnpack
+from potstill.libraries import need, quiet_libraries
 from potstill.quantization.convert import is_converted, split_dequantize
 
 KEY = "export=executorch"
@@ -51,7 +51,10 @@ class Pte:
         """Write `path_stem`.pte and check it; see `Exporter`."""
         network, images = to_export(network), images.cpu()
         integer = is_converted(network)
-        texts = {"preprocess": describe(facts, integer), "labels": json.dumps(facts["class_names"])}
+        texts = {
+            "preprocess": describe_file(facts, integer),
+            "labels": json.dumps(facts["class_names"]),
+        }
         content = convert(network, images, self.largest_batch, self.one_delegate, texts)
         path = path_stem.with_name(f"{path_stem.name}.pte")
         load = partial(ExecuTorch, threads=self.threads)

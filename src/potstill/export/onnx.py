@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe, reason, to_export
+from potstill.export.base import Exported, describe_file, reason, to_export
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.parity import keep_verified
-from potstill.export.runtimes.base import need, quiet_libraries
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
+from potstill.libraries import need, quiet_libraries
 from potstill.quantization.convert import is_converted, with_activations
 from potstill.quantization.dynamic import is_dynamic
 
@@ -51,7 +51,7 @@ class Onnx:
         if integer and self.weights == "uint8":
             unsigned_weights(model)
         strip(model)
-        annotate(model, facts, describe(facts, integer))
+        annotate(model, facts, describe_file(facts, integer))
         path = path_stem.with_name(f"{path_stem.name}.onnx")
         load = partial(_open, threads=self.threads, is_int8=integer)
         return keep_verified(path, model.SerializeToString(), load, network, images)

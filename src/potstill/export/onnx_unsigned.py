@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from potstill.export.runtimes.base import need
+from potstill.libraries import need
 
 SHIFT = 128
 

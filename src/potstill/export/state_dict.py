@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from potstill.export.base import Exported, describe, to_export
+from potstill.export.base import Exported, describe_file, to_export
 from potstill.export.parity import FLOAT_DB, keep_verified
 from potstill.export.runtimes.eager import Eager
 from potstill.quantization.convert import is_converted
@@ -32,7 +32,7 @@ class StateDict:
         """Write `path_stem`.safetensors and check it; see `Exporter`."""
         network, images = to_export(network), images.cpu()
         state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        description = json.loads(describe(facts, is_converted(network)))
+        description = json.loads(describe_file(facts, is_converted(network)))
         # One key: the order of several is not fixed, and equal networks should be equal files.
         content = save(state, metadata={"potstill": json.dumps(description)})
         path = path_stem.with_name(f"{path_stem.name}.safetensors")

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
-from potstill.export.base import Exported, describe, reason, to_export
+from potstill.export.base import Exported, describe_file, reason, to_export
 from potstill.export.parity import FLOAT_DB, keep_verified
-from potstill.export.runtimes.base import quiet_libraries
 from potstill.export.runtimes.eager import TorchExport
+from potstill.libraries import quiet_libraries
 from potstill.quantization.convert import is_converted
 
 EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1
@@ -37,7 +37,7 @@ class Pt2:
     ) -> Exported:
         """Write `path_stem`.pt2 and check it; see `Exporter`."""
         network, images = to_export(network), images.cpu()
-        description = describe(facts, is_converted(network))
+        description = describe_file(facts, is_converted(network))
         content = convert(network, images, description)
         path = path_stem.with_name(f"{path_stem.name}.pt2")
         load = partial(TorchExport, threads=self.threads)

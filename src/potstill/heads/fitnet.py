@@ -40,7 +40,7 @@ class FitNet(Head):
         self.adapters = Adapters()
 
     def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
-        """Build one regressor a pair."""
+        """Build a `ConvReg` from the student's to the teacher's shape for each pair."""
         self.adapters.bind(
             self, student, teacher, lambda ours, theirs: ConvReg(ours, theirs, self.relu)
         )

@@ -25,7 +25,7 @@ def _first_line(module: ast.Module) -> str:
 
 
 def main() -> None:
-    """Print one line a head."""
+    """Print the option name and the method of every head, a line each."""
     entries = catalog()
     width = max(len(name) for name, _ in entries)
     for name, line in entries:

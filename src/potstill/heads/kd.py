@@ -25,7 +25,12 @@ def kd_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tenso
 
 
 class KD(Head):
-    """Match the teacher's tempered class distribution."""
+    """Match the teacher's class distribution at a temperature, by KL divergence.
+
+    Args:
+        temperature: T, a number or a schedule.
+        weight: a number, a schedule, or None for 1.
+    """
 
     def __init__(
         self, temperature: float | Schedule = 4.0, weight: float | Schedule | None = None

@@ -73,7 +73,7 @@ class MGD(Counted, Head):
         self.generations = Adapters()
 
     def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
-        """Build the generating blocks."""
+        """Build a `Generation` for each pair: alignment and two convolutions."""
         self.generations.bind(self, student, teacher, Generation)
 
     def forward(self, student: ModelOutputs, teacher: ModelOutputs, target: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class MSE(Head):
-    """Match the teacher's raw logits."""
+    """Match the teacher's logits by mean squared error, without a temperature."""
 
     def __init__(self, weight: float | Schedule | None = None) -> None:
         super().__init__(weight)

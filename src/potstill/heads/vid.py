@@ -76,7 +76,7 @@ class VID(Head):
         self.adapters = Adapters()
 
     def bind(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
-        """Build one Gaussian a pair."""
+        """Build a `Gaussian` of the teacher's width for each pair."""
         self.adapters.bind(
             self,
             student,

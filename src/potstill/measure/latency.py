@@ -35,7 +35,7 @@ class Timing(NamedTuple):
 
     @classmethod
     def of(cls, milliseconds: Sequence[float]) -> "Timing":
-        """Return the figures of these calls."""
+        """Return median, minimum, 95th percentile and number of these times."""
         many = len(milliseconds) >= MIN_RUNS
         p95 = float(np.percentile(milliseconds, 95)) if many else None
         found = float(np.median(milliseconds)), float(min(milliseconds))

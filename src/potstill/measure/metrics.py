@@ -64,7 +64,7 @@ class _MeanOverImages(Metric):
         raise NotImplementedError
 
     def update(self, logits: Tensor, other: Tensor) -> None:
-        """Add a batch."""
+        """Add a batch of logits (N, K)."""
         scores = self.score(logits, other)
         self.total += scores.float().sum()
         self.count += len(scores)
@@ -136,7 +136,7 @@ class CalibrationError(MulticlassCalibrationError):
         super().__init__(num_classes, n_bins=bins, norm="l1", **kwargs)
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Add a batch."""
+        """Add a batch of logits (N, K)."""
         super().update(_probabilities(logits), targets)
 
 

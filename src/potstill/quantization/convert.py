@@ -60,7 +60,7 @@ def with_activations(converted: nn.Module, activations: str) -> nn.Module:
 
 
 def is_converted(model: nn.Module) -> bool:
-    """Return whether `convert` made this network."""
+    """Return whether any module of `model` is a converted quantizer."""
     return any(isinstance(module, ConvertedQuantizer) for module in model.modules())
 
 

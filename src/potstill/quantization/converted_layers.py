@@ -85,17 +85,17 @@ class _Int8Weight(nn.Module):
         self.register_buffer("zero_point", zero_point, persistent=False)
 
     def dequantized(self) -> Tensor:
-        """Return the weight (O, ...) float32."""
+        """Return the int8 weight times its scale, (O, ...) float32."""
         return decomposed.dequantize_per_channel.default(
             self.weight, self.scale, self.zero_point, 0, -WEIGHT_MAX, WEIGHT_MAX, torch.int8
         )
 
 
 class ConvertedLinear(_Int8Weight):
-    """A linear layer with int8 weights."""
+    """A linear layer with int8 weights, dequantized in the graph for the runtime to fuse."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (..., C_out)."""
+        """Return the linear map (..., C_out) of (..., C_in)."""
         return F.linear(x, self.dequantized(), self.bias)
 
 
@@ -109,7 +109,7 @@ class ConvertedConv2d(_Int8Weight):
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C_out, H', W')."""
+        """Return the convolution (N, C_out, H', W') of (N, C_in, H, W)."""
         padding, weight = self.padding, self.dequantized()
         if self.padding_mode != "zeros":
             x, padding = F.pad(x, self.around, self.padding_mode), (0, 0)

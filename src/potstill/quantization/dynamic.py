@@ -62,7 +62,7 @@ def _dynamic(linear: nn.Linear) -> DynamicLinear:
 
 
 def is_dynamic(network: nn.Module) -> bool:
-    """Return whether `quantize_dynamic` made this network."""
+    """Return whether any module of `network` is a dynamically quantized layer."""
     return any(isinstance(module, DynamicLinear) for module in network.modules())
 
 

@@ -19,7 +19,7 @@ class QuantConv2d(nn.Conv2d):
     faking: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return (N, C_out, H', W')."""
+        """Return the convolution (N, C_out, H', W') of (N, C_in, H, W) with rounded weights."""
         return self._conv_forward(input, rounded(self), self.bias)
 
 
@@ -29,7 +29,7 @@ class QuantLinear(nn.Linear):
     faking: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return (..., C_out)."""
+        """Return the linear map (..., C_out) of (..., C_in) with rounded weights."""
         return F.linear(input, rounded(self), self.bias)
 
 

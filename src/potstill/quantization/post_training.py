@@ -121,7 +121,7 @@ class StaticQuantization:
         self.scheme, self.n_batches = Scheme(bits=bits), n_batches
 
     def __call__(self, network: nn.Module, batches: Iterable[Any]) -> nn.Module:
-        """Return the int8 network, a copy."""
+        """Return an int8 copy of `network`, calibrated on the first `n_batches` batches."""
         prepared = quantize_static(network, batches, self.method, self.n_batches, self.scheme)
         return convert(prepared)
 

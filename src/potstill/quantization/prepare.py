@@ -49,7 +49,7 @@ def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
 
 
 def is_prepared(model: nn.Module) -> bool:
-    """Return whether `prepare` made this network."""
+    """Return whether `model` has activation quantizers, as `prepare` inserts them."""
     return bool(activation_quantizers(model))
 
 

@@ -30,7 +30,7 @@ class FoldedTeacher:
 
     @property
     def is_half(self) -> bool:
-        """Whether it computes in half precision."""
+        """Whether the copy computes in bfloat16 or float16."""
         return isinstance(self.network, InPrecision)
 
 

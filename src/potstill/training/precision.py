@@ -151,7 +151,10 @@ def compiled(network: nn.Module) -> Callable[..., Any]:
     So its state has no other names, its copies and its exports are not compiled, and
     validation costs no second compilation. For shapes that stay the same from step to step.
     """
-    return torch.compile(network, dynamic=False)
+    # The compiler keeps what it made by the processor's vectors, not by those torch is told to
+    # use (ATEN_CPU_CAPABILITY): AVX-512 loops, built with AVX2, would compute half of a vector.
+    narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return torch.compile(network, dynamic=False, options={"cpp.simdlen": 256} if narrow else None)
 
 
 def _flag(name: str, setting: bool | str) -> bool | None:

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.runtimes.base import as_images, native_stderr, need, quiet_libraries
+from potstill.export.runtimes.base import as_images
 from potstill.export.runtimes.eager import Eager, TorchExport
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
+from potstill.libraries import native_stderr, need, quiet_libraries
 
 RUNTIMES = {"executorch": ExecuTorch, "onnxruntime": OnnxRuntime, "torch": TorchExport}
 
@@ -63,12 +64,12 @@ def test_need_says_which_extra():
 
 
 def test_native_stderr_catches_what_no_logger_sees(capfd):
-    with native_stderr() as heard:
+    with native_stderr() as captured:
         os.write(2, b"[cpuinfo.cpp] hm\nit broke\nmore\n")
         print("python's", file=sys.stderr)
     os.write(2, b"after")
-    assert (heard.reason, capfd.readouterr().err) == ("it broke", "after")
-    assert "python's" in heard.text
+    assert (captured.reason, capfd.readouterr().err) == ("it broke", "after")
+    assert "python's" in captured.text
 
 
 def test_quiet_libraries_leaves_settings_as_they_were():

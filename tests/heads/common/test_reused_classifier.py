@@ -23,7 +23,7 @@ def parts():
     return Overwriting(), nn.Conv2d(4, 6, 1), nn.Linear(6, 5)
 
 
-def test_output_is_heard_before_it_is_overwritten():
+def test_output_is_read_before_it_is_overwritten():
     body, projector, classifier = parts()
     whole = ReusedClassifier(body, "first", "output", nn.Identity(), projector, classifier)
     images = make_images(2, 8)

@@ -234,7 +234,7 @@ REFUSED = {
     "unknown layer": ({"untouchable": ["layer9"]}, r"untouchable=layer9.*layer4"),
     "all untouchable": ({"untouchable": ["conv1", "layer1", "layer2", "layer3", "layer4"]}, "left"),
     "no batches": ({"criterion": MeanActivation(), "batches": None}, "MeanActivation.*batches"),
-    "empty batches": ({"criterion": MeanActivation(), "batches": []}, "batches: none"),
+    "empty batches": ({"criterion": MeanActivation(), "batches": []}, "nothing to calibrate"),
     "no loss": ({"criterion": Taylor(), "loss": None}, "Taylor.*loss"),
     "no stopwatch": ({"target": Target(latency_ms=3)}, "give latency"),
     "too small": ({"target": Target(size_mb=0.001)}, r"smallest.*size_mb=\d"),

@@ -1,4 +1,4 @@
-"""A traced network computes what it did, and its containers are still heard."""
+"""A traced network computes what it did, and its containers are still hooked."""
 
 import pytest
 import torch
@@ -34,18 +34,18 @@ class Outer(nn.Module):
 
 def test_a_container_reports_what_goes_in_and_what_comes_out():
     torch.manual_seed(0)
-    network, x, heard = Outer(), torch.randn(2, 3, 4, 4), {}
+    network, x, seen = Outer(), torch.randn(2, 3, 4, 4), {}
     conv, scale = network.inner.conv, network.inner.scale
     traced = trace_layers(network)
     inner = traced.get_submodule("inner")
     assert isinstance(inner, ContainerHook)
     assert inner.conv is conv
     assert inner.scale is scale
-    inner.register_forward_pre_hook(lambda _, args: heard.update(source=args[0]))
-    inner.register_forward_hook(lambda _, args, output: heard.update(output=output))
+    inner.register_forward_pre_hook(lambda _, args: seen.update(source=args[0]))
+    inner.register_forward_hook(lambda _, args, output: seen.update(output=output))
     out = traced(x)
-    assert heard["source"] is x
-    torch.testing.assert_close(heard["output"], conv(x) * 3, rtol=0, atol=0)
+    assert seen["source"] is x
+    torch.testing.assert_close(seen["output"], conv(x) * 3, rtol=0, atol=0)
     torch.testing.assert_close(out, (conv(x) * 3 + x).relu(), rtol=0, atol=0)
 
 

@@ -51,7 +51,7 @@ class Normalize:
         self.std = 255 * torch.tensor(std, device=device).view(-1, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the normalised images."""
+        """Return uint8 images (N, 3, H, W) as float32, normalised by channel."""
         images = images.to(torch.float32, memory_format=torch.channels_last)
         return images.sub_(_plane(self.mean, images)).div_(_plane(self.std, images))
 

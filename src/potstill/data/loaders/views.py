@@ -31,7 +31,7 @@ class Viewing(Generic[Augmentation]):
     cycle: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the counts."""
+        """Check that counts are positive, and that a cycle has more than one view."""
         for name, number in (("views", self.count), ("view_cycle", self.cycle)):
             if number is not None and number < 1:
                 raise ConfigError(f"data.{name}={number}: too few. Fix: 1 or more")

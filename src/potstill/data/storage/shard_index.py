@@ -56,7 +56,7 @@ class Index:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Index":
-        """Return the index that `to_bytes` made."""
+        """Return the index in the bytes of a safetensors file; inverse of `to_bytes`."""
         columns = safetensors.torch.load(data)
         names = columns.pop("names").numpy()
         return cls(names=names.view(f"S{names.shape[1]}")[:, 0], **columns)
@@ -73,14 +73,14 @@ class ShardPart:
 
 @dataclass(frozen=True)
 class ShardManifest:
-    """What a folder of shards holds."""
+    """Class names and parts of a folder of shards."""
 
     class_names: tuple[str, ...]
     parts: dict[str, ShardPart]
 
     @property
     def size(self) -> int:
-        """The bytes of all chunks."""
+        """Size of all chunks of all parts in bytes."""
         return sum(chunk.size for part in self.parts.values() for chunk in part.chunks)
 
     def to_text(self) -> str:

@@ -21,7 +21,7 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class ShardStore:
-    """Shards in a folder."""
+    """Shards in a local folder, of which byte ranges are read."""
 
     root: Path
 

@@ -81,7 +81,7 @@ class Mix:
 
     @property
     def on(self) -> bool:
-        """Whether anything is mixed at all."""
+        """Whether mixup or CutMix has an alpha above 0."""
         return self.mixup > 0 or self.cutmix > 0
 
     def plan(

@@ -58,7 +58,7 @@ class Distort:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Check the strengths, the operations and the square's side."""
         if self.color_jitter is not None:
             check_strengths(self.color_jitter)
         if self.randaugment is not None:
@@ -70,7 +70,7 @@ class Distort:
 
     @property
     def on(self) -> bool:
-        """Whether anything is done at all."""
+        """Whether any of the augmentations is set."""
         return bool(self.color_jitter or self.randaugment or self.cutout)
 
     def __call__(self, images: Tensor, sample_id: Tensor, epoch: int, view: int = 0) -> Tensor:

@@ -64,7 +64,7 @@ class RandomCrop:
     distort: Distort | None = None
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check that scale and ratio are ranges above 0, and the scale up to 1."""
         for name, limits in (("crop_scale", self.scale), ("crop_ratio", self.ratio)):
             if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
                 raise ConfigError(
@@ -92,7 +92,7 @@ class CentreCrop:
     ratio: float = 0.875
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Check that the ratio is in (0, 1]."""
         if not 0 < self.ratio <= 1:
             raise ConfigError(
                 f"data.eval_crop_ratio={self.ratio}: not a part. Fix: above 0, up to 1"

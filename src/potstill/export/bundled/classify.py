@@ -47,7 +47,7 @@ class SetupError(Exception):
 
 
 class Classifier:
-    """A model beside labels.txt and preprocess.json; `upright` turns images as EXIF says."""
+    """A model beside labels.txt and preprocess.json; `upright` applies the EXIF orientation."""
 
     def __init__(self, model: Path, threads: int = 1, upright: bool = False) -> None:
         self.model, self.upright = model, upright
@@ -63,7 +63,7 @@ class Classifier:
         self.logits = open_model(model, threads)
         try:
             count = len(self.logits(self.blank()))
-        except Exception as error:  # of another shape than preprocess.json says
+        except Exception as error:  # of another shape than in preprocess.json
             raise SetupError(f"{model}: {reason(error)}. Fix: copy the whole folder") from error
         if count != len(self.labels):
             wrong = f"labels.txt: {len(self.labels)} labels for {count} classes"
@@ -135,7 +135,7 @@ def open_model(file: Path, threads: int) -> Callable[[Any], Any]:
 
 
 def open_onnx(file: Path, threads: int) -> Callable[[Any], Any]:
-    """Open a model in ONNX Runtime."""
+    """Return a function from an image (1, C, H, W) to its logits (K,), run by ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -147,7 +147,7 @@ def open_onnx(file: Path, threads: int) -> Callable[[Any], Any]:
 
 
 def open_pte(file: Path, threads: int) -> Callable[[Any], Any]:
-    """Open a model in ExecuTorch."""
+    """Return a function from an image (1, C, H, W) to its logits (K,), run by ExecuTorch."""
     import torch
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
@@ -166,22 +166,22 @@ def open_pte(file: Path, threads: int) -> Callable[[Any], Any]:
 def silence() -> Iterator[None]:
     """Drop what a runtime's C++ code writes to standard error while it loads."""
     sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    original, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)
         os.close(nothing)
 
 
 def reason(error: BaseException) -> str:
-    """Return what an error says, in one line and without the file's name."""
+    """Return an error's message in one line, without the file's name."""
     if isinstance(error, UnidentifiedImageError):
         return "no image that Pillow can read"
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()) or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(message.split()) or type(error).__name__
 
 
 def images(sources: list[str]) -> Iterator[str]:
@@ -253,7 +253,7 @@ def positive(text: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what the command line says, and return the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").partition("\n")[0],
         epilog=(__doc__ or "").partition("\n\n")[2],
@@ -263,24 +263,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("images", nargs="*", help="files, folders, or - for standard input")
     parser.add_argument("--top", type=positive, default=1, help="labels for each image (1)")
     parser.add_argument("--threads", type=positive, default=cores, help=f"({cores})")
-    parser.add_argument("--upright", action="store_true", help="turn photos as EXIF says")
+    parser.add_argument(
+        "--upright", action="store_true", help="apply the EXIF orientation of photos"
+    )
     parser.add_argument("--model", type=Path, help="another file than model.onnx or model.pte")
     parser.add_argument("--benchmark", action="store_true", help="time the network")
     parser.add_argument("--runs", type=positive, default=100, help="of the benchmark (100)")
-    asked = parser.parse_args(argv)
-    if not asked.images and not asked.benchmark:
+    given = parser.parse_args(argv)
+    if not given.images and not given.benchmark:
         parser.error("no images: files, folders, - or --benchmark")
     # Pillow warns of images so large that they may be an attack, and of harmless things.
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     try:
-        classifier = Classifier(asked.model or find_model(), asked.threads, asked.upright)
+        classifier = Classifier(given.model or find_model(), given.threads, given.upright)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if asked.benchmark:
-        return benchmark(classifier, asked.images, asked.runs, asked.threads)
-    return classify(classifier, asked.images, asked.top)
+    if given.benchmark:
+        return benchmark(classifier, given.images, given.runs, given.threads)
+    return classify(classifier, given.images, given.top)
 
 
 if __name__ == "__main__":

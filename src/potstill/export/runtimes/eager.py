@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import as_images, check_file, quiet_libraries
+from potstill.export.runtimes.base import as_images, check_file
+from potstill.libraries import quiet_libraries
 from potstill.models.features.trace import in_eval_mode
 
 BATCH = 64

@@ -8,13 +8,8 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import (
-    as_images,
-    check_file,
-    native_stderr,
-    need,
-    quiet_libraries,
-)
+from potstill.export.runtimes.base import as_images, check_file
+from potstill.libraries import native_stderr, need, quiet_libraries
 
 
 class ExecuTorch:
@@ -37,14 +32,14 @@ class ExecuTorch:
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         self.path = check_file(path)
-        with native_stderr() as heard, quiet_libraries():
+        with native_stderr() as captured, quiet_libraries():
             runtime = need("executorch.runtime", "runtime=executorch")
             bindings = need("executorch.extension.pybindings.portable_lib", "runtime=executorch")
             bindings._unsafe_reset_threadpool(threads)
             failure = self._load(runtime.Runtime.get())
         if failure is not None:
             raise DataError(
-                f"path={path}: ExecuTorch cannot run it ({heard.reason or failure}). "
+                f"path={path}: ExecuTorch cannot run it ({captured.reason or failure}). "
                 "Fix: export it again"
             ) from failure
         self.largest_batch = self.forward.metadata.input_tensor_meta(0).sizes()[0]
@@ -61,14 +56,14 @@ class ExecuTorch:
     def __call__(self, images: Tensor | np.ndarray) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
         parts = as_images(images).split(self.largest_batch)
-        with native_stderr() as heard:
+        with native_stderr() as captured:
             try:
                 return torch.cat([self.forward.execute([part])[0] for part in parts])
             except RuntimeError as error:
                 failure = error
         raise DataError(
             f"path={self.path}: ExecuTorch cannot run it on images {tuple(parts[0].shape)} "
-            f"({heard.reason or failure}). Fix: images as described in the file, or export it again"
+            f"({captured.reason or failure}). Fix: images as the file describes, or export again"
         ) from failure
 
     def text(self, name: str) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import as_images, check_file, need
+from potstill.export.runtimes.base import as_images, check_file
+from potstill.libraries import need
 
 
 class OnnxRuntime:

@@ -45,7 +45,7 @@ class ConvReg(nn.Module):
         self.relu = relu
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Return (N, *teacher)."""
+        """Return the regressed feature, (N, *teacher), of one (N, *student)."""
         out = self.bn(self.conv(feature))
         return out.relu() if self.relu else out
 

@@ -34,7 +34,7 @@ class Halve:
         self.start, self.every, self.floor = start, every, floor
 
     def __call__(self, epoch: float) -> float:
-        """Return the value at `epoch`."""
+        """Return `start` halved for every `every` epochs that are over, at least `floor`."""
         return max(self.start * 0.5 ** (epoch // self.every), self.floor)
 
 
@@ -52,7 +52,7 @@ class Linear:
         self.start, self.end, self.epochs = start, end, epochs
 
     def __call__(self, epoch: float) -> float:
-        """Return the value at `epoch`."""
+        """Return the value on the line at `epoch`, which may be fractional."""
         return self.start + (self.end - self.start) * min(epoch / self.epochs, 1.0)
 
 
@@ -65,7 +65,7 @@ class Cosine(Linear):
     """
 
     def __call__(self, epoch: float) -> float:
-        """Return the value at `epoch`."""
+        """Return the value on the half cosine at `epoch`, which may be fractional."""
         done = (1 - math.cos(math.pi * min(epoch / self.epochs, 1.0))) / 2
         return self.start + (self.end - self.start) * done
 
@@ -86,5 +86,5 @@ class WarmUp:
         self.value, self.epochs, self.first = value, epochs, first
 
     def __call__(self, epoch: float) -> float:
-        """Return the value at `epoch`."""
+        """Return the share of `value` that the whole epochs so far have reached."""
         return self.value * min((int(epoch) + self.first) / self.epochs, 1.0)

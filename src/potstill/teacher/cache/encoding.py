@@ -42,7 +42,7 @@ class Encoding:
 
     @property
     def columns(self) -> dict[str, tuple[int, torch.dtype]]:
-        """The (width, type) of each column."""
+        """Width and type of each column, by its name in a segment file."""
         value = PRECISIONS[self.precision]
         index = torch.int16 if self.num_classes <= 2**15 else torch.int32
         if self.top_k is None:
@@ -57,7 +57,7 @@ class Encoding:
         return sum(width * dtype.itemsize for width, dtype in self.columns.values())
 
     def empty(self, rows: int, device: torch.device | str = "cpu") -> Columns:
-        """Return columns of `rows` zeros."""
+        """Return columns of zeros for `rows` images."""
         return {
             name: torch.zeros(rows, width, dtype=dtype, device=device)
             for name, (width, dtype) in self.columns.items()
