@@ -35,34 +35,48 @@ HALVES = (
 )
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faults")
+def start(names, kills, folder):
+    """Start the kinds `names` of faults; return the process and the file of its outcomes."""
+    out = folder / f"{names[0]}.json"
+    options = ["--kills", str(kills), "--json", str(out), "--only", *names]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
-    started = []
-    for number, names in enumerate(HALVES):
-        out = folder / f"{number}.json"
-        options = ["--kills", str(KILLS), "--json", str(out), "--only", *names]
-        command = [sys.executable, str(SCRIPT), *options]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append((out, subprocess.Popen(command, env=environment, **pipes)))
-    found = {}
-    for out, process in started:
-        _, errors = process.communicate(timeout=500)
-        assert process.returncode == 0, errors
-        found |= json.loads(out.read_text())
-    return found
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, str(SCRIPT), *options], env=environment, **pipes), out
 
 
-@pytest.mark.parametrize("kind", [name for half in HALVES for name in half])
-def test_every_run_ends_with_the_same_bits(outcomes, kind):
-    found = outcomes[kind]
+def finish(process, out):
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    return json.loads(out.read_text())
+
+
+def check(found):
     assert found["runs"] > 0
     assert found["exact"] == found["runs"]
     assert (found["torn"], found["leaked"]) == (0, 0)
     assert found["exits"] == found["kills"] > 0
 
 
+def test_a_run_killed_twice_ends_with_the_same_bits(tmp_path):
+    found = finish(*start(["random"], 2, tmp_path))["random"]
+    check(found)
+    assert found["kills"] == 2
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faults")
+    started = [start(names, KILLS, folder) for names in HALVES]
+    return {kind: found for one in started for kind, found in finish(*one).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [name for half in HALVES for name in half])
+def test_every_run_ends_with_the_same_bits(outcomes, kind):
+    check(outcomes[kind])
+
+
+@pytest.mark.slow
 def test_enough_was_killed(outcomes):
     assert outcomes["random"]["kills"] == KILLS
     assert outcomes["every step"]["kills"] == 12

@@ -77,21 +77,24 @@ def artifacts(folder):
     }
 
 
-def test_a_run_killed_in_every_stage_ends_as_the_one_left_alone(tmp_path):
+@pytest.mark.parametrize(
+    "moments", [[MOMENTS[3], MOMENTS[8]], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=["two", "all"]
+)
+def test_a_run_killed_in_every_stage_ends_as_the_one_left_alone(tmp_path, moments):
     torch.set_num_threads(1)
     alone, killed = tmp_path / "one" / "alone", tmp_path / "two" / "killed"
     alone.parent.mkdir()
     killed.parent.mkdir()
     assert wait(start(alone)) == 0
     written, kills = {}, 0
-    for moment in MOMENTS:
+    for moment in moments:
         code = wait(start(killed, *(["resume=true"] if kills else [])), killed / moment)
         kills += code is None
         assert code in (None, 0), moment
         for path in killed.glob("*/*.safetensors"):
             time_of = path.stat().st_mtime_ns
             assert written.setdefault(path, time_of) == time_of, f"{path.name} was made again"
-    assert kills > 8
+    assert kills >= max(len(moments) - 2, 1)  # a run may be past a moment before it is seen
     assert wait(start(killed, "resume=true")) == 0
     expected = artifacts(alone)
     assert len(expected) == 7  # teacher, student, three steps of pruning, two of integers
