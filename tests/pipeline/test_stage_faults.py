@@ -78,7 +78,11 @@ def artifacts(folder):
 
 
 @pytest.mark.parametrize(
-    "moments", [[MOMENTS[3], MOMENTS[8]], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=["two", "all"]
+    "moments",
+    [
+        pytest.param([MOMENTS[3], MOMENTS[8]], id="two"),
+        pytest.param(MOMENTS, id="all", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_killed_in_every_stage_ends_as_the_one_left_alone(tmp_path, moments):
     torch.set_num_threads(1)
