@@ -93,10 +93,10 @@ class Job:
         """
         assert self.teacher is not None
         self.study.meet(self.teacher)
-        stored = self.study.stored
+        stored = self.study.cached
         assert stored is not None
         table = torch.zeros(self.data.num_train, self.data.num_classes)
-        network = self.study.quick.network if self.study.quick else self.teacher
+        network = self.study.folded.network if self.study.folded else self.teacher
         listen, clock = FeatureExtractor(network.to(self.device)), clock_of(self.device)
 
         def ask(image: Tensor, sample_id: Tensor) -> None:
@@ -109,7 +109,7 @@ class Job:
 
     def loop(self, pause: Pause) -> None:
         """Train, in turns."""
-        if self.teacher is not None and self.study.stored is None:
+        if self.teacher is not None and self.study.cached is None:
             self.study.meet(self.teacher)
         module = self.study.module(self.student, self.teacher)
         choose_kernels(self.cfg, self.study.device, self.data, module, 1)

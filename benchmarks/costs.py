@@ -112,8 +112,8 @@ def race_sweep(folder: Path, steps: int, epochs: int, quick: bool) -> Raced:
             start = time.process_time()
             _train(job)
             kept.append(time.process_time() - start)
-            if job.study.stored is not None:
-                forwards.append(job.study.stored.forwards)
+            if job.study.cached is not None:
+                forwards.append(job.study.cached.forwards)
     each = [sum(values) / RUNS for values in seconds.values()]
     found = Found(each[0] / each[1], _quartiles(seconds), each[2] / each[1], 1.10)
     facts = {"teacher_forwards_first": float(forwards[0]), "others": float(sum(forwards[1:]))}

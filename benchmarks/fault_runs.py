@@ -147,7 +147,7 @@ class Run:
     def _train(self, folder: Path) -> None:
         module, trainer, data = self.module(), self.fitting(folder), self.data()
         if self.stored:
-            module.stored = replay(module, data, folder / "teachers")
+            module.cached = replay(module, data, folder / "teachers")
         start = last_plain(folder) if self.plain else files.last_good(folder / "checkpoints")
         if trainer.is_global_zero and (metrics := folder / "metrics.csv").is_file():
             count = len(list(folder.glob("metrics-*.csv")))

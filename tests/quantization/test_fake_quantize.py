@@ -113,7 +113,7 @@ def test_members_share_a_grid_that_spans_them_all():
     assert quantizer.hi.tolist() == [narrow.max(), wide.max()]
 
 
-def test_only_pre_hooks_hear_a_call_of_the_graph():
+def test_only_pre_hooks_fire_at_a_call_of_the_graph():
     quantizer, calls = ActivationQuantizer(0.5), []
     quantizer.register_forward_pre_hook(lambda module, args: calls.append(args[0]))
     quantizer.register_forward_hook(lambda *_: calls.append("after"))

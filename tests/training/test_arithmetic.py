@@ -104,15 +104,15 @@ def test_auto_computes_in_half_precision_where_there_are_units_for_it(study, mon
     assert half.losses == pytest.approx(full.losses, rel=0.02)
 
 
-def test_stored_half_precision_is_what_the_teacher_says_when_asked_again(study, monkeypatch):
+def test_stored_half_precision_is_what_the_teacher_gives_again(study, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": True})
     wide = ("teacher.rounding=0.5", "compile=false")
     online = trained(study(*wide, "teacher.store=off", name="online"), monkeypatch)[0]
     first = trained(study(*wide, name="first"), monkeypatch)[0]
     again = study(*wide, "teacher.store=read", name="again")
     replayed = trained(again, monkeypatch)[0]  # checks rows of the store before it trains
-    assert again.stored.forwards == 0
-    assert again.quick.arithmetic.endswith("bfloat16")
+    assert again.cached.forwards == 0
+    assert again.folded.arithmetic.endswith("bfloat16")
     assert first.losses == replayed.losses
     assert replayed.losses == pytest.approx(online.losses, rel=1e-3)
 
@@ -128,7 +128,7 @@ def test_a_compiled_step_trains_alike(batches, loader, trainer, monkeypatch):
         watch = Watch()
         trainer(max_epochs=2, callbacks=[watch]).fit(module, loader(batches))
         losses.append(watch.losses)
-    assert module._read_student.call is not module.student
+    assert module._student_extractor.call is not module.student
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[1][-1] < losses[1][0]
 
@@ -154,9 +154,7 @@ def test_a_compiled_student_is_saved_as_any_other(study, monkeypatch, tmp_path):
     assert not [key for key in network.state_dict() if "_orig_mod" in key]
 
 
-def test_the_teacher_is_asked_in_a_quicker_form_and_the_store_says_which(
-    study, monkeypatch, tmp_path
-):
+def test_the_teacher_runs_in_a_folded_form_that_the_store_names(study, monkeypatch, tmp_path):
     teacher_calls = []
     one = study()
     teacher = instantiate(one.cfg.module.teacher)
@@ -165,15 +163,19 @@ def test_the_teacher_is_asked_in_a_quicker_form_and_the_store_says_which(
     module = one.module(instantiate(one.cfg.module.student), teacher)
     module.prepare()
     teacher.register_forward_hook(lambda *_: teacher_calls.append(1))
-    quick = module._hear(image, None) if module.stored is None else module._read_teacher(image)
+    folded = (
+        module._forward_teacher(image, None)
+        if module.cached is None
+        else module._teacher_extractor(image)
+    )
     assert not teacher_calls
-    torch.testing.assert_close(quick.logits, teacher.eval()(image), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(folded.logits, teacher.eval()(image), rtol=1e-4, atol=1e-5)
     assert sha256_of(teacher) == before
     (manifest,) = (tmp_path / "teachers").glob("*/manifest.json")
     found = json.loads(manifest.read_text())
-    assert found["arithmetic"] == one.quick.arithmetic
+    assert found["arithmetic"] == one.folded.arithmetic
     assert found["arithmetic"].startswith("float32, batch-norm folded")
-    assert found["difference"] == one.quick.difference < 1e-5
+    assert found["difference"] == one.folded.difference < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -184,21 +186,21 @@ def test_the_teacher_is_asked_in_a_quicker_form_and_the_store_says_which(
         ["+callbacks.moves={_target_: potstill.training.callbacks.ema_teacher.EMATeacher}"],
     ],
 )
-def test_where_the_teacher_itself_is_asked(study, overrides):
+def test_where_the_teacher_itself_runs(study, overrides):
     one = study(*overrides)
     one.meet(instantiate(one.cfg.module.teacher))
-    assert one.quick is None
+    assert one.folded is None
 
 
-def test_a_moving_teacher_is_asked_itself(study):
+def test_a_moving_teacher_runs_itself(study):
     one = study()
     teacher = instantiate(one.cfg.module.teacher)
     one.meet(teacher)
     module = one.module(instantiate(one.cfg.module.student), teacher)
     module.teacher_moves = module.channels_last = True
     module.prepare()
-    assert (module.quick, module.stored) == (None, None)
-    assert module._read_teacher.network is teacher
+    assert (module.folded, module.cached) == (None, None)
+    assert module._teacher_extractor.network is teacher
 
 
 def test_other_arithmetic_is_another_run(study, monkeypatch):

@@ -221,7 +221,7 @@ def test_every_nth_step_goes_to_dashboards_and_the_file_keeps_epochs(
     assert "train/loss" in written
 
 
-def test_the_teacher_is_asked_before_the_student_takes_its_memory(tiny, batches, loader, trainer):
+def test_the_teacher_runs_before_the_student_takes_its_memory(tiny, batches, loader, trainer):
     order, student, teacher = [], tiny(4), tiny(8)
     ours = module(student, teacher, {"kd": KD()}, alpha=0.5)
     student.register_forward_hook(lambda *_: order.append("student"))

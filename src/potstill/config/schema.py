@@ -25,7 +25,7 @@ class TeacherSettings:
         top_k: how many logits an image keeps, for many classes; null for all.
         accuracy: the recorded accuracy, a fraction.
         tolerance: how far under `accuracy` a teacher may test, a fraction.
-        rounding: how far its logits may move, relative to the largest, when it is asked in a
+        rounding: how far its logits may move, relative to the largest, when it runs in a
             quicker arithmetic; 0 asks it as it is.
     """
 

@@ -40,7 +40,7 @@ class Experiment:
     Attributes:
         fitted: what has been trained or read so far, by name.
         links: the stages after distillation.
-        quick: a copy of the teacher that is asked in its place, or None.
+        folded: a faster copy of the teacher that runs in its place, or None.
         stored: the teacher's outputs as they are kept, or None.
         stages: what each network went through, by name, in the order of the table.
         distils: whether there are heads, and so a teacher.
@@ -52,8 +52,8 @@ class Experiment:
         self.device = make_trainer(cfg, None, 1).strategy.root_device
         self.distils = bool(cfg.module.get("heads"))
         self.fitted: dict[str, TrainedModel] = {}
-        self.quick: FoldedTeacher | None = None
-        self.stored: CachedTeacher | None = None
+        self.folded: FoldedTeacher | None = None
+        self.cached: CachedTeacher | None = None
         self._served: set[str] = set()
         self.links = links(cfg)
         student = "distil" if self.distils else "train"
@@ -95,17 +95,17 @@ class Experiment:
         return network
 
     def meet(self, teacher: nn.Module) -> None:
-        """Make the teacher quick, keep its outputs, and replay those that are kept already."""
+        """Fold the teacher, cache its outputs, and replay those that are cached already."""
         module = self.module(instantiate(self.cfg.module.student), teacher)
         module.prepare(self.data.train_targets)
-        module.quick = self.quick = folded_copy(self.cfg, self.data, module, self.device)
-        if self.quick is not None:
+        module.folded = self.folded = folded_copy(self.cfg, self.data, module, self.device)
+        if self.folded is not None:
             self.console.print(
-                f"teacher   asked in {self.quick.arithmetic}: its logits move by "
-                f"{self.quick.difference:.1g} of the largest",
+                f"teacher   runs in {self.folded.arithmetic}: its logits move by "
+                f"{self.folded.difference:.1g} of the largest",
                 soft_wrap=True,
             )
-        self.stored = open_teacher_cache(self.cfg, self.data, module, self.console)
+        self.cached = open_teacher_cache(self.cfg, self.data, module, self.console)
         self._served = set(module.teacher_layers)
 
     def _fresh_teacher(self) -> nn.Module:
@@ -181,7 +181,7 @@ class Experiment:
         node._set_parent(cfg)
         made: DistillationModule = instantiate(node, **networks)
         if teacher is not None and set(made.teacher_layers) <= self._served:
-            made.quick, made.stored = self.quick, self.stored
+            made.folded, made.cached = self.folded, self.cached
         return made
 
     def seed(self) -> None:

@@ -105,7 +105,7 @@ def choose_kernels(
     return {
         "channels_last": module.channels_last,
         "compile": module.compiled,
-        "teacher_arithmetic": module.quick.arithmetic if module.quick else None,
+        "teacher_arithmetic": module.folded.arithmetic if module.folded else None,
     }
 
 

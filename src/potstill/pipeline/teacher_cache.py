@@ -19,7 +19,7 @@ from potstill.teacher.folded import FoldedTeacher, fold_teacher
 from potstill.training.module import DistillationModule
 from potstill.training.precision import half_of, resolve_precision
 
-IMAGES = 16  # to say how long the teacher will take, and what quicker arithmetic does to it
+IMAGES = 16  # to time the teacher, and to measure the difference of its folded copy
 HALF_TOLERANCE = 0.05
 
 
@@ -37,10 +37,10 @@ def folded_copy(
     image, *_ = next(iter(data.val_dataloader()))
     precision = resolve_precision(str(cfg.trainer.get("precision")), device)
     teacher, image = module.teacher.network.to(device), image[:IMAGES].to(device)
-    quick = fold_teacher(teacher, image, half_of(precision, device), cfg.teacher.rounding)
+    folded = fold_teacher(teacher, image, half_of(precision, device), cfg.teacher.rounding)
     teacher.cpu()
-    quick.network.cpu()
-    return quick
+    folded.network.cpu()
+    return folded
 
 
 def check_teacher_cache(cfg: DictConfig, data: ImageData, module: DistillationModule) -> None:
@@ -72,7 +72,7 @@ def open_teacher_cache(
     reason = _uncacheable_reason(cfg, data, layers)
     if reason and settings.store == "auto":
         console.print(f"teacher   runs at every step, nothing cached: {reason}", soft_wrap=True)
-    network = module.quick.network if module.quick else module.teacher.network
+    network = module.folded.network if module.folded else module.teacher.network
     extractor = FeatureExtractor(network, layers if not reason else (), data.image_shape)
     manifest = None if reason else _manifest(cfg, data, module, extractor)
     # What an attempt of this run has cached already is what it goes on with.
@@ -106,7 +106,7 @@ def _manifest(
     cfg: DictConfig, data: ImageData, module: DistillationModule, extractor: FeatureExtractor
 ) -> CacheManifest:
     assert module.teacher is not None
-    pooled, quick = extractor.probe().features.get("pooled"), module.quick
+    pooled, folded = extractor.probe().features.get("pooled"), module.folded
     return CacheManifest(
         teacher=module.teacher.sha256,
         dataset=data.fingerprint,
@@ -121,10 +121,10 @@ def _manifest(
         precision=cfg.teacher.precision,
         top_k=cfg.teacher.top_k,
         dim_pooled=0 if pooled is None else pooled.flatten(1).shape[1],
-        arithmetic=quick.arithmetic if quick else "float32",
+        arithmetic=folded.arithmetic if folded else "float32",
         # A batch of another size is rounded otherwise, and half precision rounds coarsely.
-        tolerance=HALF_TOLERANCE if quick and quick.is_half else CacheManifest.tolerance,
-        difference=quick.difference if quick else 0.0,
+        tolerance=HALF_TOLERANCE if folded and folded.is_half else CacheManifest.tolerance,
+        difference=folded.difference if folded else 0.0,
     )
 
 

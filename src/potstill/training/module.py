@@ -43,7 +43,7 @@ class DistillationModule(StudentTeacher):
         scheduler: (optimizer, total_steps, steps_per_epoch) -> scheduler stepped every step.
         image_shape: (C, H, W), for probing layer shapes.
         channels_last: lay the weights out so while training.
-        compiled: compile the student's step; its heads may listen to no layer of it.
+        compiled: compile the student's step; its heads may read no layer of it.
 
     Attributes:
         record: loss, accuracy and terms of the steps, as the host knows them.
@@ -81,12 +81,12 @@ class DistillationModule(StudentTeacher):
     # -- before training ------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Listen to the networks; callbacks have changed the student's structure by now."""
+        """Bind the networks; callbacks have changed the student's structure by now."""
         self.prepare(getattr(getattr(self._trainer, "datamodule", None), "train_targets", None))
 
     def prepare(self, targets: Tensor | None = None) -> None:
-        """Listen to the networks, and know how many classes to validate; see `listen`."""
-        signal = self.listen(targets)
+        """Bind the networks, and set how many classes to validate; see `bind_networks`."""
+        signal = self.bind_networks(targets)
         if not hasattr(self, "validation"):
             self.validation = Validation(signal.logits.shape[1], self.teacher is not None)
 
@@ -118,11 +118,11 @@ class DistillationModule(StudentTeacher):
         """Check the teacher and start the epoch's sums."""
         self._place_teacher()
         self.record.sums.clear()
-        if self.stored is not None:
+        if self.cached is not None:
             loader: Any = self.trainer.train_dataloader
             epoch = self.current_epoch
             views = range(loader.viewing.count)
-            self.stored.start_epoch(loader.sample_ids(epoch), epoch, views, self.device)
+            self.cached.start_epoch(loader.sample_ids(epoch), epoch, views, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch."""
@@ -131,8 +131,8 @@ class DistillationModule(StudentTeacher):
         weights = self.weighting.at(epoch)
         heads = {name: head for name, head in self.heads.items() if weights[name] != 0}
         # The teacher first: what it takes for a moment is free again when the student needs most.
-        teacher = self._hear(image, sample_id) if heads else None
-        student = self._read(self._read_student, image, sample_id)
+        teacher = self._forward_teacher(image, sample_id) if heads else None
+        student = self._forward_views(self._student_extractor, image, sample_id)
         raw = {"task": self._task(student, target)}
         for name, head in heads.items():
             check_views(name, head, 1 + len(student.views))
@@ -186,11 +186,11 @@ class DistillationModule(StudentTeacher):
         """Log the epoch's means."""
         means = self.record.means(self.global_step - 1)
         self.log_dict({f"train/{name}": value for name, value in means.items()}, sync_dist=True)
-        if self.stored is not None:
-            self.stored.store.flush()
+        if self.cached is not None:
+            self.cached.store.flush()
             if self.trainer.world_size > 1:
                 self.trainer.strategy.barrier()
-                self.stored.store.reload()
+                self.cached.store.reload()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the epoch's sums, those of every rank: (world, M)."""
@@ -199,8 +199,8 @@ class DistillationModule(StudentTeacher):
             totals = self.trainer.strategy.all_gather(state["total"])
             state["total"] = totals.reshape(self.trainer.world_size, -1)
         checkpoint["epoch_sums"] = state
-        if self.stored is not None:  # or a resumed run would round other batches than this one
-            self.stored.store.flush()
+        if self.cached is not None:  # or a resumed run would round other batches than this one
+            self.cached.store.flush()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the epoch's sums of this rank."""

@@ -1,4 +1,4 @@
-"""Student, teacher and heads as they hang together: who listens to which layer of whom."""
+"""Student, teacher and heads: feature extraction, adapter binding and the teacher's forward."""
 
 import copy
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from potstill.training.precision import compiled, lay_out
 
 
 class StudentTeacher(LeanModule):
-    """A student that is heard, a teacher that is asked, and the heads that compare them.
+    """A student, a teacher and the heads that compare their outputs.
 
     Args:
         student: images (N, C, H, W) in, logits (N, K) out.
@@ -28,12 +28,12 @@ class StudentTeacher(LeanModule):
         heads: distillation losses by name.
         image_shape: (C, H, W), for probing layer shapes.
         channels_last: lay the weights out so while training.
-        compiled: compile the student's step; its heads may listen to no layer of it.
+        compiled: compile the student's step; its heads may read no layer of it.
 
     Attributes:
-        quick: a copy of the teacher that is asked in its place, where the heads let it.
-        stored: what the teacher said before, where it is kept.
-        teacher_moves: whether something changes the teacher, so that neither of those counts.
+        folded: a faster copy of the teacher that runs in its place, where the heads allow one.
+        cached: the teacher's cached outputs, where there are any.
+        teacher_moves: whether something changes the teacher, which rules both out.
 
     Raises:
         ConfigError: if there are heads and no teacher, or the other way round.
@@ -56,17 +56,17 @@ class StudentTeacher(LeanModule):
         self.teacher = None if teacher is None else FrozenTeacher(teacher)
         self.image_shape = tuple(image_shape)
         self.channels_last, self.compiled = channels_last, compiled
-        self.quick: FoldedTeacher | None = None
-        self.stored: CachedTeacher | None = None
+        self.folded: FoldedTeacher | None = None
+        self.cached: CachedTeacher | None = None
         self.teacher_moves = False
         self._deployed: tuple[nn.Module, ...] = (student,)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits (N, K) of the network as it would be deployed."""
+        """Return the logits (N, K) of the network that is deployed."""
         return self._deployed[0](image)
 
-    def listen(self, targets: Tensor | None = None) -> ModelOutputs:
-        """Probe both networks and build what the heads need; return the student's probe.
+    def bind_networks(self, targets: Tensor | None = None) -> ModelOutputs:
+        """Probe both networks, bind the heads to them, and return the student's outputs.
 
         Args:
             targets: labels by sample id, if known.
@@ -75,41 +75,41 @@ class StudentTeacher(LeanModule):
             ConfigError: if a layer does not exist or the networks' classes differ.
         """
         if self.teacher_moves or uncacheable(self.teacher_layers):
-            self.quick = self.stored = None
-        self._read_student = self._tap(self.student, 0)
-        signal = self._read_student.probe()
+            self.folded = self.cached = None
+        self._student_extractor = self._extractor(self.student, 0)
+        outputs = self._student_extractor.probe()
         self._deployed = (self.student,)  # a callback may have put another in its place
         if self.teacher is not None:
-            self._bind(signal, self.teacher, targets)
+            self._bind(outputs, self.teacher, targets)
         if self.channels_last:  # last: neither heads nor callbacks have to know
             lay_out(self.student)
         if self.compiled:
-            self._read_student.call = compiled(self.student)
-        return signal
+            self._student_extractor.call = compiled(self.student)
+        return outputs
 
-    def _tap(self, network: nn.Module, side: int) -> FeatureExtractor:
+    def _extractor(self, network: nn.Module, side: int) -> FeatureExtractor:
         names = [pair[side] for head in self._heads() for pair in head.pairs]
         return FeatureExtractor(network, names, self.image_shape)
 
     @property
     def student_layers(self) -> tuple[str, ...]:
-        """The student's layers that heads listen to, each once."""
+        """The student's layers that heads read, each once."""
         return tuple(dict.fromkeys(pair[0] for head in self._heads() for pair in head.pairs))
 
     @property
     def teacher_layers(self) -> tuple[str, ...]:
-        """The teacher's layers that heads listen to, each once."""
+        """The teacher's layers that heads read, each once."""
         return tuple(dict.fromkeys(pair[1] for head in self._heads() for pair in head.pairs))
 
     def _heads(self) -> list[Head]:
         return [head for head in self.heads.values() if isinstance(head, Head)]
 
     def _bind(self, student: ModelOutputs, teacher: FrozenTeacher, targets: Tensor | None) -> None:
-        self._read_teacher = self._tap(self._asked(teacher.network), 1)
-        signal = self._read_teacher.probe()
-        if self.quick is not None:  # a traced network's own call looks for errors to explain
-            self._read_teacher.call = self._read_teacher.network.forward
-        ours, theirs = student.logits.shape[1], signal.logits.shape[1]
+        self._teacher_extractor = self._extractor(self._teacher_network(teacher.network), 1)
+        outputs = self._teacher_extractor.probe()
+        if self.folded is not None:  # a traced network's own call looks for errors to explain
+            self._teacher_extractor.call = self._teacher_extractor.network.forward
+        ours, theirs = student.logits.shape[1], outputs.logits.shape[1]
         if ours != theirs:
             raise ConfigError(
                 f"module.teacher.num_classes={theirs}: the student has {ours} classes. "
@@ -119,15 +119,15 @@ class StudentTeacher(LeanModule):
             if isinstance(head, Head):
                 try:
                     head.attach(self.student, teacher.network, targets)
-                    head.bind(student, signal)
+                    head.bind(student, outputs)
                 except ValueError as error:
                     raise ConfigError(f"module.heads.{name}: {error}") from error
         self._deployed = (self.export_student(),)
 
-    def _asked(self, teacher: nn.Module) -> nn.Module:
-        """Return the network that answers for the teacher."""
-        if self.quick is not None:
-            return self.quick.network
+    def _teacher_network(self, teacher: nn.Module) -> nn.Module:
+        """Return the network that runs as the teacher: its folded copy, or itself laid out."""
+        if self.folded is not None:
+            return self.folded.network
         if not self.channels_last:
             return teacher
         return lay_out(teacher if self.teacher_moves else copy.deepcopy(teacher))
@@ -143,24 +143,26 @@ class StudentTeacher(LeanModule):
         if self.teacher is not None:
             self.teacher.to(self.device)
             self.teacher.check_eval()
-            self._read_teacher.network.to(self.device)
+            self._teacher_extractor.network.to(self.device)
 
     @torch.no_grad()
-    def _hear(self, image: Any, sample_id: Tensor | None) -> ModelOutputs:
-        """Return what the teacher says of a batch: as stored, where there is a store."""
-        has_own_arithmetic = self.quick is not None or self.stored is not None
+    def _forward_teacher(self, image: Any, sample_id: Tensor | None) -> ModelOutputs:
+        """Return the teacher's outputs for a batch: from the cache, where there is one."""
+        has_own_arithmetic = self.folded is not None or self.cached is not None
         if not has_own_arithmetic or not torch.is_autocast_enabled(self.device.type):
-            return self._ask(image, sample_id)
+            return self._teacher_outputs(image, sample_id)
         with torch.autocast(self.device.type, enabled=False):
-            return self._ask(image, sample_id)
+            return self._teacher_outputs(image, sample_id)
 
-    def _ask(self, image: Any, sample_id: Tensor | None) -> ModelOutputs:
-        if self.stored is None:
-            return self._read(self._read_teacher, image, sample_id)
-        return self.stored(self._read_teacher, image, sample_id, self.current_epoch)
+    def _teacher_outputs(self, image: Any, sample_id: Tensor | None) -> ModelOutputs:
+        if self.cached is None:
+            return self._forward_views(self._teacher_extractor, image, sample_id)
+        return self.cached(self._teacher_extractor, image, sample_id, self.current_epoch)
 
-    def _read(self, tap: FeatureExtractor, image: Any, sample_id: Tensor | None) -> ModelOutputs:
+    def _forward_views(
+        self, extractor: FeatureExtractor, image: Any, sample_id: Tensor | None
+    ) -> ModelOutputs:
         if isinstance(image, Tensor):
-            return tap(image, sample_id)
-        first, *others = (tap(view, sample_id) for view in image)
+            return extractor(image, sample_id)
+        first, *others = (extractor(view, sample_id) for view in image)
         return ModelOutputs(first.logits, first.features, sample_id, tuple(others))

@@ -107,7 +107,7 @@ def test_two_members_in_one_run():
     heads = {f"kd{k}": EnsembleMember(KD(weight=0.5), k) for k in (0, 1)}
     module = DistillationModule(student, TeacherEnsemble([first, second]), heads)
     module.prepare()
-    read = module._read_student(make_images(4)), module._read_teacher(make_images(4))
+    read = module._student_extractor(make_images(4)), module._teacher_extractor(make_images(4))
     losses = [head.weight_at(0) * head(*read, TARGETS[:4]) for head in heads.values()]
     torch.testing.assert_close(sum(losses), (one + two) / 2)
 

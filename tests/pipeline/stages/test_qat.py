@@ -143,7 +143,7 @@ def test_resume_has_the_same_bits_from_every_step(batches, loader, trainer, tmp_
             assert torch.equal(value["momentum_buffer"], other)
 
 
-def test_feature_heads_hear_the_same_layers_and_send_gradients(batches, loader, trainer):
+def test_feature_heads_read_the_same_layers_and_send_gradients(batches, loader, trainer):
     module, plain = make(), make()
     plain.setup("fit")
     gradients = {}
@@ -155,7 +155,7 @@ def test_feature_heads_hear_the_same_layers_and_send_gradients(batches, loader, 
 
     fit = trainer(limit_train_batches=1, callbacks=[QuantizationAwareTraining(), Note()])
     fit.fit(module, loader(batches))
-    assert module._read_student.sources == plain._read_student.sources
+    assert module._student_extractor.sources == plain._student_extractor.sources
     assert set(gradients) == {name for name, _ in plain.named_parameters()}
     assert all(g.isfinite().all() and g.abs().max() > 0 for g in gradients.values())
     assert not is_prepared(module.teacher.network)

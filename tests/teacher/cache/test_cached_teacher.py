@@ -68,7 +68,7 @@ def test_every_sample_and_view_is_replayed(tmp_path, extractor):
     all_views = CachedTeacher(
         open_new(tmp_path, dim_pooled=8), lambda ids, epoch, view: torch.full_like(ids, epoch)
     )
-    for epoch in range(VIEWS):  # asked in batches of 16 ...
+    for epoch in range(VIEWS):  # run in batches of 16 ...
         for ids in order(0, epoch):
             all_views(extractor, shown(ids, torch.full_like(ids, epoch)), ids, epoch)
     assert all_views.forwards == len(rows)
