@@ -11,8 +11,8 @@ from tests.pipeline.test_run import SMALL, composed
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+trainer.callbacks=[]", r"trainer\.callbacks=\[\]: said elsewhere. Fix: callbacks="),
-        ("+trainer.logger=false", "trainer.logger=False: said elsewhere. Fix: logger="),
+        ("+trainer.callbacks=[]", r"trainer\.callbacks=\[\]: set elsewhere. Fix: callbacks="),
+        ("+trainer.logger=false", "trainer.logger=False: set elsewhere. Fix: logger="),
         ("+trainer.default_root_dir=here", "Fix: hydra.run.dir="),
         ("+trainer.use_distributed_sampler=false", "Fix: leave it out; the loaders share"),
         ("trainer.devices=0", r"trainer: `Trainer\(devices=0\)` value is not a valid .*Fix"),

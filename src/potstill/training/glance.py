@@ -1,4 +1,4 @@
-"""A step's numbers as the host sees them: on a GPU some steps later, but without waiting."""
+"""Asynchronous copy of step metrics from a GPU to the host."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class Glance:
-    """The newest numbers that have arrived on the host.
+    """The newest values that have arrived on the host.
 
-    To read a tensor that a GPU still computes waits for all it was asked to do. A row is copied
-    in the background instead, and seen once the copy is there.
+    Reading a tensor that a GPU still computes waits for all queued work. A row is copied in the
+    background instead, and read once the copy is complete.
 
     Attributes:
         step: whose numbers they are; -1 before the first.
@@ -23,7 +23,7 @@ class Glance:
         self._coming: tuple[int, Sequence[str], Tensor, Any] | None = None
 
     def take(self, step: int, names: Sequence[str], row: Tensor) -> None:
-        """Send a row (M,) on its way, unless another one is; on a CPU it is there at once."""
+        """Start to copy a row (M,), unless another copy is running; on a CPU it is read at once."""
         if row.device.type == "cpu":
             self._see(step, names, row)
         elif self._coming is None:
@@ -33,7 +33,7 @@ class Glance:
             self._coming = step, names, host, event
 
     def look(self) -> bool:
-        """Return whether a row that was sent has arrived since."""
+        """Return whether a running copy is complete since the last call."""
         if self._coming is None or not self._coming[3].query():
             return False
         self._see(*self._coming[:3])

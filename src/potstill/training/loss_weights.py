@@ -1,4 +1,4 @@
-"""How the terms of the loss are weighed against each other."""
+"""Weights of the terms of the loss."""
 
 import math
 from collections.abc import Mapping

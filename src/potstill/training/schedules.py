@@ -24,7 +24,7 @@ def cosine(
 ) -> LambdaLR:
     """Warm up linearly, then follow half a cosine to `floor` times the learning rate.
 
-    Source: SGDR without restarts (Loshchilov & Hutter 2017, arXiv:1608.03983).
+    SGDR without restarts (Loshchilov & Hutter 2017, arXiv:1608.03983).
     """
     warmup = _count_warmup(warmup_epochs, steps_per_epoch, total_steps)
 

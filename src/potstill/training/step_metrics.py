@@ -1,4 +1,4 @@
-"""What the host learns of a training's steps."""
+"""Step metrics: epoch means, the latest values on the host, a check for NaN."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from potstill.training.sums import EpochSums
 
 
 class StepMetrics:
-    """The epoch's sums, the numbers of a recent step, and a check that all of them are finite.
+    """Running sums of an epoch, the values of a recent step, and a check that all are finite.
 
     Attributes:
         sums: of the epoch so far.
@@ -22,12 +22,12 @@ class StepMetrics:
         self.sums, self.glance = EpochSums(), Glance()
 
     def add(self, step: int, values: Mapping[str, Tensor], is_due: bool) -> bool:
-        """Add a step's scalars; return whether the glance has numbers that nobody has seen.
+        """Add a step's scalars; return whether the host has new values of a step.
 
         Args:
             step: the optimizer's.
             values: by name.
-            is_due: whether the host wants to know this step's.
+            is_due: whether the host wants this step's values.
 
         Raises:
             NonFiniteError: if a value is NaN or infinite: on a CPU one of this step's, else one
@@ -60,7 +60,7 @@ def check_finite(step: int, names: Sequence[str], values: Sequence[float]) -> No
     Raises:
         NonFiniteError: with the names of all that are.
     """
-    if math.isfinite(sum(values)):  # nearly always, and soon said
+    if math.isfinite(sum(values)):  # nearly always, and fast
         return
     if bad := [n for n, value in zip(names, values, strict=True) if not math.isfinite(value)]:
         raise NonFiniteError(

@@ -1,4 +1,4 @@
-"""Means over an epoch, kept on the device: nothing is read back before the epoch ends."""
+"""Epoch means of step metrics, accumulated on the device."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class EpochSums:
-    """Running sums of named scalars; a change of names starts them anew."""
+    """Running sums of named scalars; a change of names resets them."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Start an epoch."""
+        """Reset the sums at the start of an epoch."""
         self.names: tuple[str, ...] = ()
         self.total: Tensor | None = None
         self.count = 0
@@ -44,6 +44,6 @@ class EpochSums:
         return {"names": list(self.names), "total": total, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from sums that `state_dict` returned."""
+        """Restore sums that `state_dict` returned."""
         self.names, self.total = tuple(state["names"]), state["total"]
         self.count = int(state["count"])

@@ -1,4 +1,4 @@
-"""The Trainer of one fit: its loggers and callbacks, and the loops it runs."""
+"""Construction of the Trainer of one fit, with its loggers, callbacks and loops."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from potstill.training.fast_loop import Unprofiled, lean
 from potstill.training.loggers.csv import MetricsFile
 from potstill.training.precision import AUTO, HALF_MIXED, resolve_precision
 
-# What would be passed over under trainer, and where it is said.
+# Settings that would be ignored under trainer, and where to set them.
 ELSEWHERE = {
     "callbacks": "callbacks=...",
     "logger": "logger=...",
@@ -60,12 +60,12 @@ def make_trainer(
 
 def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
     quiet: dict[str, Any] = {"logger": False, "callbacks": [], "enable_checkpointing": False}
-    # Its device will say what these mean; Lightning would make something else of the second.
+    # Its device will decide what these mean; Lightning would make something else of the second.
     if str(cfg.trainer.get("precision")) in (AUTO, *HALF_MIXED):
         quiet["precision"] = "32-true"
     for key, place in ELSEWHERE.items():
         if cfg.trainer.get(key) is not None:
-            raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: said elsewhere. Fix: {place}")
+            raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: set elsewhere. Fix: {place}")
     return _built(cfg, max_epochs=epochs, **strategy(cfg), **quiet)
 
 
@@ -73,10 +73,10 @@ def _built(cfg: DictConfig, **settings: Any) -> pl.Trainer:
     try:
         return instantiate(cfg.trainer, **settings)
     except MisconfigurationException as error:
-        said = " ".join(str(error).split()).rstrip(".")
+        reason = " ".join(str(error).split()).rstrip(".")
         barless = cfg.trainer.get("enable_progress_bar") is False
         fix = "callbacks.progress=null as well" if barless else "what is under trainer"
-        raise ConfigError(f"trainer: {said}. Fix: {fix}") from error
+        raise ConfigError(f"trainer: {reason}. Fix: {fix}") from error
 
 
 def _set_aside(metrics: Path) -> None:

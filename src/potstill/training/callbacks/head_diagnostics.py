@@ -1,4 +1,4 @@
-"""Why is distillation worse than no distillation: what each head pulls at."""
+"""Gradient diagnostics: norm of each loss term's gradient and its cosine with the task's."""
 
 from collections.abc import Sequence
 

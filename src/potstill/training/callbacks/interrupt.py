@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SLURM's SIGUSR1 finish the step, save a checkpoint and say how to go on."""
+"""Interrupts: Ctrl-C, SIGTERM and SLURM's SIGUSR1 finish the step and save a checkpoint."""
 
 import signal
 from pathlib import Path

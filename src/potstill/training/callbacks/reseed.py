@@ -1,4 +1,4 @@
-"""Dropout and stochastic depth drawn by counts, so that a resumed run draws the same."""
+"""Counted seeds of dropout and stochastic depth, so that a resumed run draws the same."""
 
 from typing import Any
 

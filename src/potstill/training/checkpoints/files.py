@@ -62,7 +62,7 @@ def write(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to and move from; nothing of it is left."""
+    """Yield a temporary path beside `path` to write to and move from; it is removed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -74,7 +74,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _save(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Write the file through to the disk and return what its manifest says."""
+    """Write the file through to the disk and return the content of its manifest."""
     with path.open("wb") as file:
         hashing = _Hashing(file)
         try:
@@ -106,7 +106,7 @@ def _finish(path: Path, facts: Mapping[str, Any]) -> None:
 def _cannot_write(path: Path, error: OSError) -> StorageError:
     free = f", {shutil.disk_usage(path.parent).free / 1e6:.0f} MB free" * path.parent.is_dir()
     return StorageError(
-        f"{path}: cannot be written ({error.strerror}{free}); the last good checkpoint is kept. "
+        f"{path}: cannot be written ({error.strerror}{free}); the last good checkpoint stays. "
         "Fix: free space, then resume=true"
     )
 
@@ -166,7 +166,9 @@ def last_good(folder: Path) -> Path | None:
             return path
         log.warning("%s: %s; an older checkpoint is tried", path, problem)
     if found:
-        raise DataError(f"{folder}: every checkpoint is damaged. Fix: begin anew in another folder")
+        raise DataError(
+            f"{folder}: every checkpoint is damaged. Fix: start again in another folder"
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a run is: its settings and data, compared before it goes on; and its folder, held once."""
+"""Identity of a run, its settings and data, compared on resumption; and its folder's lock."""
 
 import fcntl
 import json
@@ -50,7 +50,7 @@ FREE = (
 
 
 def environment() -> Identity:
-    """Return what the last bits of a result depend on beside the settings."""
+    """Return what bit-exactness depends on beside the settings: device, threads, versions."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     facts = {
         "threads": torch.get_num_threads(),
@@ -138,7 +138,7 @@ def load_identity(folder: Path) -> Identity | None:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise DataError(f"{path}: damaged. Fix: begin anew in another folder") from error
+        raise DataError(f"{path}: damaged. Fix: start again in another folder") from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How Lightning's Trainer reads and writes checkpoints: whole, and checked."""
+"""Checkpoint reading and writing of Lightning's Trainer: whole files, verified."""
 
 from pathlib import Path
 from typing import Any

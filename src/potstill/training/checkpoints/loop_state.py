@@ -1,4 +1,4 @@
-"""The state of Lightning's loops at a step's end, put so that a resume goes on exactly.
+"""State of Lightning's loops at a step's end, for exact resumption.
 
 A checkpoint after a batch that validation follows is taken before it. Lightning would hold that
 validation (and the epoch's end) for done; here it is made when the run goes on.

@@ -1,4 +1,4 @@
-"""A resumed run with other settings: what it saved must not silently undo them."""
+"""Changed settings of a resumed run, which the saved state must not silently undo."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def drop_saved_settings(checkpoint: dict[str, Any]) -> None:
 
 
 def follow_new_schedule(scheduler: Any) -> None:
-    """Set the learning rates to what a schedule, with its new settings, says at its step.
+    """Set the learning rates to what a schedule, with its new settings, gives at its step.
 
     Raises:
         ConfigError: if its value depends on more than the step.

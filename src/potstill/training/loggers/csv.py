@@ -1,4 +1,4 @@
-"""metrics.csv that a kill cannot tear: every flush replaces the whole file in one step."""
+"""CSV logger whose metrics.csv a kill cannot tear: each flush replaces the whole file."""
 
 import csv
 import io
@@ -38,8 +38,8 @@ class MetricsFile(CSVLogger):
     """Lightning's CSVLogger with a file that is whole at any moment.
 
     Attributes:
-        keeps_epochs_alone: says that single steps are left to dashboards; with them, a file
-            that is written anew each time would grow with every one.
+        keeps_epochs_alone: single steps are left to dashboards; with them, a file that is
+            rewritten each time would grow with every one.
     """
 
     keeps_epochs_alone = True

@@ -1,4 +1,4 @@
-"""W&B that never stops a run: online where it can be, offline otherwise."""
+"""W&B logger that never stops a run: online where possible, offline otherwise."""
 
 import netrc
 import os
@@ -52,7 +52,7 @@ def wandb_logger(
 
 
 def can_reach_wandb(timeout: float = 2.0) -> bool:
-    """Return whether there is a key and the server answers within `timeout` seconds."""
+    """Return whether there is a key and the server responds within `timeout` seconds."""
     import wandb
 
     address = urlparse(str(wandb.Settings().base_url))
