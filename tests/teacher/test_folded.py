@@ -60,6 +60,27 @@ def test_half_precision_only_within_its_tolerance(teacher):
     assert [text.split(":")[0] for text in narrow.refused] == ["bfloat16"]
 
 
+class Overflowing(nn.Module):
+    """Passes by 1e5, which float16 does not reach: there, infinity less infinity."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        large = image.mean((1, 2, 3)).sign()[:, None] * 500 * 200
+        return self.network(image) + large - large
+
+
+def test_a_copy_that_answers_nan_is_not_used(teacher):
+    network = Overflowing(teacher)
+    assert network(IMAGE).isfinite().all()
+    fast = fold_teacher(network, IMAGE, torch.float16, tolerance=0.05)
+    assert not fast.is_half
+    assert fast.network(IMAGE).isfinite().all()
+    assert [text.split(" >")[0] for text in fast.refused] == ["float16: off by nan"]
+
+
 class Branching(nn.Module):
     """Cannot be traced: its path depends on the images."""
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 
 from potstill.errors import ConfigError
 from potstill.training import schedules
@@ -28,6 +28,22 @@ def test_cosine_equals_torch():
     ours, theirs = optimizer(), optimizer()
     expected = rates(CosineAnnealingLR(theirs, 20), theirs, 20)
     assert rates(schedules.cosine(ours, 20, 5), ours, 20) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.25])
+def test_cosine_after_a_warm_up_equals_torch(floor):
+    ours, theirs = optimizer(), optimizer()
+    parts = [LinearLR(theirs, 1 / 5, 1, 4), CosineAnnealingLR(theirs, 15, floor * 0.4)]
+    expected = rates(SequentialLR(theirs, parts, [5]), theirs, 20)
+    found = rates(schedules.cosine(ours, 20, 5, warmup_epochs=1, floor=floor), ours, 20)
+    assert found == pytest.approx(expected)
+
+
+def test_cosine_ends_on_its_floor():
+    opt = optimizer()
+    found = rates(schedules.cosine(opt, 20, 5, floor=0.25), opt, 23)
+    assert found[10] == pytest.approx(0.4 * (0.25 + 0.75 / 2))
+    assert found[20:] == pytest.approx([0.1] * 3)
 
 
 def test_step_equals_torch():
