@@ -183,21 +183,21 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("devices", "strategy", "words"),
+    ("devices", "given", "words"),
     [
         (3, "auto", r"trainer\.devices=3.*: started as 2 process"),
         (2, "ddp_spawn", r"trainer\.strategy: only DDP in processes already started"),
         (2, "fsdp", r"trainer\.strategy: only DDP"),
     ],
 )
-def test_what_cannot_work_is_refused(monkeypatch, devices, strategy, words):
+def test_what_cannot_work_is_refused(monkeypatch, devices, given, words):
     monkeypatch.setenv("WORLD_SIZE", "2")
 
     class Trainer:
         num_devices, num_nodes, world_size = devices, 1, devices
 
     made = {"auto": strategy.DDPStrategy, "fsdp": object}
-    Trainer.strategy = made.get(strategy, partial(strategy.DDPStrategy, start_method="spawn"))()
+    Trainer.strategy = made.get(given, partial(strategy.DDPStrategy, start_method="spawn"))()
     with pytest.raises(ConfigError, match=words):
         strategy.join(Trainer())
     assert collectives.world() == 1

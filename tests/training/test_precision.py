@@ -59,7 +59,7 @@ def test_float16_on_a_cpu_is_refused_and_not_made_bfloat16():
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "expected"),
+    ("device", "given", "expected"),
     [
         (CPU, "32-true", True),
         (CPU, "bf16-mixed", True),
@@ -69,9 +69,9 @@ def test_float16_on_a_cpu_is_refused_and_not_made_bfloat16():
         (METAL, "32-true", False),
     ],
 )
-def test_auto_layout(device, precision, expected):
-    assert precision.use_channels_last("auto", device, precision) is expected
-    assert precision.use_channels_last(not expected, device, precision) is not expected
+def test_auto_layout(device, given, expected):
+    assert precision.use_channels_last("auto", device, given) is expected
+    assert precision.use_channels_last(not expected, device, given) is not expected
 
 
 @pytest.mark.parametrize("setting", ["yes", "on", None, 1])
