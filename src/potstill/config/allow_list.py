@@ -50,7 +50,8 @@ def _homes(kind: Kind) -> str:
 
 def derived(kind: Kind) -> str:
     """Return what would be of this kind, for the end of a message."""
-    return f"a class derived from {kind.bases[0]}" if kind.bases else f"a {kind.what}"
+    wanted = f"a class derived from {kind.bases[0]}" if kind.bases else f"a {kind.what}"
+    return wanted + kind.fix
 
 
 def _suggest(target: str) -> str:

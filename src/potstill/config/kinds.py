@@ -20,6 +20,7 @@ class Kind:
         homes: beginnings of dotted names, of potstill's and of libraries' own of this kind.
         functions: those of the homes whose functions may be called, if they return the kind.
         parts: the kinds of what stands under it, by key; `*` for every other key.
+        fix: what else would do, for messages.
     """
 
     what: str
@@ -27,6 +28,7 @@ class Kind:
     homes: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    fix: str = ""
 
 
 _OF_HEADS = {"temperature": "schedule", "weight": "schedule", "head": "head", "*": "part"}
@@ -62,6 +64,7 @@ KINDS = {
         ("potstill.data.datamodule.ImageData",),
         ("potstill.data.",),
         parts={"train": "dataset", "val": "dataset", "test": "dataset", "*": "part"},
+        fix="; a Dataset as data.train of data=dataset",
     ),
     "dataset": Kind(
         "map-style Dataset", ("torch.utils.data.dataset.Dataset",), parts={"*": "part"}

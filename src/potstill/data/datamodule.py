@@ -113,6 +113,11 @@ class ImageData(LightningDataModule):
         self.viewing = Viewing(augment, self.mix, self.views, self.view_cycle)
 
     @property
+    def dataset_name(self) -> str:
+        """What the data is called in texts and tables."""
+        return type(self).__name__
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of one image, (3, H, W)."""
         return 3, self.image_size, self.image_size
@@ -155,6 +160,12 @@ class ImageData(LightningDataModule):
         """Return the official (training, test) `Images` or `Files`, before the split."""
         raise NotImplementedError
 
+    def split(self) -> dict[str, Any]:
+        """Return what is trained on, validated on and tested on."""
+        official, test = self.load()
+        train_ids, val_ids = split_ids(official.targets, self.val_size, self.split_seed)
+        return {"train": official[train_ids], "val": official[val_ids], "test": test}
+
     def train_loader(self, split: Any) -> Any:
         """Return the shuffled, augmented batches of a split, an `EpochLoader`."""
         raise NotImplementedError
@@ -167,9 +178,7 @@ class ImageData(LightningDataModule):
         """Load the data and split it; a second call does nothing."""
         if self._splits:
             return
-        official, test = self.load()
-        train_ids, val_ids = split_ids(official.targets, self.val_size, self.split_seed)
-        self._splits = {"train": official[train_ids], "val": official[val_ids], "test": test}
+        self._splits = self.split()
         self.train_targets = self._splits["train"].targets
         self.fingerprint = fingerprint(
             *(part for split in self._splits.values() for part in split.identity()),

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from potstill.data.datamodule import ImageData
-from potstill.data.loaders.workers import FolderEvalLoader, FolderLoader, Workers
+from potstill.data.loaders.workers import FolderEvalLoader, FolderLoader, Workers, check_workers
 from potstill.data.storage.image_folder import Files, check_classes, class_folders, find_files
 from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
-from potstill.errors import ConfigError, DataError
+from potstill.errors import DataError
 
 
 class ImageNet(ImageData):
@@ -48,17 +48,11 @@ class ImageNet(ImageData):
         **settings: Any,
     ) -> None:
         super().__init__(num_classes=num_classes, image_size=image_size, **settings)
-        if num_workers < 0:
-            raise ConfigError(f"data.num_workers={num_workers}: too small. Fix: 0 or more")
         self.root, self.class_names = Path(root), tuple(class_names or ())
         scale, ratio = tuple(crop_scale), tuple(crop_ratio)
         self.set_augmentation(RandomCrop(self.seed, image_size, scale, ratio, flip, self.distort))
         self.centre_crop = CentreCrop(image_size, eval_crop_ratio)
-        if prefetch_factor is not None and (num_workers == 0 or prefetch_factor < 1):
-            raise ConfigError(
-                f"data.prefetch_factor={prefetch_factor}: must be 1 or more, and does nothing with "
-                f"data.num_workers={num_workers}. Fix: data.prefetch_factor=null"
-            )
+        check_workers(num_workers, prefetch_factor)
         self.num_workers, self.prefetch_factor = num_workers, prefetch_factor
         self.max_pixels = max_pixels
 

@@ -153,7 +153,7 @@ def _images(experiment: Experiment, positions: Tensor) -> Tensor:
 def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
     teacher, budget = experiment.fitted.get("teacher"), Budget.of(experiment.cfg.get("budget"))
-    dataset = type(experiment.data).__name__
+    dataset = experiment.data.dataset_name
     return {
         # Quoted where brackets or braces would mean something to the shell.
         "command": shlex.join([*program(), *overrides]),

@@ -29,7 +29,7 @@ def _lines(cfg: DictConfig, data: Any) -> dict[str, str]:
         "potstill": cfg.name,
         "teacher": called(module.teacher) if module.get("heads") else "none",
         "student": called(module.student),
-        "data": f"{type(data).__name__}, {data.num_train:,} training images, "
+        "data": f"{data.dataset_name}, {data.num_train:,} training images, "
         f"{data.num_classes} classes, {data.image_size}x{data.image_size}",
         "loss": loss(cfg),
         "train": f"{trainer.max_epochs} epochs, batches of {cfg.data.batch_size}, "

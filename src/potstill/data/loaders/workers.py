@@ -19,7 +19,7 @@ from potstill.data.loaders.views import Viewing
 from potstill.data.storage.image_folder import Files
 from potstill.data.transforms.mixup import Mixture
 from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
-from potstill.errors import DataError, StorageError
+from potstill.errors import ConfigError, DataError, StorageError
 
 Key = tuple[int, int]  # (epoch, sample id)
 Bytes = tuple[Tensor, ...]  # each view's images (N, 3, H, W) uint8
@@ -37,7 +37,7 @@ class Workers:
     device: torch.device
     prefetch: int | None = None
 
-    def loader(self, dataset: Dataset[Any], keys: Iterable[list[Key]]) -> DataLoader[Any]:
+    def loader(self, dataset: Dataset[Any], keys: Iterable[list[Any]]) -> DataLoader[Any]:
         """Return a loader that fetches each list of keys from `dataset`, in order.
 
         Raises:
@@ -53,6 +53,17 @@ class Workers:
             pin_memory=self.device.type == "cuda",
             persistent_workers=self.count > 0,
             prefetch_factor=self.prefetch,
+        )
+
+
+def check_workers(count: int, prefetch: int | None) -> None:
+    """Raise where data.num_workers or data.prefetch_factor is impossible, or can do nothing."""
+    if count < 0:
+        raise ConfigError(f"data.num_workers={count}: too small. Fix: 0 or more")
+    if prefetch is not None and (count == 0 or prefetch < 1):
+        raise ConfigError(
+            f"data.prefetch_factor={prefetch}: must be 1 or more, and does nothing with "
+            f"data.num_workers={count}. Fix: data.prefetch_factor=null"
         )
 
 
@@ -93,9 +104,9 @@ class Keys:
     """Queue of batches for the workers, refilled each epoch, which they outlive."""
 
     def __init__(self) -> None:
-        self.batches: Iterable[list[Key]] = ()
+        self.batches: Iterable[list[Any]] = ()
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         return iter(self.batches)
 
 
@@ -128,7 +139,7 @@ class FolderLoader(EpochLoader):
         """Yield the images of each tensor of ids."""
         epoch = self.epoch
         self._keys.batches = (self._keys_of(sample_id, epoch) for sample_id in batches)
-        for sample_id, views in zip(batches, _received(self._loader), strict=True):
+        for sample_id, views in zip(batches, received(self._loader), strict=True):
             images, target = self._finish(sample_id, epoch, views)
             yield (
                 images[0] if len(images) == 1 else images,
@@ -185,13 +196,14 @@ class FolderEvalLoader:
         return len(self._batches())
 
     def __iter__(self) -> Iterator[Batch]:
-        for (image,), sample_id in zip(_received(self._loader), self._batches(), strict=True):
+        for (image,), sample_id in zip(received(self._loader), self._batches(), strict=True):
             image = self.normalize(to_device(image, self.device))
             target = to_device(self.files.targets[sample_id], self.device)
             yield image, target, to_device(sample_id, self.device)
 
 
-def _received(loader: DataLoader[Any]) -> Iterator[Bytes]:
+def received(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield what the workers read, or raise what was wrong with it."""
     for views in loader:
         if isinstance(views, DataError):
             loader._iterator = None  # the workers end now, not seconds later with the traceback

@@ -32,7 +32,7 @@ def read_image(path: Path, max_pixels: int, content: bytes | None = None) -> Ten
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source) as image:
                 _check_size(path, image.size, max_pixels)
-                return torch.from_numpy(_to_rgb(image)).permute(2, 0, 1)
+                return torch.from_numpy(to_rgb(image)).permute(2, 0, 1)
     except Image.DecompressionBombError as error:
         raise _too_large(path, "a decompression bomb", max_pixels) from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -43,7 +43,7 @@ def read_image(path: Path, max_pixels: int, content: bytes | None = None) -> Ten
         ) from error
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image) -> np.ndarray:
     """Return (H, W, 3) uint8; of 16-bit grey the upper 8 bits, where Pillow would clip."""
     if image.mode.startswith("I"):
         grey = (np.array(image).astype(np.uint16) >> 8).astype(np.uint8)
