@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from potstill.cli import failures, train
 from potstill.errors import ConfigError, NonFiniteError
@@ -26,6 +27,7 @@ def conf(tmp_path, monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "POTSTILL_LAUNCH"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path / "conf"
+    HydraConfig.instance().cfg = None  # of the last job, which other tests would see
     for logger in (logging.getLogger(), logging.getLogger("potstill.traceback")):
         for handler in [h for h in logger.handlers if type(h) in _OURS]:
             handler.close()

@@ -73,7 +73,14 @@ def metrics_of(folder):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+# One of a kind stays out of the slow ones.
+ALIKE = ("compress_r50_r18", "compress_r56_r20", "kd_r34_r18", "kd_r56_r20", "teacher_r50")
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(e, marks=pytest.mark.slow if e in ALIKE else ()) for e in EXPERIMENTS],
+)
 def test_every_experiment_runs_a_batch(experiment, tmp_path):
     found = ran(
         tmp_path / "run", f"experiment={experiment}", *stand_ins(experiment), *SMALL, *UNCHECKED
