@@ -25,7 +25,7 @@ from potstill.pipeline.fit import choose_kernels
 from potstill.training.precision import compiled, lay_out, settle_precision, use_channels_last
 from potstill.training.trainer import make_trainer
 
-Ask = Callable[[Tensor, Tensor], Tensor]  # (image, sample_id) -> the teacher's logits (N, K)
+Forward = Callable[[Tensor, Tensor], Tensor]  # (image, sample_id) -> the teacher's logits (N, K)
 
 CONF = Path(__file__).parents[1] / "conf"
 # A bar, a check of the teacher before the first step and signal handlers, which only a main
@@ -40,7 +40,7 @@ SETTINGS = (
 def pace(module: pl.LightningModule, pause: Pause, losses: list[Tensor]) -> None:
     """Have `module` pause at the start of each training step, and keep the losses.
 
-    Not a callback: Lightning would ask it at every hook, and that time is not the framework's.
+    Not a callback: Lightning would call it at every hook, and that time is not the framework's.
     """
     step = module.training_step
 
@@ -86,7 +86,7 @@ class Job:
         return self.study.device
 
     def fill(self) -> tuple[Tensor, list[float]]:
-        """Ask the teacher for the first epoch and keep it, as `teacher.store` says.
+        """Run the teacher for the first epoch and cache its outputs, as `teacher.store` says.
 
         Returns its logits by sample id (num_train, K) as they are kept, and the seconds of each
         batch.
@@ -97,13 +97,13 @@ class Job:
         assert stored is not None
         table = torch.zeros(self.data.num_train, self.data.num_classes)
         network = self.study.folded.network if self.study.folded else self.teacher
-        listen, clock = FeatureExtractor(network.to(self.device)), clock_of(self.device)
+        extractor, clock = FeatureExtractor(network.to(self.device)), clock_of(self.device)
 
-        def ask(image: Tensor, sample_id: Tensor) -> None:
-            table[sample_id.cpu()] = stored(listen, image, sample_id, 0).logits.cpu()
+        def forward(image: Tensor, sample_id: Tensor) -> None:
+            table[sample_id.cpu()] = stored(extractor, image, sample_id, 0).logits.cpu()
 
         batches = self.data.train_dataloader()
-        seconds = [clock(partial(ask, image, sample_id)) for image, _, sample_id in batches]
+        seconds = [clock(partial(forward, image, sample_id)) for image, _, sample_id in batches]
         stored.store.flush()
         return table.to(self.device), seconds
 
@@ -141,9 +141,9 @@ def calibrated(network: nn.Module, images: Tensor) -> nn.Module:
 
 
 def by_hand(
-    job: Job, ask: Ask, losses: list[Tensor], pause: Pause, always_same: bool = False
+    job: Job, forward: Forward, losses: list[Tensor], pause: Pause, always_same: bool = False
 ) -> None:
-    """Train as `job` does, in one loop; `ask` says what the teacher does of a batch.
+    """Train as `job` does, in one loop; `forward` gives the teacher's logits of a batch.
 
     With `always_same` on the first batch over and over: what costs no loader anything.
     """
@@ -162,7 +162,7 @@ def by_hand(
         with half():
             logits = call(image).float()
         log_p = F.log_softmax(logits / temperature, dim=1)
-        log_q = F.log_softmax(ask(image, sample_id) / temperature, dim=1)
+        log_q = F.log_softmax(forward(image, sample_id) / temperature, dim=1)
         divergence = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
         loss = (1 - alpha) * F.cross_entropy(logits, target) + alpha * temperature**2 * divergence
         optimizer.zero_grad()

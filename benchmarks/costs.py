@@ -50,7 +50,7 @@ def _pil(photos: Images, batch_size: int, pause: Pause) -> None:
 
 
 def memory_ratio(quick: bool) -> Found:
-    """Return by how much more a process grows with the teacher asked than without one.
+    """Return by how much more a process grows with the teacher running than without one.
 
     What training allocates beyond both networks' weights, in fresh processes, several of each.
     """
@@ -94,9 +94,9 @@ def race_sweep(folder: Path, steps: int, epochs: int, quick: bool) -> Raced:
     """Train a sweep's eight runs, which share a store of the teacher's outputs, and eight alone.
 
     Each run is followed by one without a teacher, and that by itself again: the control. The
-    store, the quick copy of the teacher and the checks of both are in the time; building the
-    networks is not. The first run asks for each image in each epoch, unless its view was shown
-    before; the others never.
+    store, the folded copy of the teacher and the checks of both are in the time; building the
+    networks is not. The first run needs the teacher for each image in each epoch, unless its view
+    was shown before; the others never.
     """
     pair = STAND_IN if quick else PAIRS["resnet56_resnet20"]
     more = (f"trainer.max_epochs={epochs}", f"teacher.store_dir={folder / 'store'}")
@@ -117,9 +117,9 @@ def race_sweep(folder: Path, steps: int, epochs: int, quick: bool) -> Raced:
     each = [sum(values) / RUNS for values in seconds.values()]
     found = Found(each[0] / each[1], _quartiles(seconds), each[2] / each[1], 1.10)
     facts = {"teacher_forwards_first": float(forwards[0]), "others": float(sum(forwards[1:]))}
-    asked = {"images_times_epochs": float(pair.batch_size * steps * epochs)}
+    passes = {"images_times_epochs": float(pair.batch_size * steps * epochs)}
     milliseconds = {name: 1e3 * value for name, value in zip(seconds, each, strict=True)}
-    return Raced({"shared/alone": found}, milliseconds, facts | asked)
+    return Raced({"shared/alone": found}, milliseconds, facts | passes)
 
 
 def _train(job: Job) -> None:

@@ -38,7 +38,7 @@ FORMATS: dict[str, Callable[[], Exporter]] = {
     "torch_export": Pt2,
     "state_dict": StateDict,
     "coreml": lambda: CoreMl(unchecked=True),
-    "executorch in pieces": lambda: Pte(one_delegate=False),  # only where asked for
+    "executorch in pieces": lambda: Pte(one_delegate=False),  # only on demand
 }
 COLUMNS = (
     "network", "format", "precision", "MB", "of float32", "same class, %", "SQNR, dB",
@@ -115,11 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS)[:5])
-    asked = parser.parse_args()
+    given = parser.parse_args()
     print("|", " | ".join(COLUMNS), "|")
     print("|", " | ".join("---" for _ in COLUMNS), "|")
     with tempfile.TemporaryDirectory() as folder:
-        for row in rows(asked.networks, asked.formats, Path(folder)):
+        for row in rows(given.networks, given.formats, Path(folder)):
             print("|", " | ".join(map(str, row)), "|", flush=True)
 
 

@@ -60,7 +60,7 @@ class PlainFake(Fake):
     """The same images through an ordinary shuffling loader."""
 
     def train_dataloader(self) -> DataLoader:
-        """Return images and targets, in an order drawn anew each epoch."""
+        """Return images and targets, in an order drawn for each epoch."""
         images = self._splits["train"]
         data = TensorDataset(self.normalize(images.images), images.targets)
         return DataLoader(data, self.batch_size, shuffle=True, drop_last=True)
@@ -158,7 +158,7 @@ class Run:
 
 
 def replay(module: DistillationModule, data: Any, folder: Path) -> Any:
-    """Return the kept answers of the module's teacher, as a run opens them."""
+    """Return the cached outputs of the module's teacher, as a run opens them."""
     data.setup("fit")
     module.prepare(data.train_targets)
     settings = {"store": "auto", "store_dir": str(folder), "precision": "float16", "top_k": None}

@@ -117,7 +117,7 @@ def table(costs: list[Cost], rounds: int, batch_size: int) -> str:
         f"32 pixels, {NUM_CLASSES} classes, float32, one CPU thread, medians of {rounds} rounds; "
         f"`kd` measured a second time in the same rounds gives {control.time:.2f} (quartiles "
         f"{low:.2f} to {high:.2f}). Memory counts what lives between forward and backward pass, "
-        "without the teacher's weights. `python benchmarks/heads.py` measures it anew.",
+        "without the teacher's weights. `python benchmarks/heads.py` measures it again.",
     ]
     return "\n".join(lines)
 
@@ -136,7 +136,7 @@ def write_readme(text: str, readme: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print, and write what the arguments name."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=21, help="steps of each head, 2 or more")
     parser.add_argument("--batch", type=int, default=32)

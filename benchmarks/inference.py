@@ -1,7 +1,7 @@
 """ResNet-18 at 224 pixels on one thread: PyTorch, ONNX Runtime and ExecuTorch, float32 and int8.
 
 `python benchmarks/inference.py` prints a Markdown table; `--json FILE` keeps the numbers as well,
-`--quick` tries everything with images and rounds too few to say anything of speed.
+`--quick` tries everything with images and rounds too few to measure speed.
 
 All take turns in one process, a call each a round; a ratio is one of medians. "Pruned" has half
 the channels, and so a quarter of the MACs. Weights are random, and ranges of activations are those
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
 from potstill.benchmark.open_file import open_file
-from potstill.benchmark.tables import described
+from potstill.benchmark.tables import host_line
 from potstill.export.base import Exporter
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
@@ -176,14 +176,14 @@ def main(arguments: list[str] | None = None) -> None:
         found = interleaved(calls, given.rounds, warmup=5)
         host = machine() | {"load": [before, os.getloadavg()[0]]}
     sizes = {each.engine: each.num_bytes / 1e6 for each in racing if each.network == "pruned int8"}
-    said = ratios(found, sizes)
-    print(table(racing, found), "", *said, described(host), sep="\n")
+    verdicts = ratios(found, sizes)
+    print(table(racing, found), "", *verdicts, host_line(host), sep="\n")
     if not VNNI & set(cpu_features()):
         print("This processor has no VNNI; the goals of speed are for those that have it.")
     if given.quick:
         print("\n--quick: no number above means anything")
     if given.json:
-        record = facts(racing, found, given) | {"machine": host, "said": said}
+        record = facts(racing, found, given) | {"machine": host, "said": verdicts}
         write_atomically(given.json, json.dumps(record, indent=2) + "\n")
 
 

@@ -38,8 +38,8 @@ def _overhead(rounds: int, steps: int, folder: Path, more: Sequence[str]) -> Bui
     for name, kept in losses.items():
         hand = Job(cfg, folder / name)
         hand.student = deepcopy(student)
-        ask = torch.no_grad()(lambda image, _: teacher(image))
-        contestants[name] = Contestant(partial(by_hand, hand, ask, kept), steps)
+        forward = torch.no_grad()(lambda image, _: teacher(image))
+        contestants[name] = Contestant(partial(by_hand, hand, forward, kept), steps)
     times = race(contestants, rounds)
     return Built(times, [], {"loss_difference": apart(job.losses, losses["raw"])})
 

@@ -90,7 +90,7 @@ class Built:
 
     Attributes:
         times: seconds of a step, by contestant and round.
-        fill: seconds of each batch for which the teacher was asked.
+        fill: seconds of each batch in which the teacher ran.
         facts: see `Raced`.
     """
 
@@ -119,12 +119,12 @@ def race_pair(
     """
     parts = [_race_built(pair, count, folder / str(n), more) for n, count in enumerate(rounds)]
     times, fill = pool([part.times for part in parts]), [s for part in parts for s in part.fill]
-    ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _asked()}
+    ratios = {f"{x}/{y}": ratio(times, x, y, goals.get(f"{x}/{y}")) for x, y in _wanted()}
     if "fixed" in times:
         ratios["e/fixed"] = ratio(times, "e", "fixed", 1.02)
     facts = {name: max(part.facts[name] for part in parts) for name in parts[0].facts}
-    asked = facts[f"teacher_passes_a_image_in_{EPOCHS}_epochs"] / EPOCHS
-    ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill, asked)
+    passes = facts[f"teacher_passes_a_image_in_{EPOCHS}_epochs"] / EPOCHS
+    ratios["sweep/alone"] = _sweep(ratios["c/d"], times["d"], fill, passes)
     return Raced(ratios, medians(times), facts)
 
 
@@ -146,8 +146,8 @@ def _race_built(pair: Pair, rounds: int, folder: Path, more: Sequence[str]) -> B
     losses: dict[str, list[Tensor]] = {name: [] for name in hands}
     loops: dict[str, Callable[[Pause], None]] = {name: job.loop for name, job in jobs.items()}
     for name, job in hands.items():
-        ask = lambda _, ids: table[ids]  # noqa: E731
-        loops[name] = partial(by_hand, job, ask, losses[name], always_same=name in fixed)
+        forward = lambda _, ids: table[ids]  # noqa: E731
+        loops[name] = partial(by_hand, job, forward, losses[name], always_same=name in fixed)
     for name in ("a", "a again"):
         job = Job(online, folder / name)
         make = partial(deepcopy, job.student)
@@ -157,7 +157,7 @@ def _race_built(pair: Pair, rounds: int, folder: Path, more: Sequence[str]) -> B
     facts = {
         "loss_difference_c_e": apart(jobs["c"].losses, losses["e"]),
         "logit_difference_b_c": _off(jobs["c"], table),
-        f"teacher_passes_a_image_in_{EPOCHS}_epochs": asked_share(jobs["c"].data) * EPOCHS,
+        f"teacher_passes_a_image_in_{EPOCHS}_epochs": new_view_share(jobs["c"].data) * EPOCHS,
     }
     if on_gpu:
         facts["steps_that_never_wait"] = float(never_waits(Job(online, folder / "f", teacher)))
@@ -182,7 +182,7 @@ def never_waits(job: Job, steps: int = 50) -> int:
     return steps
 
 
-def _asked() -> list[tuple[str, str]]:
+def _wanted() -> list[tuple[str, str]]:
     return [("b", "a"), ("c", "a"), ("c", "d"), ("c", "e")]
 
 
@@ -219,7 +219,7 @@ def _off(job: Job, table: Tensor) -> float:
     return float((table[sample_id] - logits).abs().max() / logits.abs().max())
 
 
-def asked_share(data: ImageData) -> float:
+def new_view_share(data: ImageData) -> float:
     """Return how much of what a run of all epochs sees was not seen before in it, counted."""
     sample_id = torch.arange(data.num_train)
     views = torch.stack([data.view_index(sample_id, epoch, 0) for epoch in range(EPOCHS)])
@@ -229,10 +229,10 @@ def asked_share(data: ImageData) -> float:
 def _sweep(stored: Found, alone: list[float], fill: list[float], share: float) -> Found:
     """Return eight runs that share a store over eight without a teacher, by calculation.
 
-    The first of the runs asks the teacher for the `share` of its images whose view is new, the
+    The first of the runs runs the teacher on the `share` of its images whose view is new, the
     others never: with the same seed they see the same ones.
     """
-    asked = share * statistics.median(fill) / statistics.median(alone) / RUNS
+    passes = share * statistics.median(fill) / statistics.median(alone) / RUNS
     low, high = stored.quartiles
-    quartiles = low + asked, high + asked
-    return Found(stored.value + asked, quartiles, stored.control, 1.10)
+    quartiles = low + passes, high + passes
+    return Found(stored.value + passes, quartiles, stored.control, 1.10)

@@ -1,14 +1,14 @@
 """What a step of training costs beside a loop written by hand.
 
 `python benchmarks/throughput.py` prints a Markdown table; `--json FILE` keeps the numbers as
-well, `--quick` tries everything with stand-ins too small to say anything of speed, and
+well, `--quick` tries everything with stand-ins too small to measure speed, and
 `--set KEY=VALUE` changes a setting of the framework's runs. `--gpu` races the pairs on a GPU, by
 its events, with all five loops there, and a batch that stays there beside the loader.
 
 Of each pair of networks: (a) the loop that a tutorial would write, (b) this framework asking the
 teacher at every step, (c) with the teacher's outputs stored, (d) without a teacher, (e) what (c)
 computes in a loop written by hand. One process, one thread, CPU time; all take turns, a step
-each, in an order drawn anew every round; a ratio is the median of the rounds' ratios. The rounds
+each, in an order drawn for every round; a ratio is the median of the rounds' ratios. The rounds
 are shared out over `--builds` of all loops: where its tensors lie makes one faster or slower for
 as long as it lasts. The control is the denominator against itself in the same rounds: where its
 noise is half as large as the distance to the goal or larger, the goal is "not resolved", whatever
@@ -41,7 +41,7 @@ SIZES = (5_000, 50_000, 500_000)
 
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, Raced]:
-    """Return everything that was asked for, by what it is of."""
+    """Return every measurement that the arguments name, by its subject."""
     found: dict[str, Raced] = {}
     matrix_units = has_matrix_units(torch.device("cpu"))
     more = [*given.set, ON_GPU] if given.gpu else given.set
@@ -126,11 +126,11 @@ def facts(found: dict[str, Raced], given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print, and write what the arguments name."""
     parts = ("overhead", "loaders", *PAIRS, "sweep", "memory")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="turns of each loop, 2 or more")
-    parser.add_argument("--builds", type=int, default=3, help="how often the loops are built anew")
+    parser.add_argument("--builds", type=int, default=3, help="how often the loops are rebuilt")
     parser.add_argument("--only", nargs="+", choices=parts, metavar="PART")
     parser.add_argument("--gpu", action="store_true", help="the pairs alone, on a GPU")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")

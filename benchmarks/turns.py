@@ -25,7 +25,7 @@ def processor(turn: Callable[[], None]) -> float:
 
 
 def gpu(turn: Callable[[], None]) -> float:
-    """Return the seconds from before to after what a turn asks a GPU to do."""
+    """Return the seconds from before to after the work that a turn queues on a GPU."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     turn()
@@ -116,7 +116,7 @@ class Contestant:
 
 
 def race(contestants: Mapping[str, Contestant], rounds: int, warm_up: int = 1) -> Times:
-    """Return the seconds of a step of each contestant, by round, in an order drawn anew."""
+    """Return the seconds of a step of each contestant, by round, each in a drawn order."""
     order, draw = list(contestants), random.Random(0)
     times: Times = {name: [] for name in order}
     try:

@@ -48,7 +48,7 @@ def tutorial(
     device: torch.device,
     pause: Pause,
 ) -> None:
-    """Distil as a blog would: PIL in a DataLoader, float32, the teacher asked at every step."""
+    """Distil as a blog would: PIL in a DataLoader, float32, the teacher run at every step."""
     temperature, alpha = 4.0, 0.9
     loader = DataLoader(PilImages(photos), batch_size, shuffle=True, drop_last=True)
     student = make().to(device)

@@ -289,7 +289,7 @@ def test_a_sweep_asks_as_often_as_draws_are_new(races):
     data = Fake(4, 8, flip=True, crop_padding=4, **sizes)
     data.setup("fit")
     assert races.EPOCHS == 100
-    assert races.asked_share(data) == pytest.approx(1.62 * (1 - (161 / 162) ** 100), abs=0.01)
+    assert races.new_view_share(data) == pytest.approx(1.62 * (1 - (161 / 162) ** 100), abs=0.01)
 
 
 def test_throughput_by_stand_ins(throughput, tmp_path, capsys):

@@ -65,13 +65,13 @@ def _show(rows: "Sequence[Measured]", settings: "Settings", host: dict[str, Any]
     from potstill.benchmark import tables
 
     shown = [tables.cost_table(rows)]
-    shown += [tables.answer_table(rows)] if settings.data else []
+    shown += [tables.accuracy_table(rows)] if settings.data else []
     shown += [tables.corruption_table(rows)] if settings.severity else []
     shown += tables.latency_tables(rows)
     console = Console()
     for table in shown:
         console.print(table)
-    console.print(tables.described(host), soft_wrap=True, highlight=False, markup=False)
+    console.print(tables.host_line(host), soft_wrap=True, highlight=False, markup=False)
 
 
 def _record(

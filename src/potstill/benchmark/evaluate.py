@@ -63,7 +63,7 @@ def check_fits(opened: Opened, data: Any) -> None:
 def fill_in(
     rows: Sequence[tuple[Measured, Path]], data: Any, teacher: Path | None, severity: int | None
 ) -> None:
-    """Fill in the rows what the test set of `data` says of the file beside each.
+    """Fill in the rows the scores of the file beside each on the test set of `data`.
 
     Args:
         rows: to be filled in, and the file of each.
@@ -76,11 +76,11 @@ def fill_in(
     """
     cores = os.cpu_count() or 1
     opened = {number: open_file(path, cores) for number, (_, path) in enumerate(rows)}
-    asked = dict(opened)
+    chosen = dict(opened)
     if teacher is not None:
-        asked[TEACHER] = open_file(teacher, cores)
-        check_fits(asked[TEACHER], data)
-    logits, targets = predict_files(asked, data.test_dataloader())
+        chosen[TEACHER] = open_file(teacher, cores)
+        check_fits(chosen[TEACHER], data)
+    logits, targets = predict_files(chosen, data.test_dataloader())
     for number, (row, _) in enumerate(rows):
         row.accuracy = metrics.accuracy(logits[number], targets)
         row.ece = metrics.calibration_error(logits[number], targets)

@@ -88,8 +88,8 @@ def cost_table(rows: Sequence[Measured]) -> Table:
     return table
 
 
-def answer_table(rows: Sequence[Measured]) -> Table:
-    """Return how right, how sure and how steady the files are."""
+def accuracy_table(rows: Sequence[Measured]) -> Table:
+    """Return accuracy, calibration error, agreement and robust accuracy of each file."""
     table = _table("", ("accuracy", "ECE", "agreement", "corrupted"))
     for row in rows:
         found = (row.accuracy, row.ece, row.agreement, row.robust_accuracy)
@@ -107,7 +107,7 @@ def corruption_table(rows: Sequence[Measured]) -> Table:
 
 
 def latency_tables(rows: Sequence[Measured]) -> list[Table]:
-    """Return a table for each number of threads and images; `noisy` says which to distrust."""
+    """Return a table for each number of threads and images; `noisy` marks those to distrust."""
     return [
         _latency_table(rows, threads, batch)
         for threads, batch in dict.fromkeys(key for row in rows for key in row.latency)
@@ -128,8 +128,8 @@ def _latency_table(rows: Sequence[Measured], threads: int, batch: int) -> Table:
     return table
 
 
-def described(machine: Mapping[str, Any]) -> str:
-    """Return one line that says what the numbers rest on."""
+def host_line(machine: Mapping[str, Any]) -> str:
+    """Return one line on the machine: processor, cores, features and load."""
     cpu = machine["cpu"] or "unnamed"
     features = machine["features"] or "none that kernels are chosen by"
     parts = [f"CPU {cpu}, {machine['cores']} cores, features: {features}"]

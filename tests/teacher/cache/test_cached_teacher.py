@@ -154,7 +154,7 @@ def test_several_views_are_separate_rows(tmp_path, plain):
     assert len(found.views) == 1
 
 
-def test_only_missing_rows_are_asked(tmp_path, plain):
+def test_only_missing_rows_are_run(tmp_path, plain):
     teacher, seen = CachedTeacher(open_new(tmp_path), view_index(0)), []
 
     def listen(image, sample_id):
