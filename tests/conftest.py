@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 # What `make quick` runs, by place: a new file in one of these takes part.
 QUICK = ("artifact", "cli", "config", "heads", "measure")
 QUICK += ("test_imports.py", "test_packaging.py", "test_public_names.py", "test_readme.py")
+assert all((HERE / place).exists() for place in QUICK)
 
 
 def pytest_itemcollected(item):

@@ -22,6 +22,7 @@ from potstill.models.features.outputs import ModelOutputs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "docs" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 NEW_FILES = dict(re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```$", README, re.M | re.S))
 ADDED = ("reverse_kl", "my_head")  # what the page's examples add
@@ -83,7 +84,9 @@ def measured_heads():
 def test_make_targets_exist():
     named = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
     assert named == {"demo", "test", "install", "quick", "slow", "lint", "format"}
-    assert named <= targets((ROOT / "Makefile").read_text())
+    known = targets((ROOT / "Makefile").read_text())
+    assert named <= known
+    assert set(re.findall(r"`make (\w+)`", CONTRIBUTING)) <= known
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/CONTRIBUTING.md"])
