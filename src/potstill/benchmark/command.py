@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what `argv` asks for, print it, and return the exit code."""
+    """Measure the files that `argv` names, print tables, and return the exit code."""
     try:
         _measure(parse(argv))
     except PotstillError as error:

@@ -1,4 +1,4 @@
-"""Where a run may write: asked before it starts."""
+"""Run folders: whether a run may write there, checked before it starts."""
 
 import tempfile
 from pathlib import Path

@@ -19,7 +19,7 @@ A folder is that of a finished run (it holds report.json), or holds such folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page that `argv` asks for, and return the exit code."""
+    """Write the page that `argv` names, and return the exit code."""
     try:
         arguments = _parser().parse_args(argv)
         print(_short(_write(arguments.folders, arguments.out)))

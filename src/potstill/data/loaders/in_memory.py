@@ -102,12 +102,12 @@ class AugmentedLoader(EpochLoader):
         """Yield the images of each tensor of ids."""
         epoch, plans = self.epoch, deque[Mixture | None]()
 
-        def ask() -> Iterator[Tensor]:
+        def requests() -> Iterator[Tensor]:
             for sample_id in batches:
                 plans.append(self._mixture(sample_id, epoch))
                 yield _ids(sample_id, plans[-1])
 
-        for sample_id, chosen in zip(batches, self.stream(ask()), strict=True):
+        for sample_id, chosen in zip(batches, self.stream(requests()), strict=True):
             shown = range(self.viewing.count)
             images, target = self._shown(sample_id, epoch, shown, plans.popleft(), chosen)
             yield (

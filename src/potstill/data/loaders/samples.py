@@ -57,16 +57,16 @@ class SampleLoader(AugmentedLoader):
 
     def stream(self, batches: Iterable[Tensor]) -> Iterator[Images]:
         """Yield the images of each tensor of ids; workers read ahead."""
-        asked: deque[Tensor] = deque()
+        queued: deque[Tensor] = deque()
 
-        def ask() -> Iterator[list[int]]:
+        def requests() -> Iterator[list[int]]:
             for ids in batches:
-                asked.append(ids)
+                queued.append(ids)
                 yield ids.tolist()
 
-        self._keys.batches = ask()
+        self._keys.batches = requests()
         for images in received(self._loader):
-            yield self._with_targets(images, asked.popleft())
+            yield self._with_targets(images, queued.popleft())
 
     def fetch(self, ids: Tensor) -> Images:
         """Return the images with these ids (M,), read by this process."""

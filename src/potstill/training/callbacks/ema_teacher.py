@@ -29,7 +29,7 @@ class EMATeacher(pl.Callback):
         self._step = 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Have the teacher itself asked, not a copy of it or what it once said."""
+        """Let the teacher itself run, not its folded copy, and no cached outputs."""
         assert isinstance(pl_module, DistillationModule)
         pl_module.teacher_moves = True
 
@@ -62,7 +62,7 @@ class EMATeacher(pl.Callback):
             mine.copy_(theirs)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare with the teacher as it is now, not with what it said an epoch ago."""
+        """Compare with the teacher as it is now, not with its outputs of an epoch ago."""
         assert isinstance(pl_module, DistillationModule)
         pl_module.forget_teacher_outputs()
 
