@@ -12,7 +12,7 @@ Cost = dict[str, float]
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a pruning did.
+    """Outcome of a pruning.
 
     Args:
         plan: the channels that remain, counted in the dense network.
@@ -20,7 +20,7 @@ class Pruned:
         widths: [dense, remaining] channels of each group, by the first layer that makes them.
         reached: the same of the pruned one, `ratio` (share of channels gone), and `latency_ms`
             where that was the target.
-        target: what was asked.
+        target: as it was given, such as "macs=0.5".
     """
 
     plan: ChannelPlan
@@ -35,7 +35,7 @@ class Pruned:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Pruned":
-        """Return what `to_json` wrote; DataError where it is damaged."""
+        """Return the outcome that `to_json` wrote; DataError where it is damaged."""
         try:
             rest = {key: content[key] for key in ("dense", "reached", "widths", "target")}
             return cls(ChannelPlan.from_json(content["plan"]), **rest)

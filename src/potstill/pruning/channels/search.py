@@ -36,7 +36,7 @@ class PlanSearch:
     scope: str
     latency: Callable[[nn.Module], float] | None = None
     before: Pruned | None = None
-    seen: dict[tuple[object, ...], float] = field(default_factory=dict)
+    measured: dict[tuple[object, ...], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shapes = shape_of(self.net)
@@ -82,23 +82,26 @@ class PlanSearch:
         return make_plan(self.scored, channel_counts(self.scored, self.scope, ratio))
 
     def cost(self, name: str, ratio: float) -> float:
-        """Return one cost at `ratio`."""
+        """Return the cost called `name` of the network pruned by `ratio`; see `cost_of`."""
         return self.cost_of(name, self.plan_at(ratio))
 
     def cost_of(self, name: str, plan: ChannelPlan) -> float:
-        """Return one cost of a plan; networks of the same widths are measured once."""
+        """Return `macs`, `parameters`, `size_mb` or `latency_ms` of the network a plan leaves.
+
+        Networks of the same widths are measured once.
+        """
         key = (name, *self._widths(plan))
-        if key not in self.seen:
-            self.seen[key] = self._measure(name, plan)
-        return self.seen[key]
+        if key not in self.measured:
+            self.measured[key] = self._measure(name, plan)
+        return self.measured[key]
 
     def report(self, plan: ChannelPlan, target: Target) -> Pruned:
-        """Return what `plan` comes to, joined with the step before."""
+        """Return the outcome of `plan`, joined with the step before."""
         reached = self._count(plan)
         reached["ratio"] = 1 - reached["channels"] / self.dense["channels"]
         if target.name == "latency_ms":
             # The very measurement that met the target: another would differ.
-            reached["latency_ms"] = self.seen[("latency_ms", *self._widths(plan))]
+            reached["latency_ms"] = self.measured[("latency_ms", *self._widths(plan))]
         whole = self.before.plan.then(plan) if self.before else plan
         widths = {one.group.name: [one.dense, width_in(one.group, plan)] for one in self.scored}
         return Pruned(whole, self.dense, reached, widths, str(target))

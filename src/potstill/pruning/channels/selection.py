@@ -22,7 +22,7 @@ class Scored:
         group: the coupled channels.
         scores: (width / blocks,), on the CPU; the lowest go first.
         dense: its channels in the dense network: shares count from there.
-        share: the share of them that stays whatever the scores say; of one channel at least.
+        share: the share of them that stays whatever the scores; of one channel at least.
         unit: what the count of channels is rounded to.
     """
 
@@ -34,13 +34,13 @@ class Scored:
 
     @property
     def minimum(self) -> int:
-        """Return that share in channels, rounded up."""
+        """The fewest channels that may stay: the share, rounded up to the unit."""
         units = math.ceil(self.share * self.dense / self.unit - 1e-9)
         return min(units * self.unit, self.group.width)
 
     @property
     def order(self) -> list[int]:
-        """Return the tied sets from least to most important; equal scores by their number."""
+        """Tied sets of channels from least to most important; equal scores by their number."""
         return torch.argsort(self.scores, stable=True).tolist()
 
     def kept(self, count: int) -> list[int]:
@@ -62,7 +62,7 @@ def score(group: ChannelGroup, scores: Tensor, dense: int, floor: float, round_t
 
 
 def unit_of(group: ChannelGroup, dense: int, round_to: int) -> int:
-    """Return what the group's channels are rounded to.
+    """Return the number whose multiples the group's channel counts are.
 
     A grouped convolution wants a multiple of its groups too, and both together may leave it no
     choice (104 channels in 13 groups): there `round_to` gives way to its largest divisor that

@@ -43,12 +43,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Which of the five it is."""
+        """Name of the goal that was given: ratio, macs, parameters, size_mb or latency_ms."""
         return next(f.name for f in fields(self) if getattr(self, f.name) is not None)
 
     @property
     def value(self) -> float:
-        """Its number."""
+        """Value of the goal, in the unit of its name."""
         return float(getattr(self, self.name))
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ def steps(target: Target, first: float = 0.3, then: float = 0.1) -> list[Target]
 
 @dataclass(frozen=True)
 class Search:
-    """How a cost follows the ratio: `cost` never rises with it.
+    """Bisection for the ratio that meets a target; `cost` never rises with the ratio.
 
     Args:
         cost: from the ratio of channels that go to what the network then costs, in the target's

@@ -49,7 +49,7 @@ class Magnitude:
     """L1 magnitude, |w|."""
 
     def __call__(self, path: str, weight: Tensor) -> Tensor:
-        """Return the scores of a weight."""
+        """Return |w| of a weight (C_out, ...), of its shape."""
         return weight.detach().abs()
 
 
@@ -60,7 +60,7 @@ class LAMP:
     """
 
     def __call__(self, path: str, weight: Tensor) -> Tensor:
-        """Return the scores of a weight."""
+        """Return LAMP scores of a weight, of its shape, float64 on the CPU."""
         return lamp(weight)
 
 
@@ -88,7 +88,7 @@ class Taylor:
             self.sums[place.path] = score
 
     def __call__(self, path: str, weight: Tensor) -> Tensor:
-        """Return the scores of a weight."""
+        """Return summed scores of the weight at `path`, of its shape."""
         if path not in self.sums:
             raise ConfigError(
                 f"criterion=taylor: {path} has had no gradient. Fix: backward and add first, "
@@ -104,6 +104,6 @@ class Random:
         self.seed = seed
 
     def __call__(self, path: str, weight: Tensor) -> Tensor:
-        """Return the scores of a weight."""
+        """Return uniform numbers in [0, 1) of the weight's shape."""
         key = zlib.crc32(f"{self.seed}:{path}".encode())
         return torch.rand(weight.shape, generator=torch.Generator().manual_seed(key))

@@ -11,7 +11,7 @@ from potstill.pruning.channels.statistics import Batches, Loss
 
 
 class Criterion:
-    """Scores channels; those with the lowest scores go first.
+    """Importance of channels; those with the lowest scores go first.
 
     `criterion(group)` returns (group.width,), or None where it cannot judge the group, which is
     then left alone. It reads weights from the group's members, which are a float32 copy on the
@@ -24,7 +24,7 @@ class Criterion:
     needs: ClassVar[str] = "weights"
 
     def observe(self, model: nn.Module, batches: Batches, loss: Loss | None) -> None:
-        """Look at all `batches` of (image, target); the network is left as it was."""
+        """Collect statistics over all `batches` of (image, target); the network stays as it was."""
 
     def __call__(self, group: ChannelGroup) -> Tensor | None:
         """Return one score a channel, (group.width,), or None."""
@@ -34,9 +34,10 @@ class Criterion:
 def over_members(
     group: ChannelGroup, judge: Callable[[Member], Tensor | None], reduce: str = "mean"
 ) -> Tensor | None:
-    """Add up, or average, what `judge` says of the channels (member.width,) of each member.
+    """Return the sum or mean over members of their channels' scores, (group.width,).
 
-    Members of which it returns None do not count; None if there is no other.
+    `judge` gives the scores (member.width,) of a member, or None for one that does not count;
+    None if there is no other.
     """
     total = torch.zeros(group.width, dtype=torch.float64)
     count = torch.zeros(group.width, dtype=torch.float64)
