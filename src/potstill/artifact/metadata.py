@@ -1,4 +1,4 @@
-"""What an artifact says of its network: what it was trained on, and where it comes from."""
+"""Metadata of an artifact: the data its network was trained on, and its provenance."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What plugins offer to a config, by kind, read from their source for --help."""
+"""Classes and functions that plugins offer, by kind, read from source for --help."""
 
 import ast
 from collections.abc import Iterator

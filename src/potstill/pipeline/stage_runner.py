@@ -1,4 +1,4 @@
-"""What follows distillation: each stage changes a network, trains it on, and keeps it."""
+"""Stages after distillation: each changes a network, trains it and saves it."""
 
 import copy
 import time

@@ -1,4 +1,4 @@
-"""Which arithmetic, memory layout and compiler a run uses where its settings say `auto`."""
+"""Choice of precision, memory layout and compilation where settings are `auto`."""
 
 import shutil
 from collections.abc import Callable, Sequence

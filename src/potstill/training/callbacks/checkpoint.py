@@ -1,4 +1,4 @@
-"""When a run is saved: after whole optimizer steps, so that going on is bit-exact."""
+"""Checkpoints after whole optimizer steps, so that resumption is bit-exact."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Look at the teacher before step 0: is it the network its number was measured on?"""
+"""Check of the teacher before step 0: its accuracy against the recorded one."""
 
 import logging
 
