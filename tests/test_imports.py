@@ -19,8 +19,15 @@ FLOORS = [
     {"cli"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-LIGHTNING = {"cli", "data", "distributed", "pipeline", "training"}  # may import Lightning
-HYDRA = {"cli", "config", "distributed", "pipeline"}
+LIGHTNING = {
+    "cli",
+    "data",
+    "distributed",
+    "libraries",
+    "pipeline",
+    "training",
+}  # may import Lightning
+HYDRA = {"cli", "config", "distributed", "libraries", "pipeline"}
 # Entry points may start whatever they stand for; __init__ offers names of every floor, lazily.
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path.stem not in ("__init__", "__main__")]
 

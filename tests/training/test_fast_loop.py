@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import StepLR
 
 from potstill.heads.kd import KD
-from potstill.training.fast_loop import LeanLoop, LeanResult, Unprofiled, lean
+from potstill.training.fast_loop import FastLoop, FastResult, Unprofiled, install
 from potstill.training.module import DistillationModule
 
 
@@ -29,16 +29,16 @@ def test_weights_and_losses_are_those_of_lightnings_loops(
     tiny, batches, loader, trainer, accumulated
 ):
     ends = []
-    for change in (lambda trainer: trainer, lean):
+    for change in (lambda trainer: trainer, install):
         torch.manual_seed(0)
         module = distil(tiny)
         fit = change(trainer(max_epochs=2, accumulate_grad_batches=accumulated))
         fit.fit(module, loader(batches))
         ends.append((module.state_dict(), dict(fit.callback_metrics), fit.global_step))
-    (weights, metrics, steps), (lean_weights, lean_metrics, lean_steps) = ends
-    assert steps == lean_steps
-    assert metrics == lean_metrics
-    assert all(torch.equal(weights[name], lean_weights[name]) for name in weights)
+    (weights, metrics, steps), (fast_weights, fast_metrics, fast_steps) = ends
+    assert steps == fast_steps
+    assert metrics == fast_metrics
+    assert all(torch.equal(weights[name], fast_weights[name]) for name in weights)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
@@ -56,7 +56,7 @@ def test_validation_runs_in_the_epochs_it_was_asked_for(tiny, batches, loader, t
             self.validated.append(trainer.current_epoch)
 
     ends = []
-    for change in (lambda trainer: trainer, lean):
+    for change in (lambda trainer: trainer, install):
         seen = Seen()
         fit = change(trainer(max_epochs=4, check_val_every_n_epoch=every, callbacks=[seen]))
         fit.fit(distil(tiny), loader(batches), loader(batches))
@@ -81,17 +81,17 @@ def test_a_step_that_takes_no_number_is_given_none(tiny, batches, loader, traine
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    module, fit = Plain(), lean(trainer())
+    module, fit = Plain(), install(trainer())
     fit.fit(module, loader(batches))
-    assert isinstance(fit.fit_loop.epoch_loop, LeanLoop)
+    assert isinstance(fit.fit_loop.epoch_loop, FastLoop)
     assert len(module.losses) == len(batches)
 
 
 def test_a_loss_is_divided_only_by_several_batches():
     loss = torch.tensor(3.0, requires_grad=True)
-    assert LeanResult.from_training_step_output(loss).closure_loss is loss
-    assert LeanResult.from_training_step_output(loss, 2).closure_loss.item() == 1.5
-    assert LeanResult.from_training_step_output({"loss": loss, "a": 1}).extra == {"a": 1}
+    assert FastResult.from_training_step_output(loss).closure_loss is loss
+    assert FastResult.from_training_step_output(loss, 2).closure_loss.item() == 1.5
+    assert FastResult.from_training_step_output({"loss": loss, "a": 1}).extra == {"a": 1}
 
 
 def test_unprofiled_measures_nothing():

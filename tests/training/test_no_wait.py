@@ -10,7 +10,7 @@ from potstill.data.transforms.crop_flip import Augment
 from potstill.data.transforms.mixup import Mix
 from potstill.data.transforms.pipeline import Distort
 from potstill.heads import crd, mgd
-from potstill.training.sums import EpochSums
+from potstill.training.step_metrics import EpochSums
 from tests.support.head_pairs import (
     BATCH,
     CLASSES,

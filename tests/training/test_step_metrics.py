@@ -1,11 +1,68 @@
+"""Means of an epoch, the latest step on the host, and numbers that are not finite."""
+
 import math
 
 import pytest
 import torch
 
 from potstill.errors import NonFiniteError
-from potstill.training.step_metrics import StepMetrics, check_finite
+from potstill.training.step_metrics import EpochSums, Glance, StepMetrics, check_finite
 from tests.support.gpu_stand_in import Row, put_in_place
+
+NAMES = ("loss", "accuracy")
+
+
+def test_means_are_numpys():
+    sums, rows = EpochSums(), torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    for row in rows:
+        assert sums.add({"loss": row[0], "kd": row[1]}).tolist() == row.tolist()
+    expected = rows.numpy().mean(0)
+    assert sums.means() == pytest.approx({"loss": expected[0], "kd": expected[1]})
+    sums.clear()
+    assert sums.means() == {}
+
+
+def test_a_new_term_starts_the_means_anew():
+    sums = EpochSums()
+    sums.add({"loss": torch.tensor(1.0)})
+    sums.add({"loss": torch.tensor(3.0), "kd": torch.tensor(2.0)})
+    assert sums.means() == {"loss": 3.0, "kd": 2.0}
+
+
+def test_saved_sums_go_on_as_if_never_stopped():
+    rows = [{"a": torch.tensor(0.1 * k), "b": torch.tensor(1.0 / (k + 3))} for k in range(7)]
+    whole, first, second = EpochSums(), EpochSums(), EpochSums()
+    for row in rows:
+        whole.add(row)
+    for row in rows[:4]:
+        first.add(row)
+    second.load_state_dict(first.state_dict())
+    for row in rows[4:]:
+        second.add(row)
+    assert second.means() == whole.means()
+    empty = EpochSums()
+    empty.load_state_dict(EpochSums().state_dict())
+    assert empty.means() == {}
+
+
+def test_a_row_of_the_cpu_is_there_at_once():
+    glance = Glance()
+    assert (glance.step, glance.values) == (-1, {})
+    glance.take(4, NAMES, torch.tensor([1.0, 0.5]))
+    assert (glance.step, glance.values) == (4, {"loss": 1.0, "accuracy": 0.5})
+    assert not glance.look()
+
+
+def test_a_row_of_a_gpu_is_seen_when_it_has_come(monkeypatch):
+    arrivals, glance = put_in_place(monkeypatch), Glance()
+    glance.take(4, NAMES, Row(1.0, 0.5))
+    assert not glance.look()
+    assert glance.step == -1
+    glance.take(5, ("loss",), Row(2.0))  # one is on its way
+    arrivals.there = True
+    assert glance.look()
+    assert (glance.step, glance.values) == (4, {"loss": 1.0, "accuracy": 0.5})
+    assert not glance.look()
 
 
 def step(*values):

@@ -1,9 +1,10 @@
 """Settings of the Trainer that cannot take effect are named before anything is trained."""
 
 import pytest
+from lightning.pytorch.loops import training_epoch_loop
 
 from potstill.errors import ConfigError
-from potstill.training.fast_loop import LeanLoop
+from potstill.training.fast_loop import FastLoop
 from potstill.training.trainer import make_trainer
 from tests.pipeline.test_run import SMALL, composed
 
@@ -32,7 +33,14 @@ def test_no_bar_says_which_callback_goes_with_it(tmp_path):
         make_trainer(cfg, tmp_path / "student", 1)
 
 
-def test_a_fit_runs_the_lean_loops(tmp_path):
-    trainer = make_trainer(composed(*SMALL), tmp_path / "student", 3)
-    assert isinstance(trainer.fit_loop.epoch_loop, LeanLoop)
+@pytest.mark.parametrize("loop", ["auto", "fast", "lightning"])
+def test_a_fit_runs_the_loop_it_was_told_to(tmp_path, loop):
+    trainer = make_trainer(composed(*SMALL, f"loop={loop}"), tmp_path / "student", 3)
+    assert isinstance(trainer.fit_loop.epoch_loop, FastLoop) is (loop != "lightning")
     assert trainer.max_epochs == 3
+
+
+def test_a_fast_loop_that_cannot_be_is_refused_before_any_fit(monkeypatch):
+    monkeypatch.delattr(training_epoch_loop._TrainingEpochLoop, "_build_kwargs")
+    with pytest.raises(ConfigError, match=r"loop=fast: Lightning 2\S+ has no .*_build_kwargs"):
+        make_trainer(composed(*SMALL, "loop=fast"), None, 1)

@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
 from potstill.config.compose import Command
 from potstill.errors import ConfigError
+from potstill.libraries.hydra import flags
 
 CONFIG_NAME = "train"
 
@@ -22,7 +21,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     def refuse(message: str) -> NoReturn:
         raise ConfigError(f"{message}. Fix: key=value without dashes, flags such as -m first")
 
-    parser = get_args_parser()
+    parser = flags()
     parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_args(argv)
     if args.experimental_rerun is not None:

@@ -13,6 +13,7 @@ from potstill.config.introspect import Definition
 from potstill.config.kinds import ANYTHING, Kind, Node, kind_at, nodes
 from potstill.config.plugins import import_from, owner
 from potstill.errors import ConfigError, PotstillError
+from potstill.libraries.hydra import full_key
 
 Keys = tuple[str, ...]
 
@@ -29,7 +30,7 @@ def instantiate(node: Any, path: str | None = None, /, **kwargs: Any) -> Any:
         ConfigError: if a target is not what its place needs, or refuses its arguments.
     """
     config = node if OmegaConf.is_config(node) else OmegaConf.create(node)
-    full = str(config._get_full_key(None)) if path is None else path
+    full = full_key(config) if path is None else path
     keys = tuple(filter(None, full.replace("[", ".").replace("]", "").split(".")))
     # Resolved once: what is checked is what is called.
     return _make(OmegaConf.to_container(config, resolve=True), keys, kwargs)

@@ -80,6 +80,7 @@ class Config:
     threads: int | None = None
     channels_last: Any = "auto"
     compile: Any = "auto"
+    loop: str = "auto"
     process_timeout: float = 600.0
     data: Any = MISSING
     teacher: TeacherSettings = field(default_factory=TeacherSettings)

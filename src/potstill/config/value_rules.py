@@ -36,6 +36,7 @@ def _integer(low: int, high: float = math.inf) -> Callable[[Any], bool]:
 
 SWITCH = ("auto", True, False)
 PRECISIONS = ("auto", "32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")
+LOOPS = ("auto", "fast", "lightning")
 STORES = ("auto", "off", "read", "refresh")
 
 RULES = (
@@ -84,6 +85,7 @@ RULES = (
     Rule("teacher.rounding", _number(0, 1), "a number from 0 to 1", 0.02),
     Rule("channels_last", lambda value: value in SWITCH, "auto, true or false", "auto"),
     Rule("compile", lambda value: value in SWITCH, "auto, true or false", "auto"),
+    Rule("loop", lambda value: value in LOOPS, "one of " + ", ".join(LOOPS), "auto"),
     Rule("process_timeout", _number(0, above=True), "seconds, above 0", 600.0),
     Rule("threads", _integer(1), "null or an integer, 1 or more", 2),
 )

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from potstill.distributed import collectives, environment
 from potstill.errors import ConfigError
+from potstill.libraries.lightning import start_method
 
 
 def strategy(cfg: DictConfig) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def join(trainer: pl.Trainer) -> None:
         )
     if trainer.world_size == 1:
         return
-    if type(trainer.strategy) is not DDPStrategy or trainer.strategy._start_method != "popen":
+    if type(trainer.strategy) is not DDPStrategy or start_method(trainer.strategy) != "popen":
         raise ConfigError(
             "trainer.strategy: only DDP in processes already started gives every stage a whole "
             "network. Fix: trainer.strategy=ddp, or leave it out"

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
+from potstill.libraries.torch import ConvNd
 from potstill.measure.latency import blank_image, latency_ms
 from potstill.models.features.trace import in_eval_mode
 
@@ -89,7 +89,7 @@ class MacCount:
 
     def __init__(self, net: nn.Module, image_shape: Sequence[int]) -> None:
         self.places: dict[str, int] = {}
-        layers = [(p, m) for p, m in net.named_modules() if isinstance(m, (_ConvNd, nn.Linear))]
+        layers = [(p, m) for p, m in net.named_modules() if isinstance(m, (ConvNd, nn.Linear))]
         handles = [self._listen(path, layer) for path, layer in layers]
         try:
             total = _all_macs(net, image_shape)
@@ -106,7 +106,7 @@ class MacCount:
 
     def _listen(self, path: str, layer: nn.Module) -> Any:
         def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            channels = output.shape[1 if isinstance(module, _ConvNd) else -1]
+            channels = output.shape[1 if isinstance(module, ConvNd) else -1]
             self.places[path] = self.places.get(path, 0) + output.numel() // channels
 
         return layer.register_forward_hook(note)

@@ -18,6 +18,7 @@ from potstill.config.names import by_name
 from potstill.config.stage_settings import links
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
+from potstill.libraries.hydra import put_under
 from potstill.measure import metrics
 from potstill.models.weights import is_path
 from potstill.pipeline.fit import TrainedModel, choose_kernels, fit
@@ -178,7 +179,7 @@ class Experiment:
         node = OmegaConf.masked_copy(
             cfg.module, [str(key) for key in cfg.module if key not in networks]
         )
-        node._set_parent(cfg)
+        put_under(node, cfg)
         made: DistillationModule = instantiate(node, **networks)
         if teacher is not None and set(made.teacher_layers) <= self._served:
             made.folded, made.cached = self.folded, self.cached

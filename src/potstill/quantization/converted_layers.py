@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
+from potstill.libraries.torch import padding_around
 from potstill.quantization.fake_quantize import weight_scale
 from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import (
@@ -105,7 +106,7 @@ class ConvertedConv2d(_Int8Weight):
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, conv: nn.Conv2d) -> None:
         super().__init__(weight, scale, bias)
         self.padding, self.padding_mode = conv.padding, conv.padding_mode
-        self.around = list(conv._reversed_padding_repeated_twice)
+        self.around = padding_around(conv)
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from potstill.libraries.torch import fake_quantize, forward_pre_hooks
 from potstill.quantization.flags import is_on
 from potstill.quantization.scheme import (
     ACTIVATION_MAX,
@@ -98,7 +99,7 @@ class ActivationQuantizer(nn.Module):
 
     def quantize(self, x: Tensor, member: int = 0) -> Tensor:
         """Return `forward`, after the module's forward pre-hooks."""
-        for hook in self._forward_pre_hooks.values():
+        for hook in forward_pre_hooks(self):
             hook(self, (x,))
         return self.forward(x, member)
 
@@ -132,10 +133,8 @@ class ActivationQuantizer(nn.Module):
     def fake(self, x: Tensor) -> Tensor:
         """Return `x` rounded, or as it is while no range is known."""
         scale, zero_point = self.grid()
-        # The public function has no flag on the device, and reading `seen` would wait for it.
-        return torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
-            x, scale, zero_point, self.seen.any().long(), ACTIVATION_MIN, ACTIVATION_MAX
-        )[0]
+        known = self.seen.any().long()
+        return fake_quantize(x, scale, zero_point, known, ACTIVATION_MIN, ACTIVATION_MAX)
 
 
 def span(x: Tensor) -> tuple[Tensor, Tensor]:

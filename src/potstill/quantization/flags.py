@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from potstill.libraries.torch import version_of
+
 
 def is_on(module: nn.Module, name: str) -> bool:
     """Return the value of the Boolean buffer `name`.
@@ -13,7 +15,7 @@ def is_on(module: nn.Module, name: str) -> bool:
     if flag.is_cpu or flag.is_inference():
         return bool(flag)
     known = module.__dict__.setdefault("_flags", {})
-    mark = (id(flag), flag._version)
+    mark = (id(flag), version_of(flag))
     if known.get(name, (None, False))[0] != mark:
         known[name] = (mark, bool(flag))
     return known[name][1]

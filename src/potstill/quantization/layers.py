@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.libraries.torch import convolve
 from potstill.quantization.fake_quantize import fake_weight
 from potstill.quantization.flags import is_on
 
@@ -20,7 +21,7 @@ class QuantConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution (N, C_out, H', W') of (N, C_in, H, W) with rounded weights."""
-        return self._conv_forward(input, rounded(self), self.bias)
+        return convolve(self, input, rounded(self))
 
 
 class QuantLinear(nn.Linear):

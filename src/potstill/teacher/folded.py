@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
+from potstill.libraries.torch import fold_batch_norm
 from potstill.models.features.trace import in_eval_mode
 from potstill.teacher.inplace import make_inplace
 
@@ -81,7 +81,7 @@ def fold_teacher(
 
 def _changes(dtype: torch.dtype | None) -> dict[str, Callable[[nn.Module], nn.Module]]:
     changes: dict[str, Callable[[nn.Module], nn.Module]] = {
-        "batch-norm folded": fuse,
+        "batch-norm folded": fold_batch_norm,
         "in place": make_inplace,
         "channels last": lambda network: network.to(memory_format=torch.channels_last),
     }

@@ -1,18 +1,26 @@
-"""Lightning's training loop without what it asks and notes anew at every step."""
+"""Training loop equal to Lightning's, bit for bit, that looks up less at each step.
+
+It overrides private names; `potstill.training.loop` imports it only where they are there.
+"""
 
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
+from potstill.libraries.lightning import (
+    AutomaticOptimization,
+    ClosureResult,
+    TrainingEpochLoop,
+)
+from potstill.training.fast_module import FastModule
 
-class LeanResult(ClosureResult):
-    """What a step returned, divided by the batches of a step only where there are several."""
+
+class FastResult(ClosureResult):
+    """A step's result, divided by the batches of a step only where there are several."""
 
     @classmethod
     def from_training_step_output(
@@ -24,24 +32,33 @@ class LeanResult(ClosureResult):
         return super().from_training_step_output(training_step_output, normalize)
 
 
-class LeanOptimization(_AutomaticOptimization):
-    """Automatic optimization with that."""
+class FastOptimization(AutomaticOptimization):
+    """Automatic optimization with `FastResult`."""
 
-    output_result_cls = LeanResult
+    output_result_cls = FastResult
 
 
-class LeanLoop(_TrainingEpochLoop):
-    """An epoch that asks once what Lightning asks at every step.
+class FastLoop(TrainingEpochLoop):
+    """An epoch that looks up once what Lightning looks up at each step.
 
-    What a training step takes, whether the epoch ends in validation, and, where each batch is a
-    step of its own, nothing about accumulation.
+    That is: what a training step takes, whether the epoch ends in validation, whether anything
+    hooks into a batch's transfer, and, where each batch is a step, nothing about accumulation.
     """
 
     _takes: tuple[str, ...] = ()
     _validates: tuple[int, bool] = (-1, False)
 
+    def run(self, data_fetcher: Any) -> None:
+        """Run an epoch; the module is afterwards as it was, also where a step raised."""
+        module = self.trainer.lightning_module
+        known: AbstractContextManager[None] = nullcontext()
+        if isinstance(module, FastModule):
+            known = module.batch_hooks_known(getattr(self.trainer, "datamodule", None))
+        with known:
+            super().run(data_fetcher)
+
     def on_run_start(self, data_fetcher: Any) -> None:
-        """Ask anew in each epoch."""
+        """Look everything up once for this epoch."""
         super().on_run_start(data_fetcher)
         self._takes = ()
 
@@ -58,17 +75,19 @@ class LeanLoop(_TrainingEpochLoop):
         return OrderedDict(zip(self._takes, (batch, batch_idx), strict=False))
 
 
-def lean(trainer: pl.Trainer) -> pl.Trainer:
-    """Give `trainer` loops that do the same and cost less; before its fit."""
+def install(trainer: pl.Trainer) -> pl.Trainer:
+    """Give `trainer`, before its fit, the fast loop; return it."""
     old = trainer.fit_loop.epoch_loop
-    loop = LeanLoop(trainer, old.min_steps, old.max_steps)
-    loop.automatic_optimization = LeanOptimization(trainer)
+    loop = FastLoop(trainer, old.min_steps, old.max_steps)
+    loop.automatic_optimization = FastOptimization(trainer)
     trainer.fit_loop.epoch_loop = loop
+    if type(trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
+        trainer.profiler = Unprofiled()  # type: ignore[attr-defined]
     return trainer
 
 
 class Unprofiled(PassThroughProfiler):
-    """Measures nothing, as Lightning's own does, which makes 30 generators a step for it."""
+    """A profiler that measures nothing without making a generator for each of 30 calls a step."""
 
     _nothing = nullcontext()
 

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.data.loaders.batch import Batch, check_views, unpack
 from potstill.heads.base import Head
+from potstill.libraries.lightning import datamodule_of
 from potstill.models.features.outputs import ModelOutputs
 from potstill.training.checkpoints.optimizer_state import name_states
 from potstill.training.loss_weights import Weighting
@@ -82,7 +83,7 @@ class DistillationModule(StudentTeacher):
 
     def setup(self, stage: str) -> None:
         """Bind the networks; callbacks have changed the student's structure by now."""
-        self.prepare(getattr(getattr(self._trainer, "datamodule", None), "train_targets", None))
+        self.prepare(getattr(datamodule_of(self), "train_targets", None))
 
     def prepare(self, targets: Tensor | None = None) -> None:
         """Bind the networks, and set how many classes to validate; see `bind_networks`."""
@@ -102,7 +103,6 @@ class DistillationModule(StudentTeacher):
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device; forget what it said of another run's images."""
-        self.leave_out_idle_hooks()
         self._place_teacher()
         self.forget_teacher_outputs()
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from potstill.errors import ConfigError
+from potstill.libraries.torch import has_triton
 
 AUTO = "auto"
 HALF_MIXED = ("16-mixed", "16")
@@ -141,7 +142,7 @@ def use_compile(
 def has_compiler(device: torch.device) -> bool:
     """Return whether torch.compile has what it needs: Triton for a GPU, else a C++ compiler."""
     if device.type == "cuda":
-        return torch.utils._triton.has_triton()
+        return has_triton()
     return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 

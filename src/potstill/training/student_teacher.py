@@ -15,11 +15,11 @@ from potstill.teacher.cache.cached_teacher import CachedTeacher
 from potstill.teacher.cache.open import uncacheable
 from potstill.teacher.folded import FoldedTeacher
 from potstill.teacher.frozen import FrozenTeacher
-from potstill.training.lean import LeanModule
+from potstill.training.fast_module import FastModule
 from potstill.training.precision import compiled, lay_out
 
 
-class StudentTeacher(LeanModule):
+class StudentTeacher(FastModule):
     """A student, a teacher and the heads that compare their outputs.
 
     Args:

@@ -12,8 +12,8 @@ from potstill.config.instantiate import instantiate
 from potstill.distributed import collectives
 from potstill.distributed.strategy import strategy
 from potstill.errors import ConfigError
-from potstill.training.fast_loop import Unprofiled, lean
 from potstill.training.loggers.csv import MetricsFile
+from potstill.training.loop import use_loop
 from potstill.training.precision import AUTO, HALF_MIXED, resolve_precision
 
 # Settings that would be ignored under trainer, and where to set them.
@@ -42,7 +42,7 @@ def make_trainer(
     nodes = [node for node in cfg.callbacks.values() if node is not None]
     csv = MetricsFile(folder.parent, name="", version=folder.name)
     others = [_logger(node, folder) for node in (cfg.logger or {}).values()]
-    given: dict[str, Any] = {} if cfg.trainer.get("profiler") else {"profiler": Unprofiled()}
+    given: dict[str, Any] = {}
     if cfg.trainer.get("precision") == AUTO:
         device = _bare_trainer(cfg, epochs).strategy.root_device
         given["precision"] = resolve_precision(AUTO, device)
@@ -55,7 +55,7 @@ def make_trainer(
         **strategy(cfg),
         **given,
     )
-    return lean(trainer)
+    return use_loop(trainer, cfg.loop)
 
 
 def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
@@ -66,7 +66,7 @@ def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
     for key, place in ELSEWHERE.items():
         if cfg.trainer.get(key) is not None:
             raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: set elsewhere. Fix: {place}")
-    return _built(cfg, max_epochs=epochs, **strategy(cfg), **quiet)
+    return use_loop(_built(cfg, max_epochs=epochs, **strategy(cfg), **quiet), cfg.loop)
 
 
 def _built(cfg: DictConfig, **settings: Any) -> pl.Trainer:

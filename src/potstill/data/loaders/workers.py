@@ -20,6 +20,7 @@ from potstill.data.storage.image_folder import Files
 from potstill.data.transforms.mixup import Mixture
 from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
 from potstill.errors import ConfigError, DataError, StorageError
+from potstill.libraries.torch import end_workers
 
 Key = tuple[int, int]  # (epoch, sample id)
 Bytes = tuple[Tensor, ...]  # each view's images (N, 3, H, W) uint8
@@ -206,7 +207,7 @@ def received(loader: DataLoader[Any]) -> Iterator[Any]:
     """Yield what the workers read, or raise what was wrong with it."""
     for views in loader:
         if isinstance(views, DataError):
-            loader._iterator = None  # the workers end now, not seconds later with the traceback
+            end_workers(loader)
             raise views
         yield views
 

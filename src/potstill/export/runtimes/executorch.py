@@ -10,6 +10,7 @@ from torch import Tensor
 from potstill.errors import DataError
 from potstill.export.runtimes.base import as_images, check_file
 from potstill.libraries import native_stderr, need, quiet_libraries
+from potstill.libraries.executorch import set_threads
 
 
 class ExecuTorch:
@@ -35,7 +36,7 @@ class ExecuTorch:
         with native_stderr() as captured, quiet_libraries():
             runtime = need("executorch.runtime", "runtime=executorch")
             bindings = need("executorch.extension.pybindings.portable_lib", "runtime=executorch")
-            bindings._unsafe_reset_threadpool(threads)
+            set_threads(bindings, threads)
             failure = self._load(runtime.Runtime.get())
         if failure is not None:
             raise DataError(

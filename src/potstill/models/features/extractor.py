@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from potstill.errors import ConfigError, nearest
+from potstill.libraries.torch import version_of
 from potstill.models.features.outputs import ModelOutputs
 from potstill.models.features.trace import (
     Event,
@@ -87,7 +88,7 @@ class FeatureExtractor:
         finally:
             for handle in handles:
                 handle.remove()
-        changed = {name for name, (value, version) in found.items() if value._version != version}
+        changed = {name for name, (value, version) in found.items() if version_of(value) != version}
         if changed - self._overwritten:
             # An in-place operation (`out += identity`) reached a feature: store copies.
             self._overwritten |= changed
@@ -115,7 +116,7 @@ class FeatureExtractor:
 
         def store(value: Tensor) -> None:
             value = value.clone() if name in self._overwritten else value
-            found[name] = (value, value._version)
+            found[name] = (value, version_of(value))
 
         if source.side == "input":
             return module.register_forward_pre_hook(lambda _, args: store(args[0]))

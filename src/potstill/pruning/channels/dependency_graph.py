@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
-from torch_pruning import ops
 
 from potstill.errors import ConfigError
+from potstill.libraries.torch import ConvNd, reshaped
+from potstill.libraries.torch_pruning import DependencyGraph, ops
 from potstill.pruning.channels.index_maps import (
     Move,
     features_a_channel,
@@ -66,7 +65,7 @@ def coupled_items(net: nn.Module, image_shape: Sequence[int]) -> Iterator[list[I
     try:
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            graph = tp.DependencyGraph().build_dependency(net, [image], verbose=False)
+            graph = DependencyGraph().build_dependency(net, [image], verbose=False)
             _stop_where_lost(graph)
             _follow(graph, pads)
             yield from _walk(graph, pads)
@@ -92,14 +91,14 @@ def _listen(net: nn.Module, pads: dict[Any, Pad]) -> list[Any]:
     return [listen(path, module) for path, module in net.named_modules()]
 
 
-def _stop_where_lost(graph: tp.DependencyGraph) -> None:
+def _stop_where_lost(graph: DependencyGraph) -> None:
     """Cut the paths through mixing reshapes: following them can take minutes, for nothing."""
     for node in graph.module2node.values():
         if not _is_followed(node, node.module):
             node.dependencies = []
 
 
-def _follow(graph: tp.DependencyGraph, pads: dict[Any, Pad]) -> None:
+def _follow(graph: DependencyGraph, pads: dict[Any, Pad]) -> None:
     """Set right what the graph guesses: paddings it takes for elementwise, strides of flattening.
 
     It infers the stride from widths nearby, which a shortcut that pads channels belies.
@@ -110,7 +109,7 @@ def _follow(graph: tp.DependencyGraph, pads: dict[Any, Pad]) -> None:
             _map(node, shifted(before, pad.width_out), shifted(-before, pad.width_in))
         elif node.type == ops.OPTYPE.RESHAPE:
             node.type = ops.OPTYPE.ELEMENTWISE  # else the guess comes back
-            stride = features_a_channel(*_shapes(node))
+            stride = features_a_channel(*reshaped(node.grad_fn))
             _map(node, spread(stride), gathered(stride))
 
 
@@ -122,8 +121,8 @@ def _map(node: Any, forward: Move, backward: Move) -> None:
             dep.index_mapping[0] = forward
 
 
-def _walk(graph: tp.DependencyGraph, pads: dict[Any, Pad]) -> Iterator[list[Item]]:
-    roots = [m for m in graph.module2node if isinstance(m, (_ConvNd, nn.Linear))]
+def _walk(graph: DependencyGraph, pads: dict[Any, Pad]) -> Iterator[list[Item]]:
+    roots = [m for m in graph.module2node if isinstance(m, (ConvNd, nn.Linear))]
     names = {module: path for path, module in graph.model.named_modules()}
     names |= {parameter: path for path, parameter in graph.model.named_parameters()}
     met: set[nn.Module] = set()
@@ -138,9 +137,7 @@ def _walk(graph: tp.DependencyGraph, pads: dict[Any, Pad]) -> Iterator[list[Item
         yield items
 
 
-def _item(
-    graph: tp.DependencyGraph, entry: Any, names: dict[Any, str], pads: dict[Any, Pad]
-) -> Item:
+def _item(graph: DependencyGraph, entry: Any, names: dict[Any, str], pads: dict[Any, Pad]) -> Item:
     node, part = entry.dep.target, entry.dep.target.module
     channels, roots = tuple(entry.idxs), tuple(entry.root_idxs)
     side = "out" if graph.is_out_channel_pruning_fn(entry.dep.handler) else "in"
@@ -158,17 +155,12 @@ def _item(
 
 
 def _is_followed(node: Any, part: Any) -> bool:
-    if isinstance(part, _ConvNd):
+    if isinstance(part, ConvNd):
         return not part.transposed and (is_depthwise(part) or part.groups < part.out_channels)
     if isinstance(part, nn.LayerNorm):
         return len(part.normalized_shape) == 1
     if isinstance(part, (nn.Parameter, *CUTTABLE)) or node.type in TRANSPARENT:
         return True
     if node.type == ops.OPTYPE.RESHAPE:
-        return keeps_channels(*_shapes(node))
+        return keeps_channels(*reshaped(node.grad_fn))
     return node.type == ops.OPTYPE.ELEMENTWISE
-
-
-def _shapes(node: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    before, after = node.grad_fn._saved_self_sym_sizes, node.grad_fn._input_metadata[0].shape
-    return tuple(before), tuple(after)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from potstill.errors import ConfigError
+from potstill.libraries.torch import ConvNd
 from potstill.pruning.channels.groups import ChannelGroup, find_groups
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.pruning.channels.selection import make_plan, score
@@ -90,7 +90,7 @@ def _cut_modules(net: nn.Module, plan: ChannelPlan) -> list[nn.Module]:
 def _zero_input_channels(layer: nn.Module, channels: list[int]) -> None:
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    groups = layer.groups if isinstance(layer, _ConvNd) else 1
+    groups = layer.groups if isinstance(layer, ConvNd) else 1
     assert isinstance(groups, int)
     rows = [c for c in channels if c < weight.shape[1]] if groups > 1 else channels
     weight[:, rows] = 0

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from potstill.errors import ConfigError
+from potstill.libraries.torch import ConvNd
 from potstill.pruning.channels.dependency_graph import Item, coupled_items
 from potstill.pruning.channels.slicing import is_depthwise
 
@@ -29,7 +29,7 @@ class Member:
     @property
     def is_filter(self) -> bool:
         """Whether these are the outputs of a convolution or linear layer."""
-        return self.side == "out" and isinstance(self.part, (_ConvNd, nn.Linear))
+        return self.side == "out" and isinstance(self.part, (ConvNd, nn.Linear))
 
 
 @dataclass(frozen=True)
@@ -122,4 +122,4 @@ def _stratum(
 def _divisions(part: Any) -> int:
     if isinstance(part, nn.GroupNorm):
         return part.num_groups
-    return part.groups if isinstance(part, _ConvNd) and not is_depthwise(part) else 1
+    return part.groups if isinstance(part, ConvNd) and not is_depthwise(part) else 1

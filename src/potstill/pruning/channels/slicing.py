@@ -5,12 +5,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
 from potstill.errors import DataError
+from potstill.libraries.torch import BatchNorm, ConvNd
 
-CUTTABLE = (_ConvNd, nn.Linear, _BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.PReLU)
+CUTTABLE = (ConvNd, nn.Linear, BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.PReLU)
 PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -45,7 +44,7 @@ def find_part(model: nn.Module, path: str) -> Part:
 def is_depthwise(module: object) -> bool:
     """Return whether each channel of a convolution is filtered alone."""
     return (
-        isinstance(module, _ConvNd)
+        isinstance(module, ConvNd)
         and module.groups == module.in_channels == module.out_channels > 1
     )
 
@@ -78,7 +77,7 @@ def slice_part(found: Part, side: str, of: int, kept: Sequence[int]) -> None:
     part = found.part
     if isinstance(part, nn.Parameter):
         setattr(found.parent, found.name, _taken(part, int(side.removeprefix("dim")), kept))
-    elif isinstance(part, _ConvNd):
+    elif isinstance(part, ConvNd):
         _slice_convolution(part, side, kept)
     elif isinstance(part, nn.Linear):
         _slice_tensors(part, {"weight": 0, "bias": 0} if side == "out" else {"weight": 1}, kept)
@@ -91,7 +90,7 @@ def slice_part(found: Part, side: str, of: int, kept: Sequence[int]) -> None:
     _declare(part, side, len(kept))
 
 
-def _slice_convolution(conv: _ConvNd, side: str, kept: Sequence[int]) -> None:
+def _slice_convolution(conv: ConvNd, side: str, kept: Sequence[int]) -> None:
     if side == "out":
         _slice_tensors(conv, {"weight": 0, "bias": 0}, kept)
         if is_depthwise(conv):
@@ -125,11 +124,11 @@ def _declare(part: Any, side: str, width: int) -> None:
 
 
 def _width_name(part: Any, side: str) -> str | None:
-    if isinstance(part, _ConvNd):
+    if isinstance(part, ConvNd):
         return f"{side}_channels"
     if isinstance(part, nn.Linear):
         return f"{side}_features"
-    if isinstance(part, (_BatchNorm, nn.InstanceNorm2d)):
+    if isinstance(part, (BatchNorm, nn.InstanceNorm2d)):
         return "num_features"
     if isinstance(part, nn.GroupNorm):
         return "num_channels"

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from potstill.data.loaders.calibration import calibration_batches
+from potstill.libraries.torch import ConvNd
 from potstill.models.features.trace import in_eval_mode
 
 Batches = Iterable[tuple[Tensor, ...]]
@@ -43,14 +43,14 @@ def mean_inputs(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
 
     def listen(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-            channels_last = args[0].movedim(1 if isinstance(layer, _ConvNd) else -1, -1)
+            channels_last = args[0].movedim(1 if isinstance(layer, ConvNd) else -1, -1)
             rows = channels_last.detach().flatten(0, -2).abs()  # (n, C)
             sums[path] = sums.get(path, torch.zeros(())) + rows.double().sum(0).cpu()
             counts[path] = counts.get(path, 0) + len(rows)
 
         return module.register_forward_pre_hook(note)
 
-    layers = [(p, m) for p, m in model.named_modules() if isinstance(m, (_ConvNd, nn.Linear))]
+    layers = [(p, m) for p, m in model.named_modules() if isinstance(m, (ConvNd, nn.Linear))]
     handles = [listen(path, module) for path, module in layers]
     try:
         with preserve_state(model), torch.no_grad():

@@ -41,7 +41,7 @@ class Place:
     @property
     def has_mask(self) -> bool:
         """Whether it has one."""
-        return mask_name(self.attribute) in self.module._buffers
+        return mask_name(self.attribute) in dict(self.module.named_buffers(recurse=False))
 
 
 def mask_name(attribute: str) -> str:

@@ -108,6 +108,7 @@ def _split_norm_acts(model: nn.Module) -> None:
 
 
 def _split(norm_act: nn.BatchNorm2d) -> NormAct:
-    drop, act = norm_act._modules.pop("drop"), norm_act._modules.pop("act")
+    drop, act = norm_act.drop, norm_act.act
+    del norm_act.drop, norm_act.act
     norm_act.__class__ = nn.BatchNorm2d
     return NormAct(norm_act, drop, act).train(norm_act.training)  # type: ignore[arg-type]

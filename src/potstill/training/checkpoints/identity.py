@@ -37,6 +37,7 @@ FREE = (
     "data.prefetch_factor",
     "hydra",
     "logger",
+    "loop",
     "name",
     "plugins",  # as plugins.NAME
     "resume",

@@ -9,13 +9,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from potstill.libraries.lightning import validation_is_due
+
 
 def validation_follows(trainer: pl.Trainer) -> bool:
     """Return whether the batch just trained is one after which the fit validates."""
-    loop = trainer.fit_loop
-    progress, fetcher = asdict(loop.epoch_progress.current), loop._data_fetcher
+    progress = asdict(trainer.fit_loop.epoch_progress.current)
     inside = progress["ready"] == progress["started"] == progress["processed"] + 1
-    return inside and fetcher is not None and loop.epoch_loop._should_check_val_fx(fetcher)
+    return inside and validation_is_due(trainer)
 
 
 def let_validation_follow(state: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from torch.optim.lr_scheduler import LambdaLR
 
 from potstill.errors import ConfigError
+from potstill.libraries.torch import set_rates
 
 
 def drop_saved_settings(checkpoint: dict[str, Any]) -> None:
@@ -34,6 +35,4 @@ def follow_new_schedule(scheduler: Any) -> None:
         )
     at = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
     rates = [base * factor(scheduler.last_epoch) for base, factor in at]
-    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    scheduler._last_lr = rates
+    set_rates(scheduler, rates)

@@ -4,12 +4,12 @@ import csv
 import io
 from pathlib import Path
 
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from potstill.atomic import write_atomically
+from potstill.libraries.lightning import set_writer, writer_of
 
 
 class _WholeFile(ExperimentWriter):
@@ -46,9 +46,9 @@ class MetricsFile(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> _ExperimentWriter:
+    def experiment(self) -> ExperimentWriter:
         """The writer of this folder's metrics.csv."""
-        if self._experiment is None:
-            Path(self.root_dir).mkdir(parents=True, exist_ok=True)
-            self._experiment = _WholeFile(self.log_dir)
-        return self._experiment
+        if (writer := writer_of(self)) is not None:
+            return writer
+        Path(self.root_dir).mkdir(parents=True, exist_ok=True)
+        return set_writer(self, _WholeFile(self.log_dir))

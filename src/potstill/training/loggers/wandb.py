@@ -10,6 +10,8 @@ from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import WandbLogger
 
+from potstill.libraries.lightning import wandb_arguments
+
 
 def wandb_logger(
     save_dir: str | Path,
@@ -47,7 +49,7 @@ def wandb_logger(
             reinit="create_new",  # a student's run stays open while others train
         ),
     )
-    logger._wandb_init.pop("anonymous", None)  # W&B warns of it, though it is not set
+    wandb_arguments(logger).pop("anonymous", None)  # W&B warns of it, though it is not set
     return logger
 
 

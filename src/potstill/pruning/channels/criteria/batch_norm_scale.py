@@ -1,8 +1,8 @@
 """Network slimming, the scale of batch norm (Liu et al. 2017, arXiv:1708.06519)."""
 
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from potstill.libraries.torch import BatchNorm
 from potstill.pruning.channels.criteria.base import Criterion, over_members
 from potstill.pruning.channels.groups import ChannelGroup, Member
 
@@ -20,6 +20,6 @@ class BatchNormScale(Criterion):
 
 
 def _scale(member: Member) -> Tensor | None:
-    if not isinstance(member.part, _BatchNorm) or member.part.weight is None:
+    if not isinstance(member.part, BatchNorm) or member.part.weight is None:
         return None
     return member.part.weight.abs()

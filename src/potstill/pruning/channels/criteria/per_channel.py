@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
+from potstill.libraries.torch import ConvNd
 from potstill.pruning.channels.groups import Member
 
 
@@ -19,7 +19,7 @@ def channel_sums(values: Tensor, part: Any, side: str) -> Tensor:
         return values.movedim(int(side.removeprefix("dim")), 0).flatten(1).sum(1)
     if side == "out":
         return values.flatten(1).sum(1) if values.dim() > 1 else values
-    groups = part.groups if isinstance(part, _ConvNd) else 1
+    groups = part.groups if isinstance(part, ConvNd) else 1
     grouped = values.reshape(groups, values.shape[0] // groups, values.shape[1], -1)
     return grouped.sum((1, 3)).flatten()
 

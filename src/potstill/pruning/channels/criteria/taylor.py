@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from potstill.libraries.torch import ConvNd
 from potstill.pruning.channels.criteria.base import Criterion, over_members
 from potstill.pruning.channels.criteria.per_channel import channel_sums
 from potstill.pruning.channels.groups import ChannelGroup
@@ -50,6 +51,6 @@ def _changes(model: nn.Module, products: dict[str, Tensor]) -> list[tuple[tuple[
             continue
         out = channel_sums(weight, module, "out")
         changes.append(((path, "out"), out + products.get(f"{path}.bias", 0)))
-        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
+        if isinstance(module, (nn.Linear, ConvNd)):
             changes.append(((path, "in"), channel_sums(weight, module, "in")))
     return changes

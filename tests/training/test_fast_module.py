@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from potstill.training.lean import LeanModule, is_on
+from potstill.training.fast_module import FastModule, is_on
+from potstill.training.loop import use_loop
 from potstill.training.module import DistillationModule
 
 
@@ -44,18 +45,20 @@ class Doubled(Data):
         return (2 * image, *rest)
 
 
-def test_a_batch_is_passed_on_as_it_is(tiny, batches, loader, trainer):
+@pytest.mark.parametrize("loop", ["fast", "lightning"])
+def test_a_batch_is_passed_on_as_it_is(tiny, batches, loader, trainer, loop):
     module = spy(tiny)
-    trainer().fit(module, datamodule=Data(loader(batches)))
+    use_loop(trainer(), loop).fit(module, datamodule=Data(loader(batches)))
     assert all(
         mine is theirs
         for mine, (theirs, *_) in zip((image for image, *_ in module.given), batches, strict=True)
     )
 
 
-def test_hooks_around_the_transfer_are_called_where_there_are_some(tiny, batches, loader, trainer):
+@pytest.mark.parametrize("loop", ["fast", "lightning"])
+def test_hooks_around_the_transfer_are_called(tiny, batches, loader, trainer, loop):
     module = spy(tiny)
-    trainer().fit(module, datamodule=Doubled(loader(batches)))
+    use_loop(trainer(), loop).fit(module, datamodule=Doubled(loader(batches)))
     for (mine, *_), (theirs, *_) in zip(module.given, batches, strict=True):
         assert torch.equal(mine, 2 * theirs)
 
@@ -69,7 +72,7 @@ def test_a_batch_elsewhere_or_of_other_things_is_moved():
 
 
 def test_parameters_and_modules_are_still_found():
-    class Net(LeanModule):
+    class Net(FastModule):
         def __init__(self):
             super().__init__()
             self.weight = nn.Parameter(torch.zeros(2))
@@ -79,25 +82,6 @@ def test_parameters_and_modules_are_still_found():
     net = Net()
     assert [name for name, _ in net.named_parameters()] == ["weight", "inner.weight", "inner.bias"]
     assert (net._current_fx_name, net.terms) == ("here", {"loss": 1})
-
-
-class Heard(pl.Callback):
-    """Defines one of a step's hooks."""
-
-    def __init__(self):
-        self.count = 0
-
-    def on_after_backward(self, trainer, pl_module):
-        self.count += 1
-
-
-def test_only_hooks_that_nobody_defines_are_left_out(tiny, batches, loader, trainer):
-    module, heard = spy(tiny), Heard()
-    trainer(callbacks=[heard]).fit(module, loader(batches))
-    assert heard.count == len(batches)
-    assert heard.on_before_backward is None
-    assert module.on_before_zero_grad is None
-    assert callable(module.on_train_batch_end)  # the module's own
 
 
 @pytest.mark.parametrize("value", [None, 1e-3])
@@ -110,7 +94,7 @@ def test_gradients_are_clipped_as_the_trainer_says(tiny, batches, loader, traine
             if grads:
                 norms.append(nn.utils.get_total_norm(grads).item())
 
-    fit = trainer(gradient_clip_val=value, callbacks=[Norms()])
+    fit = use_loop(trainer(gradient_clip_val=value, callbacks=[Norms()]), "fast")
     fit.fit(module, loader(batches))
     assert len(norms) == len(batches) - 1
     assert all(norm < 1.001e-3 for norm in norms) is (value is not None)

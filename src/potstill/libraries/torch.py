@@ -1,0 +1,103 @@
+"""Private names of torch in use."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.conv import _ConvNd as ConvNd
+
+__all__ = [
+    "BatchNorm", "ConvNd", "convolve", "decomposed_operators", "end_workers", "fake_quantize",
+    "fold_batch_norm", "forward_pre_hooks", "has_triton", "padding_around", "reshaped", "set_rates",
+    "version_of",
+]  # fmt: skip
+NAMES = {
+    "torch.nn.modules.batchnorm._BatchNorm": (),
+    "torch.nn.modules.conv._ConvNd": (),
+    "torch.nn.Conv2d._conv_forward": ("self", "input", "weight", "bias"),
+    "torch.nn.Module._load_from_state_dict": ("self", "state_dict", "prefix"),
+    "torch.utils._triton.has_triton": (),
+    "torch.fx.experimental.optimization.fuse": ("model",),
+    "torch.ao.quantization.fx._decomposed": (),
+    "torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams": (),
+    "torch.Tensor._version": (),
+}
+
+
+def decomposed_operators() -> ModuleType:
+    """Return the quantize and dequantize operators that exporters recognise.
+
+    Their module is deprecated, and still the only one that registers them; torchao and ExecuTorch
+    import it too.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch.ao.quantization.fx._decomposed
+    operators: ModuleType = torch.ops.quantized_decomposed
+    return operators
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Return a traced copy whose batch-norm is in the weights before it."""
+    from torch.fx.experimental.optimization import fuse
+
+    return fuse(network)
+
+
+def has_triton() -> bool:
+    """Return whether torch.compile can use a GPU here."""
+    return torch.utils._triton.has_triton()
+
+
+def fake_quantize(
+    x: Tensor, scale: Tensor, zero_point: Tensor, enabled: Tensor, lo: int, hi: int
+) -> Tensor:
+    """Return `x` on a grid where `enabled` (1,) int64 is 1, and as it is where it is 0.
+
+    The public function has no flag on the device, and reading one would wait for it.
+    """
+    return torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
+        x, scale, zero_point, enabled, lo, hi
+    )[0]
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
+    """Return what `conv` would give of `x` with another weight of the same shape."""
+    return conv._conv_forward(x, weight, conv.bias)
+
+
+def padding_around(conv: nn.Conv2d) -> list[int]:
+    """Return a convolution's padding as `torch.nn.functional.pad` takes it."""
+    return list(conv._reversed_padding_repeated_twice)
+
+
+def forward_pre_hooks(module: nn.Module) -> Iterable[Any]:
+    """Return the hooks that a call of `module` would run first."""
+    return module._forward_pre_hooks.values()
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return how often `tensor` was written to in place."""
+    return tensor._version
+
+
+def reshaped(grad_fn: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes before and after a reshape that autograd recorded."""
+    before, after = grad_fn._saved_self_sym_sizes, grad_fn._input_metadata[0].shape
+    return tuple(before), tuple(after)
+
+
+def end_workers(loader: Any) -> None:
+    """End a DataLoader's worker processes now; else the traceback keeps them for seconds."""
+    loader._iterator = None
+
+
+def set_rates(scheduler: Any, rates: Sequence[Any]) -> None:
+    """Set the learning rates of a scheduler's optimizer, and what it says they are."""
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = list(rates)
