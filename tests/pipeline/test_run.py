@@ -191,8 +191,11 @@ class Stop(pl.Callback):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("step", [3, 7])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 7])
 def test_an_interrupted_run_goes_on_to_the_same_end(
     finished, tmp_path, monkeypatch, number, code, step
 ):

@@ -325,6 +325,7 @@ def worker(rank, folder):
     torch.save([module.student.state_dict(), averaged], f"{folder}/{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_prune_alike(tmp_path):
     mp.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="spawn")
     one, two = (torch.load(Path(tmp_path) / f"{k}.pt", weights_only=True) for k in range(2))
