@@ -43,7 +43,7 @@ def test_the_imagenet_stem_raises():
         cifar_resnet(20, 10, stem="imagenet")
 
 
-def test_every_relu_is_listened_to_before_and_after():
+def test_every_relu_is_hooked_before_and_after():
     torch.manual_seed(0)
     model = cifar_resnet(8, 10).train()
     seen = {}

@@ -219,7 +219,7 @@ def test_other_arithmetic_is_another_run(study, monkeypatch):
 
 
 def test_what_cannot_take_effect_is_refused_before_training(study):
-    with pytest.raises(ConfigError, match="compile=true: heads listen to"):
+    with pytest.raises(ConfigError, match="compile=true: heads read"):
         study("compile=true", "head@module.heads=[kd,fitnet]").rehearse()
 
 

@@ -125,7 +125,7 @@ def test_what_is_asked_for_is_done_or_refused(amx, compiler):
     amx(False)
     assert precision.use_compile(True, CPU, 1, "32-true")
     assert not precision.use_compile(False, CPU, 10**6, "bf16-mixed", ["layer3"])
-    with pytest.raises(ConfigError, match=r"compile=true: heads listen to layer3.*Fix"):
+    with pytest.raises(ConfigError, match=r"compile=true: heads read layer3.*Fix"):
         precision.use_compile(True, CPU, 1, "32-true", ["layer3"])
     compiler(False)
     with pytest.raises(ConfigError, match=r"compile=true: nothing here compiles for cpu.*Fix"):

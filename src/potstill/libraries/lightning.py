@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-with suppress(ImportError):  # the quick loop alone needs them, where `LOOP` is all there
+with suppress(ImportError):  # the fast loop alone needs them, where `LOOP` is all there
     from lightning.pytorch.loops.optimization.automatic import (
         ClosureResult,
     )
@@ -21,7 +21,7 @@ __all__ = [
 
 _EPOCH = "lightning.pytorch.loops.training_epoch_loop._TrainingEpochLoop"
 _STEP = "lightning.pytorch.loops.optimization.automatic"
-# What the quick training loop overrides, and how it is called.
+# What the fast training loop overrides, and how it is called.
 LOOP = {
     _EPOCH: ("trainer", "min_steps", "max_steps"),
     f"{_EPOCH}.run": ("self", "data_fetcher"),

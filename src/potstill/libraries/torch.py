@@ -97,7 +97,7 @@ def end_workers(loader: Any) -> None:
 
 
 def set_rates(scheduler: Any, rates: Sequence[Any]) -> None:
-    """Set the learning rates of a scheduler's optimizer, and what it says they are."""
+    """Set the learning rates of a scheduler's optimizer, and the rates it reports."""
     for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     scheduler._last_lr = list(rates)

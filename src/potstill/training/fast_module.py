@@ -22,7 +22,7 @@ class FastModule(pl.LightningModule):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute without nn.Module's search where it changes all the time.
 
-        Lightning notes down what it is calling 46 times a step, 2 us each.
+        Lightning stores the name of what it calls 46 times a step, 2 us each.
         """
         if name in FREQUENT:
             object.__setattr__(self, name, value)
@@ -54,7 +54,7 @@ class FastModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the Trainer says; where it says nothing, at no cost."""
+        """Clip as the Trainer is set to; where it is not, at no cost."""
         if gradient_clip_val is not None:
             super().configure_gradient_clipping(
                 optimizer, gradient_clip_val, gradient_clip_algorithm

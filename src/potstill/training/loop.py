@@ -29,10 +29,10 @@ def use_loop(trainer: pl.Trainer, setting: str = "auto") -> pl.Trainer:
     if setting == "lightning":
         return trainer
     if gone := missing(LOOP):
-        said = f"Lightning {lightning.__version__} has no {', '.join(gone)}"
+        reason = f"Lightning {lightning.__version__} has no {', '.join(gone)}"
         if setting == "fast":
-            raise ConfigError(f"loop=fast: {said}. Fix: loop=auto or loop=lightning")
-        _say_once(f"loop=auto: {said}; trains with Lightning's own loop")
+            raise ConfigError(f"loop=fast: {reason}. Fix: loop=auto or loop=lightning")
+        _warn_once(f"loop=auto: {reason}; trains with Lightning's own loop")
         return trainer
     from potstill.training.fast_loop import install  # imports those names
 
@@ -40,5 +40,5 @@ def use_loop(trainer: pl.Trainer, setting: str = "auto") -> pl.Trainer:
 
 
 @cache
-def _say_once(line: str) -> None:
+def _warn_once(line: str) -> None:
     log.warning(line)

@@ -61,7 +61,7 @@ def settle_precision(cfg: DictConfig, device: torch.device) -> DictConfig:
 def half_of(precision: str, device: torch.device) -> torch.dtype | None:
     """Return the half precision a network computes in at best, None for float32.
 
-    Where autocast would be slower than float32 there is none, whatever `precision` says.
+    Where autocast would be slower than float32 there is none, whatever `precision` is.
     """
     if "16" not in precision or not (device.type == "cuda" or has_matrix_units(device)):
         return None
@@ -102,7 +102,7 @@ def use_compile(
     device: torch.device,
     steps: int,
     precision: str,
-    listens: Sequence[str] = (),
+    layers: Sequence[str] = (),
 ) -> bool:
     """Return whether a network's training step is compiled.
 
@@ -116,20 +116,20 @@ def use_compile(
         device: of the training.
         steps: of the whole fit.
         precision: the Trainer's.
-        listens: the network's layers that heads listen to. Hooks come and go with each call,
-            which a compiled network does not see: it would answer without them.
+        layers: the network's layers that heads read. Hooks come and go with each call, which a
+            compiled network does not see: it would run without them.
 
     Raises:
-        ConfigError: if it is asked for and cannot work.
+        ConfigError: if it is true and cannot work.
     """
     wanted = _flag("compile", setting)
     if wanted is None:
         pays = steps >= BREAK_EVEN_STEPS and "16" in precision and has_matrix_units(device)
-        return pays and not listens and has_compiler(device)
-    if wanted and listens:
+        return pays and not layers and has_compiler(device)
+    if wanted and layers:
         raise ConfigError(
-            f"compile=true: heads listen to {', '.join(listens)}, and a compiled network has no "
-            "layers to listen to. Fix: compile=auto, or heads of the logits alone"
+            f"compile=true: heads read {', '.join(layers)}, and a compiled network has no "
+            "layers to hook. Fix: compile=auto, or heads of the logits alone"
         )
     if wanted and not has_compiler(device):
         raise ConfigError(

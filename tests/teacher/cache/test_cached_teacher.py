@@ -157,13 +157,13 @@ def test_several_views_are_separate_rows(tmp_path, plain):
 def test_only_missing_rows_are_run(tmp_path, plain):
     teacher, seen = CachedTeacher(open_new(tmp_path), view_index(0)), []
 
-    def listen(image, sample_id):
+    def forward(image, sample_id):
         seen.append(sample_id.tolist())
         return plain(image, sample_id)
 
     for ids in (torch.tensor([4, 7]), torch.tensor([3, 7, 8, 4, 1])):
         image = shown(ids, teacher.view_index(ids, 0, 0))
-        found = teacher(listen, image, ids, 0)
+        found = teacher(forward, image, ids, 0)
         torch.testing.assert_close(found.logits, plain(image).logits, rtol=2e-3, atol=1e-3)
     assert seen == [[4, 7], [3, 8, 1]]
     assert (teacher.forwards, teacher.replayed) == (5, 2)

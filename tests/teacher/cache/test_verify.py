@@ -19,7 +19,7 @@ def view_images(sample_id, view):
     return torch.stack([sample_id, view], 1).float().view(-1, 2, 1, 1)
 
 
-def listen(image, sample_id):
+def forward(image, sample_id):
     ids, view = image.flatten(1).long().unbind(1)
     assert torch.equal(ids, sample_id)
     return ModelOutputs(outputs_of(ids, view).logits)
@@ -34,7 +34,7 @@ def filled(folder, **changes):
 
 @pytest.mark.parametrize("top_k", [None, 2])
 def test_an_honest_store_passes(tmp_path, top_k):
-    assert verify(filled(tmp_path, top_k=top_k), listen, view_images) <= 2**-11
+    assert verify(filled(tmp_path, top_k=top_k), forward, view_images) <= 2**-11
     assert verify(open_new(tmp_path / "empty"), None, None) == 0.0
 
 
@@ -50,14 +50,14 @@ def test_one_tampered_row_with_a_valid_checksum_is_found(tmp_path, change):
     mine.reload()
     expected = rf"max \|difference\| .* > 0\.001 .*sample 7, view {int(VIEW[7])}\)\. Fix: teacher"
     with pytest.raises(DataError, match=expected):
-        verify(mine, listen, view_images)
+        verify(mine, forward, view_images)
 
 
 def test_a_shifted_key_is_found(tmp_path):
     mine = open_new(tmp_path)
     mine.put(IDS, VIEW, outputs_of(IDS.roll(1), VIEW))
     with pytest.raises(DataError, match="not what the teacher gives"):
-        verify(mine, listen, view_images, count=1, seed=0)
+        verify(mine, forward, view_images, count=1, seed=0)
 
 
 def test_it_asks_for_no_more_than_it_should(tmp_path):
@@ -65,7 +65,7 @@ def test_it_asks_for_no_more_than_it_should(tmp_path):
 
     def counting(image, sample_id):
         asked.append(len(image))
-        return listen(image, sample_id)
+        return forward(image, sample_id)
 
     verify(filled(tmp_path), counting, view_images, count=5)
     verify(filled(tmp_path), counting, view_images, count=99)

@@ -23,7 +23,7 @@ class Reseed(pl.Callback):
     ) -> None:
         """Seed for this batch; with accumulated gradients a step has several."""
         seed = key(self.seed, trainer.global_step, batch_idx, trainer.global_rank)
-        # Not torch.manual_seed: for each accelerator that is not in use it notes down a whole
+        # Not torch.manual_seed: for each accelerator that is not in use it stores a whole
         # stack trace, which takes longer than a small network's step.
         torch.default_generator.manual_seed(seed)
         device = trainer.strategy.root_device

@@ -28,7 +28,7 @@ def wandb_logger(
     """
     import wandb
 
-    # Its notes about git and accounts are nothing to act on here, and come before `silent`.
+    # Its messages about git and accounts are nothing to act on here, and come before `silent`.
     os.environ.setdefault("WANDB_SILENT", "true")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     if offline is None:
