@@ -125,7 +125,7 @@ def test_corrupted_images_are_those_of_the_test_set(files, measured, monkeypatch
         (["FILE", "--rounds", "many"], 2, "argument --rounds: invalid int value: 'many'. Fix: "),
         (["FILE", "--batch", "1,0"], 2, "argument --batch: '0' is no count from 1. Fix: "),
         (["FILE", "--threads", "some"], 2, "argument --threads: 'some' is no count from 1"),
-        (["FILE", "--engines", "tflite"], 2, "argument --engines: 'tflite' is none of eager"),
+        (["ARTIFACT", "--engines", "tflite"], 2, "argument --engines: 'tflite' is none of eager, "),
         (["FILE", "--engines", "eager"], 2, "--engines: no file is an artifact"),
         (["FILE", "--robust"], 2, "--robust: says nothing without test images. Fix: --data"),
         (["FILE", "--teacher", "FILE"], 2, "--teacher: says nothing without test images"),
@@ -141,7 +141,8 @@ def test_corrupted_images_are_those_of_the_test_set(files, measured, monkeypatch
 )
 def test_a_mistake_is_one_line(files, arguments, code, message, capsys):
     path = str(files.paths["onnx"])
-    assert main([path if part == "FILE" else part for part in arguments]) == code
+    given = {"FILE": path, "ARTIFACT": str(files.paths["student"])}
+    assert main([given.get(part, part) for part in arguments]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"error: {message.replace('FILE', path, message.startswith('FILE'))}")

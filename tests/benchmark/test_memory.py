@@ -21,8 +21,8 @@ def test_the_peak_is_at_least_the_weights_and_not_the_libraries(tmp_path):
     assert weights > 50e6
     facts = {"class_names": list("abcde"), "image_shape": list(SHAPE)}
     path = save_artifact(tmp_path / "net.safetensors", network, Artifact(ModelSpec.of(WIDE), facts))
-    # Built, and read: twice the weights; PyTorch itself takes 300 MB and more.
-    assert weights < peak_bytes(path, SHAPE) < 3 * weights + 60e6
+    # Built, and read: twice the weights, and what parses sources; PyTorch takes 300 MB and more.
+    assert weights < peak_bytes(path, SHAPE) < 3 * weights + 80e6
 
 
 def test_what_cannot_be_measured_is_blank(tmp_path):

@@ -14,8 +14,7 @@ from potstill.benchmark.open_file import Opened, open_file
 from potstill.benchmark.tables import Measured
 from potstill.config.location import conf_folder
 from potstill.errors import DataError
-from potstill.export.executorch import Pte
-from potstill.export.onnx import Onnx
+from potstill.export.formats import exporter_for
 from potstill.measure.counts import (
     count_macs,
     count_nonzeros,
@@ -27,7 +26,6 @@ from potstill.measure.latency import Timing, interleaved, on_threads
 
 log = logging.getLogger("potstill")
 CHECKED = 64  # images on which a file written for another engine is checked
-EXPORTERS = {"onnxruntime": Onnx, "executorch": Pte}
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,9 @@ def measure_files(paths: Sequence[Path], settings: Settings, folder: Path) -> li
         ConfigError: if a setting is impossible, or the data is not what a file was made for.
         DataError: if a file or the data cannot be read, or an engine refuses an artifact.
     """
+    for engine in settings.engines:
+        if engine != "eager":
+            exporter_for(engine)  # one that is unknown is missed now
     sources = [open_file(path) for path in paths]
     data = None
     if settings.data is not None:
@@ -117,7 +118,7 @@ def _write(source: Opened, engine: str, folder: Path, data: Any) -> Path:
         images = torch.randn(CHECKED, *source.image_shape, generator=generator)
     else:
         images = next(iter(data.test_dataloader()))[0][:CHECKED]
-    return EXPORTERS[engine]()(source.network, folder / "network", images, source.facts).path
+    return exporter_for(engine)()(source.network, folder / "network", images, source.facts).path
 
 
 def _entry(source: Opened, path: Path, engine: str) -> Entry:

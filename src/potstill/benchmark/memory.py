@@ -27,10 +27,12 @@ def grown(path: Path, shape: Sequence[int]) -> int:
     """Return the same of this process; see `peak_bytes`."""
     import torch
 
-    from potstill.benchmark.open_file import open_file
+    from potstill.benchmark.open_file import open_file, runtime_of
+    from potstill.libraries import native_stderr, quiet_libraries
 
     torch.set_num_threads(1)
-    _import_engine(path)
+    with native_stderr(), quiet_libraries():
+        runtime_of(path).import_library()
     # Kernels that PyTorch makes ready at its first convolution belong to the library.
     torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))
     images = torch.zeros(*shape)
@@ -40,28 +42,6 @@ def grown(path: Path, shape: Sequence[int]) -> int:
     for _ in range(RUNS):
         run()
     return 1024 * max(0, _kilobytes("VmHWM") - start)
-
-
-def _import_engine(path: Path) -> None:
-    from potstill.libraries import native_stderr, need, quiet_libraries
-
-    engines = {".onnx": "onnxruntime", ".pte": "executorch.runtime"}
-    with native_stderr(), quiet_libraries():
-        if path.suffix in engines:
-            need(engines[path.suffix], str(path))
-        if path.suffix == ".pt2":
-            _read_a_graph()
-
-
-def _read_a_graph() -> None:
-    """Have torch.export import the thousand modules that its reader needs."""
-    import io
-
-    import torch
-
-    file = io.BytesIO()
-    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1),)), file)
-    torch.export.load(io.BytesIO(file.getvalue()))
 
 
 def _kilobytes(name: str) -> int:

@@ -1,21 +1,18 @@
 """Artifacts and exported files, each opened in the engine that runs it."""
 
-import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from potstill.artifact.file import load_artifact
+from potstill.benchmark.arguments import ARTIFACT
 from potstill.errors import ConfigError, DataError
-from potstill.export.runtimes.base import as_images
-from potstill.export.runtimes.eager import Eager, TorchExport
-from potstill.export.runtimes.executorch import ExecuTorch
-from potstill.export.runtimes.onnxruntime import OnnxRuntime
+from potstill.export.formats import formats
+from potstill.export.runtimes.base import Runtime
+from potstill.export.runtimes.eager import Eager
 
 Call = Callable[[], Any]
 
@@ -26,7 +23,7 @@ class Opened:
 
     Attributes:
         path: the file.
-        engine: "eager", "onnxruntime", "executorch" or "torch.export".
+        engine: "eager" for an artifact, else what its exporter declares.
         logits: of images (N, C, H, W), for any N.
         bind: from images, the engine's own call on them and nothing else, for the clock;
             DataError where the file takes no such batch.
@@ -62,7 +59,7 @@ class Opened:
 
 
 def open_file(path: Path, threads: int = 1) -> Opened:
-    """Open a `.safetensors` artifact, or an `.onnx`, `.pte` or `.pt2` file.
+    """Open a `.safetensors` artifact, or a file of any exporter whose format has an engine.
 
     Raises:
         ConfigError: if the suffix is another, or the engine is not installed.
@@ -70,81 +67,33 @@ def open_file(path: Path, threads: int = 1) -> Opened:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file. Fix: the path of an artifact or an exported file")
-    if path.suffix not in OPENERS:
-        raise ConfigError(f"{path}: of no known kind. Fix: a file in {'|'.join(OPENERS)}")
-    return OPENERS[path.suffix](path, threads)
+    if path.suffix == ARTIFACT:
+        network, artifact = load_artifact(path)
+        return _opened(path, "eager", Eager(network, threads), artifact.facts)
+    known = formats()
+    if path.suffix not in known:
+        raise ConfigError(
+            f"{path}: of no known kind. Fix: a file in {'|'.join([ARTIFACT, *known])}"
+        )
+    runtime = known[path.suffix].runtime(path, threads)
+    return _opened(path, known[path.suffix].engine, runtime, runtime.facts)
 
 
-def _artifact(path: Path, threads: int) -> Opened:
-    network, artifact = load_artifact(path)
-    return _in_torch(path, "eager", Eager(network, threads), artifact.facts)
+def runtime_of(path: Path) -> type[Runtime]:
+    """Return what opens a file, by its suffix."""
+    return Eager if path.suffix == ARTIFACT else formats()[path.suffix].runtime
 
 
-def _pt2(path: Path, threads: int) -> Opened:
-    return _in_torch(path, "torch.export", TorchExport(path, threads), _extra(path))
-
-
-def _in_torch(path: Path, engine: str, runtime: Eager, facts: Mapping[str, Any]) -> Opened:
-    network = runtime.network
-
+def _opened(path: Path, engine: str, runtime: Runtime, facts: Mapping[str, Any]) -> Opened:
     def bind(images: Tensor) -> Call:
-        def call() -> None:
-            with torch.inference_mode():
-                network(images)
-
         try:
+            call = runtime.bind(images)
             call()
-        except Exception as error:  # a graph with guards raises its own
+        except Exception as error:  # the engines' own exceptions share no class
             raise _refuses(path, images, error) from error
         return call
 
-    return Opened(path, engine, runtime, bind, network, facts)
-
-
-def _onnx(path: Path, threads: int) -> Opened:
-    runtime = OnnxRuntime(path, threads)
-    texts = runtime.session.get_modelmeta().custom_metadata_map
-    sizes = runtime.session.get_inputs()[0].shape[1:]
-    known = {"image_shape": sizes} if all(isinstance(size, int) for size in sizes) else {}
-
-    def bind(images: Tensor) -> Call:
-        feed = {runtime.input: as_images(images).numpy()}
-
-        def call() -> None:
-            runtime.session.run(None, feed)
-
-        try:
-            call()
-        except Exception as error:  # the runtime's own exceptions share no class
-            raise _refuses(path, images, error) from error
-        return call
-
-    facts = known | _parsed(texts.get("preprocess", ""))
-    return Opened(path, "onnxruntime", runtime, bind, None, facts)
-
-
-def _pte(path: Path, threads: int) -> Opened:
-    runtime = ExecuTorch(path, threads)
-    sizes = runtime.forward.metadata.input_tensor_meta(0).sizes()[1:]
-    try:
-        text = runtime.text("preprocess")
-    except (RuntimeError, KeyError, ValueError):  # written by somebody else
-        text = ""
-
-    def bind(images: Tensor) -> Call:
-        if len(images) > runtime.largest_batch:
-            reason = f"at most {runtime.largest_batch} at once"
-            raise _refuses(path, images, DataError(reason))
-        given = [as_images(images)]
-
-        def call() -> None:
-            runtime.forward.execute(given)
-
-        call()
-        return call
-
-    facts = {"image_shape": list(sizes)} | _parsed(text)
-    return Opened(path, "executorch", runtime, bind, None, facts)
+    return Opened(path, engine, runtime, bind, runtime.network, facts)
 
 
 def _refuses(
@@ -152,28 +101,3 @@ def _refuses(
 ) -> DataError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return DataError(f"{path}: takes no {len(images)} images at once ({reason}). Fix: {fix}")
-
-
-def _extra(path: Path) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(n for n in archive.namelist() if n.endswith("/extra/preprocess.json"))
-            return _parsed(archive.read(name).decode())
-    except (StopIteration, zipfile.BadZipFile):
-        return {}
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-OPENERS: dict[str, Callable[[Path, int], Opened]] = {
-    ".safetensors": _artifact,
-    ".onnx": _onnx,
-    ".pte": _pte,
-    ".pt2": _pt2,
-}

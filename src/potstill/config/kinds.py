@@ -34,7 +34,6 @@ class Kind:
 _OF_HEADS = {"temperature": "schedule", "weight": "schedule", "head": "head", "*": "part"}
 _OF_TRAINERS = {"profiler": "profiler", "strategy": "strategy"}
 _SCHEDULES = "potstill.heads.common.schedules."
-_FORMATS = ("bundle", "coreml", "executorch", "onnx", "state_dict", "torch_export")
 _MODELS = ("potstill.models.", "torchvision.models.", "potstill.artifact.file.load_network")
 
 KINDS = {
@@ -83,7 +82,7 @@ KINDS = {
         "quantizer",
         homes=("potstill.quantization.post_training.", "potstill.quantization.dynamic."),
     ),
-    "exporter": Kind("exporter", homes=tuple(f"potstill.export.{name}." for name in _FORMATS)),
+    "exporter": Kind("exporter", ("potstill.export.base.Exporter",), ("potstill.export.",)),
     "logger": Kind(
         "logger",
         ("lightning.pytorch.loggers.logger.Logger",),

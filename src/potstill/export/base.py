@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -35,8 +35,17 @@ class Exported:
     sqnr_db: float
 
 
-class Exporter(Protocol):
-    """A callable that writes a network in one format and verifies the file."""
+class Exporter:
+    """A callable that writes a network in one format and verifies the file.
+
+    Where that is a single file, `formats.FileExporter` does most of it.
+
+    Class attributes:
+        bundles: whether it is made of other exporters' files: then it is called after them, with
+            `files`, what they returned.
+    """
+
+    bundles: ClassVar[bool] = False
 
     def __call__(
         self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
@@ -51,6 +60,7 @@ class Exporter(Protocol):
             ConfigError: if the format's library is not installed.
             DataError: if the network cannot be written, or its file computes something else.
         """
+        raise NotImplementedError
 
 
 def describe_file(facts: Mapping[str, Any], is_int8: bool) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
-from potstill.export.base import Exported, describe_file
+from potstill.export.base import Exported, Exporter, describe_file
 from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.onnx import Onnx
 from potstill.quantization.convert import is_converted
@@ -23,12 +23,14 @@ PARTS = Path(__file__).parent / "bundled"
 EXECUTORCH, EXECUTORCH_SWIFT = "1.5.1", "1.5.0"
 
 
-class Bundle:
+class Bundle(Exporter):
     """Write a folder that runs on a Raspberry Pi, with nothing of this project installed there.
 
     It holds `model.onnx`, `model.pte` or both, `labels.txt`, `preprocess.json`, `classify.py` and
     `README.md`, which also has the lines that load a `.pte` on Android and iOS.
     """
+
+    bundles = True
 
     def __call__(
         self,

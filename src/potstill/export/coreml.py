@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe_file, reason, to_export
+from potstill.export.base import Exported, Exporter, describe_file, reason, to_export
 from potstill.export.torch_export import capture
 from potstill.libraries import native_stderr, need, quiet_libraries
 from potstill.quantization.convert import is_converted
@@ -17,7 +17,7 @@ from potstill.quantization.convert import is_converted
 KEY = "export=coreml"
 
 
-class CoreMl:
+class CoreMl(Exporter):
     """Write a package for any batch up to `largest_batch`; macOS 14, iOS 17 and later run it.
 
     Core ML runs on macOS alone and this project has none to test on, so that nothing was seen to

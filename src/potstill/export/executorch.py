@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe_file, reason, to_export
-from potstill.export.parity import keep_verified
+from potstill.export.base import describe_file, reason
+from potstill.export.formats import FileExporter
 from potstill.export.runtimes.executorch import ExecuTorch
 from potstill.export.torch_export import capture
 from potstill.export.xnnpack.rewrites import fit_for_xnnpack
@@ -22,7 +20,7 @@ XNNPACK = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
 DELEGATE, PART = "executorch_call_delegate", "getitem"
 
 
-class Pte:
+class Pte(FileExporter):
     """Write a file for any batch up to `largest_batch`.
 
     Its methods are `forward`, and `preprocess` and `labels` with texts.
@@ -37,28 +35,21 @@ class Pte:
         ConfigError: if `largest_batch` is below 1.
     """
 
+    suffix, engine, runtime = ".pte", "executorch", ExecuTorch
+
     def __init__(
         self, largest_batch: int = 64, one_delegate: bool = True, threads: int = 1
     ) -> None:
         if largest_batch < 1:
             raise ConfigError(f"largest_batch={largest_batch}: too few. Fix: 1 or more")
+        super().__init__(threads)
         self.largest_batch, self.one_delegate = largest_batch, one_delegate
-        self.threads = threads
 
-    def __call__(
-        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
-    ) -> Exported:
-        """Write `path_stem`.pte and check it; see `Exporter`."""
-        network, images = to_export(network), images.cpu()
-        integer = is_converted(network)
-        texts = {
-            "preprocess": describe_file(facts, integer),
-            "labels": json.dumps(facts["class_names"]),
-        }
-        content = convert(network, images, self.largest_batch, self.one_delegate, texts)
-        path = path_stem.with_name(f"{path_stem.name}.pte")
-        load = partial(ExecuTorch, threads=self.threads)
-        return keep_verified(path, content, load, network, images)
+    def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
+        """Return the program."""
+        description = describe_file(facts, is_converted(network))
+        texts = {"preprocess": description, "labels": json.dumps(facts["class_names"])}
+        return convert(network, images, self.largest_batch, self.one_delegate, texts)
 
 
 def convert(

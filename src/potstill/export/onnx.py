@@ -1,7 +1,6 @@
 """ONNX export, `.onnx`: any batch size, float32 or int8 that ONNX Runtime computes."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError, DataError
-from potstill.export.base import Exported, describe_file, reason, to_export
+from potstill.export.base import describe_file, reason
+from potstill.export.formats import FileExporter
 from potstill.export.onnx_unsigned import unsigned_weights
-from potstill.export.parity import keep_verified
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.libraries import need, quiet_libraries
 from potstill.quantization.convert import is_converted, with_activations
@@ -21,7 +20,7 @@ KEY = "export=onnx"
 EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1
 
 
-class Onnx:
+class Onnx(FileExporter):
     """Write what ONNX Runtime runs; its labels and preprocessing are in the file's metadata.
 
     Integers go as pairs of QuantizeLinear and DequantizeLinear, activations in uint8: on x86 int8
@@ -36,25 +35,34 @@ class Onnx:
         ConfigError: if `weights` is neither.
     """
 
+    suffix, engine, runtime = ".onnx", "onnxruntime", OnnxRuntime
+
     def __init__(self, weights: str = "uint8", threads: int = 1) -> None:
         if weights not in ("uint8", "int8"):
             raise ConfigError(f"weights={weights}: unknown. Fix: weights=uint8|int8")
-        self.weights, self.threads = weights, threads
+        super().__init__(threads)
+        self.weights = weights
 
-    def __call__(
-        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
-    ) -> Exported:
-        """Write `path_stem`.onnx and check it; see `Exporter`."""
-        network, images = to_export(network), images.cpu()
+    def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
+        """Return the ModelProto as bytes."""
         integer = is_converted(network)
         model = convert(with_activations(network, "uint8") if integer else network, images)
         if integer and self.weights == "uint8":
             unsigned_weights(model)
         strip(model)
         annotate(model, facts, describe_file(facts, integer))
-        path = path_stem.with_name(f"{path_stem.name}.onnx")
-        load = partial(_open, threads=self.threads, is_int8=integer)
-        return keep_verified(path, model.SerializeToString(), load, network, images)
+        return model.SerializeToString()
+
+    def load(self, path: Path, network: nn.Module) -> OnnxRuntime:
+        """Open a file; DataError where ONNX Runtime computes an int8 network's layers in float."""
+        runtime = OnnxRuntime(path, self.threads)
+        left = runtime.executed().get("Conv", 0) if is_converted(network) else 0
+        if left:
+            raise DataError(
+                f"{KEY}: ONNX Runtime computes {left} convolutions in float32, not in int8. "
+                "Fix: another export, or a network of other layers"
+            )
+        return runtime
 
 
 def convert(network: nn.Module, images: Tensor) -> Any:
@@ -109,14 +117,3 @@ def annotate(model: Any, facts: Mapping[str, Any], description: str) -> None:
     entries = {"labels": "\n".join(facts["class_names"]), "preprocess": description}
     for key, value in entries.items():
         model.metadata_props.add(key=key, value=value)
-
-
-def _open(path: Path, threads: int, is_int8: bool) -> OnnxRuntime:
-    runtime = OnnxRuntime(path, threads)
-    left = runtime.executed().get("Conv", 0) if is_int8 else 0
-    if left:
-        raise DataError(
-            f"{KEY}: ONNX Runtime computes {left} convolutions in float32, not in int8. "
-            "Fix: another export, or a network of other layers"
-        )
-    return runtime

@@ -10,37 +10,33 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from potstill.export.base import Exported, describe_file, to_export
-from potstill.export.parity import FLOAT_DB, keep_verified
+from potstill.export.base import describe_file
+from potstill.export.formats import FileExporter
+from potstill.export.parity import FLOAT_DB
 from potstill.export.runtimes.eager import Eager
 from potstill.quantization.convert import is_converted
 
 
-class StateDict:
+class StateDict(FileExporter):
     """Write weights; whoever reads them builds the network first.
 
     Args:
         threads: the check runs on.
     """
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
+    suffix = ".safetensors"
+    min_sqnr_db = FLOAT_DB
 
-    def __call__(
-        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
-    ) -> Exported:
-        """Write `path_stem`.safetensors and check it; see `Exporter`."""
-        network, images = to_export(network), images.cpu()
+    def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
+        """Return the state as safetensors."""
         state = {name: value.contiguous() for name, value in network.state_dict().items()}
         description = json.loads(describe_file(facts, is_converted(network)))
         # One key: the order of several is not fixed, and equal networks should be equal files.
-        content = save(state, metadata={"potstill": json.dumps(description)})
-        path = path_stem.with_name(f"{path_stem.name}.safetensors")
+        return save(state, metadata={"potstill": json.dumps(description)})
 
-        def load(file: Path) -> Eager:
-            return Eager(restore(network, file), self.threads)
-
-        return keep_verified(path, content, load, network, images, FLOAT_DB)
+    def load(self, path: Path, network: nn.Module) -> Eager:
+        """Fill a copy of the network from a file."""
+        return Eager(restore(network, path), self.threads)
 
 
 @torch.no_grad()

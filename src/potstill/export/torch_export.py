@@ -2,16 +2,15 @@
 
 import io
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
-from potstill.export.base import Exported, describe_file, reason, to_export
-from potstill.export.parity import FLOAT_DB, keep_verified
+from potstill.export.base import describe_file, reason
+from potstill.export.formats import FileExporter
+from potstill.export.parity import FLOAT_DB
 from potstill.export.runtimes.eager import TorchExport
 from potstill.libraries import quiet_libraries
 from potstill.quantization.convert import is_converted
@@ -19,7 +18,7 @@ from potstill.quantization.convert import is_converted
 EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1
 
 
-class Pt2:
+class Pt2(FileExporter):
     """Write a graph for any batch size; labels and preprocessing are its extra files.
 
     In integers it computes in float32 on values rounded to the integers' grid, as the network
@@ -29,19 +28,12 @@ class Pt2:
         threads: the check runs on.
     """
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
+    suffix, engine, runtime = ".pt2", "torch.export", TorchExport
+    min_sqnr_db = FLOAT_DB
 
-    def __call__(
-        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
-    ) -> Exported:
-        """Write `path_stem`.pt2 and check it; see `Exporter`."""
-        network, images = to_export(network), images.cpu()
-        description = describe_file(facts, is_converted(network))
-        content = convert(network, images, description)
-        path = path_stem.with_name(f"{path_stem.name}.pt2")
-        load = partial(TorchExport, threads=self.threads)
-        return keep_verified(path, content, load, network, images, FLOAT_DB)
+    def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
+        """Return the archive."""
+        return convert(network, images, describe_file(facts, is_converted(network)))
 
 
 def capture(network: nn.Module, images: Tensor, key: str, largest: int | None = None) -> Any:

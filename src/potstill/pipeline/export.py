@@ -9,7 +9,6 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
-from torch import Tensor
 
 from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
@@ -17,21 +16,13 @@ from potstill.config.instantiate import instantiate
 from potstill.data.loaders.epoch_order import single_process
 from potstill.errors import DataError, PotstillError
 from potstill.export.base import Exported, Exporter
-from potstill.export.bundle import Bundle
+from potstill.export.formats import formats
 from potstill.export.parity import in_batches
-from potstill.export.runtimes.eager import TorchExport
-from potstill.export.runtimes.executorch import ExecuTorch
-from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.measure import metrics
 from potstill.measure.units import percent, scaled
 from potstill.pipeline.experiment import Experiment
 from potstill.training.predict import predict
 
-RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
-    ".onnx": OnnxRuntime,
-    ".pte": ExecuTorch,
-    ".pt2": TorchExport,
-}
 CHECKED = 64  # validation images an exporter checks its file on
 NOT_EXPORTED = ("teacher", "baseline")
 
@@ -48,11 +39,12 @@ def export(experiment: Experiment) -> list[dict[str, Any]]:
     Raises:
         DataError: at the end, if any was refused.
     """
-    formats = {str(name): instantiate(node) for name, node in (experiment.cfg.export or {}).items()}
+    asked = {str(name): instantiate(node) for name, node in (experiment.cfg.export or {}).items()}
+    exporters = dict(sorted(asked.items(), key=lambda item: item[1].bundles))
     names = [
         name for name in experiment.stages if name in experiment.fitted and name not in NOT_EXPORTED
     ]
-    records = [record for name in names for record in _records(experiment, name, formats)]
+    records = [record for name in names for record in _records(experiment, name, exporters)]
     if records:
         text = json.dumps(records, indent=2, default=str)
         write_atomically(experiment.folder / "export" / "exports.json", text + "\n")
@@ -67,20 +59,20 @@ def export(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _records(
-    experiment: Experiment, name: str, formats: dict[str, Exporter]
+    experiment: Experiment, name: str, exporters: dict[str, Exporter]
 ) -> list[dict[str, Any]]:
     """Return the record of each file of one network."""
     written: list[Exported] = []
     accuracies: dict[str, float | None] = {}
     records = []
-    for key in sorted(formats, key=lambda key: isinstance(formats[key], Bundle)):
+    for key, exporter in exporters.items():
         experiment.console.print(f"exporting {name} as {key}")
-        exporter = formats[key]
-        if isinstance(exporter, Bundle):
-            exporter = partial(exporter, files=tuple(written))
+        write: Callable[..., Exported] = exporter
+        if exporter.bundles:
+            write = partial(write, files=tuple(written))
         record: dict[str, Any] = {"name": name, "format": key, "accuracy": None, "error": None}
         try:
-            done = _write(experiment, name, exporter)
+            done = _write(experiment, name, write)
         except PotstillError as error:
             records.append(record | {"error": str(error)})
             continue
@@ -105,9 +97,9 @@ def _write(experiment: Experiment, name: str, exporter: Callable[..., Exported])
 
 def _accuracy(experiment: Experiment, file: Path) -> float | None:
     """Return the accuracy of a file in its runtime, over the whole test set."""
-    if (opens := RUNTIMES.get(file.suffix)) is None:
+    if (written := formats().get(file.suffix)) is None:
         return None
-    forward = partial(in_batches, opens(file))
+    forward = partial(in_batches, written.runtime(file))
     with single_process():
         return metrics.accuracy(*predict(forward, experiment.data.test_dataloader()))
 

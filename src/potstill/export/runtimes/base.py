@@ -1,22 +1,52 @@
 """Interface of runtimes: a file in, a callable from images to logits out."""
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from potstill.errors import DataError
 
 
-class Runtime(Protocol):
-    """A callable that runs one exported file on images."""
+class Runtime:
+    """A callable that runs one exported file on images.
 
-    name: str
+    A subclass defines `__call__`, and a constructor from a path and a number of threads. The rest
+    is for `potstill measure`, and may stay as it is.
+
+    Class attributes:
+        name: in tables.
+
+    Attributes:
+        network: where PyTorch computes it; None in other engines.
+    """
+
+    name: ClassVar[str]
+    network: nn.Module | None = None
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        raise NotImplementedError
 
     def __call__(self, images: Tensor | np.ndarray) -> Tensor:
         """Return logits (N, K) float32 of images (N, C, H, W), preprocessed as in training."""
+        raise NotImplementedError
+
+    def bind(self, images: Tensor) -> Callable[[], Any]:
+        """Return the engine's own call on images (N, C, H, W) and nothing else, for the clock."""
+        return lambda: self(images)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the file says of itself: `mean`, `std`, `image_shape`, `class_names`."""
+        return {}
+
+    @classmethod
+    def import_library(cls) -> None:
+        """Import what opening a file needs, so that its memory is not taken for the file's."""
 
 
 def as_images(images: Tensor | np.ndarray) -> Tensor:
@@ -34,3 +64,12 @@ def check_file(path: str | Path) -> Path:
     if not file.is_file():
         raise DataError(f"path={path}: no such file. Fix: a file that was exported")
     return file
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return what `describe_file` wrote into a file; nothing where somebody else wrote it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

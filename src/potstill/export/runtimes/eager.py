@@ -1,20 +1,24 @@
 """PyTorch runtime of networks and `.pt2` files."""
 
+import io
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import as_images, check_file
+from potstill.export.runtimes.base import Runtime, as_images, check_file, parsed
 from potstill.libraries import quiet_libraries
 from potstill.models.features.trace import in_eval_mode
 
 BATCH = 64
 
 
-class Eager:
+class Eager(Runtime):
     """Run a network in eval mode on the CPU.
 
     Args:
@@ -23,6 +27,7 @@ class Eager:
     """
 
     name = "PyTorch"
+    network: nn.Module
 
     def __init__(self, network: nn.Module, threads: int = 1) -> None:
         self.network, self.threads = network, threads
@@ -37,6 +42,15 @@ class Eager:
                 return torch.cat([self.network(part) for part in as_images(images).split(BATCH)])
         finally:
             torch.set_num_threads(threads)
+
+    def bind(self, images: Tensor) -> Callable[[], Any]:
+        """Return the network's own call on images (N, C, H, W)."""
+
+        def call() -> None:
+            with torch.inference_mode():
+                self.network(images)
+
+        return call
 
 
 class TorchExport(Eager):
@@ -65,3 +79,21 @@ class TorchExport(Eager):
                 f"path={path}: PyTorch cannot read it ({error}). Fix: export it again"
             ) from error
         super().__init__(network, threads)
+        self.path = file
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the archive's preprocess.json says."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                name = next(n for n in archive.namelist() if n.endswith("/extra/preprocess.json"))
+                return parsed(archive.read(name).decode())
+        except (StopIteration, zipfile.BadZipFile):
+            return {}
+
+    @classmethod
+    def import_library(cls) -> None:
+        """Have torch.export import the thousand modules that its reader needs."""
+        file = io.BytesIO()
+        torch.export.save(torch.export.export(nn.ReLU(), (torch.zeros(1),)), file)
+        torch.export.load(io.BytesIO(file.getvalue()))

@@ -1,5 +1,6 @@
 """ExecuTorch runtime of `.pte` files."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import as_images, check_file
+from potstill.export.runtimes.base import Runtime, as_images, check_file, parsed
 from potstill.libraries import native_stderr, need, quiet_libraries
 from potstill.libraries.executorch import set_threads
 
 
-class ExecuTorch:
+class ExecuTorch(Runtime):
     """Run a file's `forward`, in batches as large as it takes.
 
     Args:
@@ -66,6 +67,28 @@ class ExecuTorch:
             f"path={self.path}: ExecuTorch cannot run it on images {tuple(parts[0].shape)} "
             f"({captured.reason or failure}). Fix: images as the file describes, or export again"
         ) from failure
+
+    def bind(self, images: Tensor) -> Callable[[], Any]:
+        """Return the call of `forward` on images (N, C, H, W); DataError if they are too many."""
+        if len(images) > self.largest_batch:
+            raise DataError(f"at most {self.largest_batch} at once")
+        given = [as_images(images)]
+        return lambda: self.forward.execute(given)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the file's `preprocess` says, and its input's shape."""
+        sizes = self.forward.metadata.input_tensor_meta(0).sizes()[1:]
+        try:
+            text = self.text("preprocess")
+        except (RuntimeError, KeyError, ValueError):  # written by somebody else
+            text = ""
+        return {"image_shape": list(sizes)} | parsed(text)
+
+    @classmethod
+    def import_library(cls) -> None:
+        """Import ExecuTorch."""
+        need("executorch.runtime", "runtime=executorch")
 
     def text(self, name: str) -> str:
         """Return a text that the file carries, such as `preprocess`."""

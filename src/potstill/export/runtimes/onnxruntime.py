@@ -2,6 +2,7 @@
 
 import collections
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor
 
 from potstill.errors import DataError
-from potstill.export.runtimes.base import as_images, check_file
+from potstill.export.runtimes.base import Runtime, as_images, check_file, parsed
 from potstill.libraries import need
 
 
-class OnnxRuntime:
+class OnnxRuntime(Runtime):
     """Run a file on the CPU provider.
 
     Args:
@@ -36,6 +37,24 @@ class OnnxRuntime:
     def __call__(self, images: Tensor | np.ndarray) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
         return torch.from_numpy(self.session.run(None, {self.input: as_images(images).numpy()})[0])
+
+    def bind(self, images: Tensor) -> Callable[[], Any]:
+        """Return the session's own call on images (N, C, H, W)."""
+        feed = {self.input: as_images(images).numpy()}
+        return lambda: self.session.run(None, feed)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the file's metadata says, and its input's shape."""
+        texts = self.session.get_modelmeta().custom_metadata_map
+        sizes = self.session.get_inputs()[0].shape[1:]
+        known = {"image_shape": sizes} if all(isinstance(size, int) for size in sizes) else {}
+        return known | parsed(texts.get("preprocess", ""))
+
+    @classmethod
+    def import_library(cls) -> None:
+        """Import ONNX Runtime."""
+        need("onnxruntime", "runtime=onnxruntime")
 
     def executed(self) -> dict[str, int]:
         """Return how often each operator is run, once the runtime has fused what it can.
