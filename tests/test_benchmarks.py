@@ -306,6 +306,7 @@ def test_throughput_by_stand_ins(throughput, tmp_path, capsys):
     assert raced["facts"]["logit_difference_b_c"] < 1e-3
     assert read["all"]["overhead"]["facts"]["loss_difference"] < 1e-6
     assert read["overhead_ms"] == read["all"]["overhead"]["ratios"]["overhead_ms"]["value"]
+    assert set(read["control"]["overhead"]) == {"overhead_ms", "overhead_lightning_ms"}
     # Of eight runs the first asks for each image of each epoch, at this seed no view twice.
     counted = read["all"]["sweep"]["facts"]
     assert counted["teacher_forwards_first"] == counted["images_times_epochs"] == 4 * 2 * 2
