@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if given.data is None:
         needy = {"--set": given.set, "--teacher": given.teacher, "--robust": given.robust}
         for name in (name for name, value in needy.items() if value):
-            raise ConfigError(f"{name}: says nothing without test images. Fix: --data NAME")
+            raise ConfigError(f"{name}: has no effect without test images. Fix: --data NAME")
     if given.severity is not None and not given.robust:
         raise ConfigError(f"--severity={given.severity}: nothing is corrupted. Fix: --robust")
     if given.engines and all(file.suffix != ARTIFACT for file in given.files):

@@ -99,7 +99,7 @@ def measure_files(paths: Sequence[Path], settings: Settings, folder: Path) -> li
 def _files(
     source: Opened, engines: Sequence[str], folder: Path, data: Any
 ) -> list[tuple[str, Path]]:
-    """Return (engine, file to run) of a file; an artifact has one in each engine asked for."""
+    """Return (engine, file to run) of a file; an artifact has one in each engine chosen."""
     if source.engine != "eager":
         return [(source.engine, source.path)]
     found = []
@@ -139,7 +139,7 @@ def _entry(source: Opened, path: Path, engine: str) -> Entry:
 
 def _time(entries: Sequence[Entry], settings: Settings) -> None:
     for threads in settings.threads:
-        # Opened anew: ExecuTorch has one pool of threads for the process.
+        # Opened again: ExecuTorch has one pool of threads for the process.
         opened = {number: open_file(entry.path, threads) for number, entry in enumerate(entries)}
         for batch in settings.batches:
             for number, timing in _timings(opened, threads, batch, settings).items():
@@ -152,7 +152,7 @@ def _timings(
     calls = {}
     with on_threads(threads):
         for number, file in opened.items():
-            # PyTorch computes integers by way of floats: that time says nothing.
+            # PyTorch computes int8 by way of floats: that time means nothing.
             if file.network is not None and is_quantized(file.network):
                 continue
             try:

@@ -28,7 +28,7 @@ class Opened:
         bind: from images, the engine's own call on them and nothing else, for the clock;
             DataError where the file takes no such batch.
         network: where PyTorch computes it; None in other engines.
-        facts: what the file says of itself: `mean`, `std`, `image_shape`, `class_names`.
+        facts: those written into the file: `mean`, `std`, `image_shape`, `class_names`.
     """
 
     path: Path

@@ -35,7 +35,7 @@ def barrier() -> None:
 
 @contextmanager
 def first_goes_ahead() -> Iterator[bool]:
-    """Let the first process do something while the others wait; the value says which this is.
+    """Let the first process do something while the others wait; yields whether this is the first.
 
     What the others do in the same block comes after it: `with ... as first: if first: write()`.
     """

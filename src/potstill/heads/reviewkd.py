@@ -18,7 +18,7 @@ TEACHER = ("level-3:preact", "level-2:preact", "level-1:preact", "pooled")
 def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the weighted mean of squared errors at full size and pooled to 4, 2 and 1.
 
-    Maps (N, C, H, W). Pooled sizes not smaller than H are left out, the weights of those kept
+    Maps (N, C, H, W). Pooled sizes not smaller than H are left out, the weights of the others
     are 1/2, 1/4, 1/8 in turn.
     """
     total, weight, weights = F.mse_loss(student, teacher), 1.0, 1.0

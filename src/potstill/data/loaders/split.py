@@ -13,7 +13,7 @@ _SPLIT = 3  # keeps the split apart from other uses of the same seed
 
 
 def split_ids(targets: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Split positions at random into (kept, held out), both ascending, each class alike.
+    """Split positions at random into (train, held out), both ascending, each class alike.
 
     Args:
         targets: (N,) int64.

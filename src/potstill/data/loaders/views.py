@@ -56,7 +56,7 @@ class Viewing(Generic[Augmentation]):
     def identity(self) -> str:
         """What a view's number means: where this and the data are the same, so are the views.
 
-        Crops and flips mean the same whatever the seed, which only says when they are shown.
+        Crops and flips mean the same whatever the seed, which only decides when they are shown.
         """
         if self.cycle is None and self.num_views is not None:
             return repr(replace(self.augment, seed=0))

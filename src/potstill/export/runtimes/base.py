@@ -41,7 +41,7 @@ class Runtime:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the file says of itself: `mean`, `std`, `image_shape`, `class_names`."""
+        """The facts written into the file: `mean`, `std`, `image_shape`, `class_names`."""
         return {}
 
     @classmethod

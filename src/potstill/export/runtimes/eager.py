@@ -83,7 +83,7 @@ class TorchExport(Eager):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the archive's preprocess.json says."""
+        """The facts in the archive's preprocess.json."""
         try:
             with zipfile.ZipFile(self.path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith("/extra/preprocess.json"))

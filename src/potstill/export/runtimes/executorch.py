@@ -77,7 +77,7 @@ class ExecuTorch(Runtime):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the file's `preprocess` says, and its input's shape."""
+        """The facts in the file's `preprocess`, and its input's shape."""
         sizes = self.forward.metadata.input_tensor_meta(0).sizes()[1:]
         try:
             text = self.text("preprocess")

@@ -45,7 +45,7 @@ class OnnxRuntime(Runtime):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the file's metadata says, and its input's shape."""
+        """The facts in the file's metadata, and its input's shape."""
         texts = self.session.get_modelmeta().custom_metadata_map
         sizes = self.session.get_inputs()[0].shape[1:]
         known = {"image_shape": sizes} if all(isinstance(size, int) for size in sizes) else {}
