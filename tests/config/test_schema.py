@@ -43,7 +43,7 @@ def test_the_folder_of_a_sweep_survives_the_copy_that_its_jobs_get():
 
 
 def test_help_lists_every_option_with_its_first_sentence():
-    lines = options.describe([SAMPLE]).splitlines()
+    lines = options.list_options([SAMPLE]).splitlines()
     assert "data: what to learn from" in lines
     assert "  fake                     Made-up images." in lines
     assert "  alone                    The student alone." in lines  # not its @package line

@@ -58,7 +58,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileToMeasure:
     """A row, the file that its engine runs, and the file that was named."""
 
     row: Measured
@@ -121,7 +121,7 @@ def _write(source: Opened, engine: str, folder: Path, data: Any) -> Path:
     return exporter_for(engine)()(source.network, folder / "network", images, source.facts).path
 
 
-def _entry(source: Opened, path: Path, engine: str) -> Entry:
+def _entry(source: Opened, path: Path, engine: str) -> FileToMeasure:
     """Return what needs no clock and no data; counts are of the network the file was made from."""
     row = Measured(
         name=source.path.name,
@@ -134,10 +134,10 @@ def _entry(source: Opened, path: Path, engine: str) -> Entry:
         row.num_parameters = count_parameters(source.network)
         row.num_nonzeros = count_nonzeros(source.network)
         row.macs = count_macs(source.network, source.image_shape)
-    return Entry(row, path, source)
+    return FileToMeasure(row, path, source)
 
 
-def _time(entries: Sequence[Entry], settings: Settings) -> None:
+def _time(entries: Sequence[FileToMeasure], settings: Settings) -> None:
     for threads in settings.threads:
         # Opened again: ExecuTorch has one pool of threads for the process.
         opened = {number: open_file(entry.path, threads) for number, entry in enumerate(entries)}

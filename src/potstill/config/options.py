@@ -41,7 +41,7 @@ def sentence(file: Path) -> str:
     return ""
 
 
-def describe(folders: Iterable[str | Path]) -> str:
+def list_options(folders: Iterable[str | Path]) -> str:
     """Return every group and its options, a line each."""
     paths = [Path(folder) for folder in folders]
     lines = []

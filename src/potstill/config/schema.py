@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from potstill.config.offers import offered
-from potstill.config.options import describe
+from potstill.config.options import list_options
 from potstill.config.program import program
 
 
@@ -109,7 +109,7 @@ def _unique() -> str:
 def _options(sources: Sequence[Any]) -> str:
     folders = [source.path for source in sources if source.schema == "file"]
     # The text becomes part of a string.Template, where a lone dollar is an error.
-    return "\n".join([describe(folders), *offered()]).replace("$", "$$")
+    return "\n".join([list_options(folders), *offered()]).replace("$", "$$")
 
 
 register()  # on import, for a launcher's worker processes

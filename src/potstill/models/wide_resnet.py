@@ -35,7 +35,7 @@ class PreActBlock(nn.Module):
         return shortcut + self.conv2(self.dropout(out))
 
 
-class Group(nn.Module):
+class BlockGroup(nn.Module):
     """Blocks of one width; `layer` holds them."""
 
     def __init__(
@@ -57,9 +57,9 @@ class WideResNet(nn.Module):
     def __init__(self, blocks: int, width: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, STEM_WIDTH, 3, padding=1, bias=False)
-        self.block1 = Group(blocks, STEM_WIDTH, 16 * width, 1, dropout)
-        self.block2 = Group(blocks, 16 * width, 32 * width, 2, dropout)
-        self.block3 = Group(blocks, 32 * width, 64 * width, 2, dropout)
+        self.block1 = BlockGroup(blocks, STEM_WIDTH, 16 * width, 1, dropout)
+        self.block2 = BlockGroup(blocks, 16 * width, 32 * width, 2, dropout)
+        self.block3 = BlockGroup(blocks, 32 * width, 64 * width, 2, dropout)
         self.bn1 = nn.BatchNorm2d(64 * width)
         self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
