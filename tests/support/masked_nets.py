@@ -1,6 +1,6 @@
 """Networks pruned under masks in one call, and their zeros counted."""
 
-from potstill.pruning.weights.criteria import Magnitude
+from potstill.pruning.weights.criteria.magnitude import Magnitude
 from potstill.pruning.weights.masks import prunable, set_masks
 from potstill.pruning.weights.select import check_sparsity, choose_masks, choose_pattern
 

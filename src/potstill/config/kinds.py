@@ -7,6 +7,7 @@ from typing import Any
 Node = dict[str, Any]
 
 _MODULE = "torch.nn.modules.module.Module"
+_WEIGHTS = "potstill.pruning.weights.criteria."
 _CALLBACK = "lightning.pytorch.callbacks.callback.Callback"
 
 
@@ -76,7 +77,8 @@ KINDS = {
     ),
     "criterion": Kind(
         "criterion",
-        homes=("potstill.pruning.channels.criteria.", "potstill.pruning.weights.criteria."),
+        ("potstill.pruning.channels.criteria.base.Criterion", _WEIGHTS + "base.Criterion"),
+        homes=("potstill.pruning.channels.criteria.", _WEIGHTS),
     ),
     "quantizer": Kind(
         "quantizer",

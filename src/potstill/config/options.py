@@ -16,6 +16,7 @@ SENTENCES = {
     "scheduler": "how the learning rate moves: scheduler@module.scheduler=...",
     "stage": "what follows distillation: +stage@stages.NAME=...",
     "trainer": "devices, epochs, precision",
+    "weight_criterion": "which single weights are pruned first",
 }
 
 

@@ -17,7 +17,10 @@ from torch import nn
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.prune_pattern import PrunePattern
 from potstill.pipeline.stages.prune_weights import PruneWeights
-from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, Taylor
+from potstill.pruning.weights.criteria.lamp import LAMP
+from potstill.pruning.weights.criteria.magnitude import Magnitude
+from potstill.pruning.weights.criteria.random import Random
+from potstill.pruning.weights.criteria.taylor import Taylor
 from potstill.pruning.weights.masks import add_masks
 from potstill.pruning.weights.schedule import cubic
 from potstill.training.callbacks.ema import EMA

@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from potstill.errors import ConfigError
-from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, lamp
+from potstill.pruning.weights.criteria.lamp import LAMP
+from potstill.pruning.weights.criteria.magnitude import Magnitude
+from potstill.pruning.weights.criteria.random import Random
 from potstill.pruning.weights.masks import add_masks, masked, remove_masks
 from potstill.pruning.weights.select import choose_masks
 from tests.support.masked_nets import update_masks, update_pattern
@@ -68,7 +70,7 @@ def test_lamp_across_layers_by_hand(tiny):
     """A layer a thousand times smaller loses as much as it would at any scale."""
     net, scaled = tiny(), tiny()
     scaled.conv.weight.data /= 1024
-    scores = torch.cat([lamp(net.conv.weight).flatten(), lamp(net.fc.weight).flatten()])
+    scores = torch.cat([LAMP()("", layer.weight).flatten() for layer in (net.conv, net.fc)])
     order = sorted(range(128), key=lambda k: (scores[k].item(), k))
     kept = torch.ones(128, dtype=torch.bool)
     kept[order[:100]] = False

@@ -67,6 +67,11 @@ class PruneChannels(Change):
     ) -> None:
         if n_batches < 1:
             raise ConfigError(f"n_batches={n_batches}: too few. Fix: 1 or more")
+        if not isinstance(criterion, Criterion | None):
+            raise ConfigError(
+                f"criterion={type(criterion).__name__}: does not score channels. "
+                "Fix: one of the group criterion"
+            )
         target = Target(ratio, macs, parameters, size_mb, latency_ms)
         self.targets = _split(target, first, then)
         self.target, self.before = self.targets[-1], None

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.prune_weights import PruneWeights
-from potstill.pruning.weights.criteria import Criterion
+from potstill.pruning.weights.criteria.base import Criterion
 from potstill.pruning.weights.select import check_pattern, choose_pattern
 
 

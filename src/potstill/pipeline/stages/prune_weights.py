@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.held_masks import HeldMasks
-from potstill.pruning.weights.criteria import Criterion, Magnitude, Taylor
+from potstill.pruning.weights.criteria.base import Criterion
+from potstill.pruning.weights.criteria.magnitude import Magnitude
 from potstill.pruning.weights.masks import (
     add_masks,
     mask_gradients,
@@ -71,6 +72,11 @@ class PruneWeights(HeldMasks):
             raise ConfigError(
                 f"initial={initial}: must be on a ramp, under sparsity={sparsity}. Fix: initial=0.0"
             )
+        if not isinstance(criterion, Criterion | None):
+            raise ConfigError(
+                f"criterion={type(criterion).__name__}: does not score single weights. "
+                "Fix: one of the group weight_criterion"
+            )
         self.sparsity, self.criterion, self.scope = sparsity, criterion or Magnitude(), scope
         self.start, self.end, self.every, self.initial = start, end, every, initial
         self.layers, self.untouchable = layers, untouchable
@@ -116,8 +122,8 @@ class PruneWeights(HeldMasks):
         assert isinstance(pl_module, DistillationModule)
         assert self.ramp is not None
         student, step = pl_module.student, trainer.global_step
-        if isinstance(self.criterion, Taylor) and step <= self.ramp.end:
-            self.criterion.add(student)
+        if self.criterion.needs == "gradients" and step <= self.ramp.end:
+            self.criterion.observe(student)
         if self.ramp.is_due(step):
             self._prune(trainer, student, self.ramp.at(step))
         mask_gradients(student)
@@ -127,8 +133,7 @@ class PruneWeights(HeldMasks):
             set_masks(student, self.choose(student, sparsity))
         for logger in trainer.loggers:
             logger.log_metrics({"sparsity": masked_share(student)}, step=trainer.global_step)
-        if isinstance(self.criterion, Taylor):
-            self.criterion.sums.clear()  # the next scores are those of the network as it is now
+        self.criterion.forget()  # the next scores are those of the network as it is now
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what was reached, and what it is good for."""
@@ -153,10 +158,8 @@ class PruneWeights(HeldMasks):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scores that are being summed; the masks are in the student's own state."""
-        sums = self.criterion.sums if isinstance(self.criterion, Taylor) else {}
-        return {"sums": {path: value.cpu() for path, value in sums.items()}}
+        return self.criterion.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on summing."""
-        if isinstance(self.criterion, Taylor):
-            self.criterion.sums = dict(state_dict["sums"])
+        self.criterion.load_state_dict(state_dict)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.pruning.weights.criteria import LAMP, Criterion, Magnitude
+from potstill.pruning.weights.criteria.base import Criterion
+from potstill.pruning.weights.criteria.magnitude import Magnitude
 from potstill.pruning.weights.masks import Place, masked
 
 SCOPES = ("layer", "global")
@@ -20,10 +21,7 @@ def check_sparsity(model: nn.Module, sparsity: float, criterion: Criterion, scop
     """
     if scope not in SCOPES:
         raise ConfigError(f"scope={scope}: must be layer or global. Fix: scope=layer")
-    if scope == "layer" and isinstance(criterion, LAMP):
-        raise ConfigError(
-            "criterion=lamp, scope=layer: within a layer LAMP is magnitude. Fix: scope=global"
-        )
+    criterion.check_scope(scope)
     if not 0 < sparsity < 1:
         raise ConfigError(f"sparsity={sparsity}: must be between 0 and 1. Fix: sparsity=0.5")
     sizes = {place.path: place.weight.numel() for place in masked(model)}

@@ -13,7 +13,7 @@ from potstill.pruning.channels.criteria.fpgm import FPGM
 from potstill.pruning.channels.criteria.hessian import Hessian
 from potstill.pruning.channels.criteria.l1_magnitude import L1Magnitude
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
-from potstill.pruning.channels.criteria.lamp import LAMP, lamp
+from potstill.pruning.channels.criteria.lamp import LAMP
 from potstill.pruning.channels.criteria.mean_activation import MeanActivation
 from potstill.pruning.channels.criteria.random import Random
 from potstill.pruning.channels.criteria.taylor import Taylor
@@ -21,6 +21,7 @@ from potstill.pruning.channels.groups import eval_copy, find_groups
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.statistics import preserve_state
 from potstill.pruning.channels.target import Target
+from potstill.pruning.scores import lamp
 from tests.support.pruned_nets import IMAGE, SMALL, build, data, make_images
 
 NAMES = ["resnet_basic", "resnet_bottleneck", "densenet", "vgg"]

@@ -1,11 +1,11 @@
 """Layer-adaptive magnitude, LAMP (Lee et al. 2021, arXiv:2010.07611)."""
 
-import torch
 from torch import Tensor
 
 from potstill.pruning.channels.criteria.base import Criterion, over_members
 from potstill.pruning.channels.criteria.per_channel import weight_scores
 from potstill.pruning.channels.groups import ChannelGroup
+from potstill.pruning.scores import lamp
 
 
 class LAMP(Criterion):
@@ -18,10 +18,3 @@ class LAMP(Criterion):
         """Return one score a channel."""
         squares = over_members(group, lambda m: weight_scores(m, lambda w: w.square()))
         return None if squares is None else lamp(squares)
-
-
-def lamp(squares: Tensor) -> Tensor:
-    """Return squares (C,), each over the sum of itself and all that are larger."""
-    ascending, order = squares.sort(stable=True)
-    rest = ascending.flip(0).cumsum(0).flip(0)
-    return torch.empty_like(squares).index_copy_(0, order, ascending / rest.clamp(min=1e-30))

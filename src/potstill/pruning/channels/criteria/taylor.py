@@ -8,6 +8,7 @@ from potstill.pruning.channels.criteria.per_channel import channel_sums
 from potstill.pruning.channels.groups import ChannelGroup
 from potstill.pruning.channels.slicing import CUTTABLE
 from potstill.pruning.channels.statistics import Batches, Loss, gradients
+from potstill.pruning.scores import first_order
 
 
 class Taylor(Criterion):
@@ -26,7 +27,7 @@ class Taylor(Criterion):
         assert loss is not None
         self.squares, count = {}, 0
         for found in gradients(model, batches, loss):
-            products = {n: p.detach() * found[n] for n, p in _parameters(model) if n in found}
+            products = {n: first_order(p, found[n]) for n, p in _parameters(model) if n in found}
             for place, change in _changes(model, products):
                 square = change.double().cpu().square()
                 self.squares[place] = self.squares.get(place, 0) + square

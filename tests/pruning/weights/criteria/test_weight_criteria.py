@@ -5,7 +5,11 @@ import torch
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.pruning.weights.criteria import LAMP, Magnitude, Random, Taylor, lamp, taylor
+from potstill.pruning.weights.criteria.base import GradientCriterion
+from potstill.pruning.weights.criteria.lamp import LAMP
+from potstill.pruning.weights.criteria.magnitude import Magnitude
+from potstill.pruning.weights.criteria.random import Random
+from potstill.pruning.weights.criteria.taylor import Taylor
 from potstill.pruning.weights.masks import add_masks
 
 
@@ -20,7 +24,7 @@ def lamp_by_definition(values):
 
 
 def test_lamp_by_hand():
-    found = lamp(torch.tensor([[3.0, -1.0], [2.0, 0.0]]))
+    found = LAMP()("", torch.tensor([[3.0, -1.0], [2.0, 0.0]]))
     expected = torch.tensor([[1, 1 / 14], [4 / 13, 0]], dtype=torch.float64)
     torch.testing.assert_close(found, expected)
 
@@ -44,7 +48,7 @@ def test_taylor_is_the_squared_change_of_a_linear_loss():
     add_masks(layer)
     layer(image).sum().backward()
     score = Taylor()
-    score.add(layer)
+    score.observe(layer)
     whole = layer(image).sum()
     for out in range(2):
         for k in range(3):
@@ -61,13 +65,13 @@ def test_taylor_sums_over_gradients():
     layer.weight.data = torch.tensor([[2.0, 3.0]])
     for gradient in ([1.0, 2.0], [-1.0, 0.5]):
         layer.weight.grad = torch.tensor([gradient])
-        score.add(layer)
+        score.observe(layer)
     assert score("weight", layer.weight).tolist() == [[4 + 4, 36 + 2.25]]
 
 
 def test_taylor_counts_an_overflow_as_nothing():
     weight, gradient = torch.tensor([1.0, 1.0, 2.0]), torch.tensor([float("inf"), float("nan"), 1])
-    assert taylor(weight, gradient).tolist() == [0, 0, 4]
+    assert Taylor().score(weight, gradient).tolist() == [0, 0, 4]
 
 
 def test_taylor_without_gradients():
@@ -85,3 +89,26 @@ def test_random_is_a_function_of_seed_and_path():
     assert not torch.equal(Random(4)("conv.weight", weight), one)
     assert not torch.equal(Random(3)("fc.weight", weight), one)
     assert abs(one.mean().item() - 0.5) < 0.03
+
+
+class Movement(GradientCriterion):
+    """-w g summed, as somebody else would write it (Sanh et al. 2020, arXiv:2005.07683)."""
+
+    def score(self, weight, gradient):
+        return -weight.detach() * gradient
+
+
+def test_a_criterion_by_gradients_is_one_method():
+    layer, score = nn.Linear(2, 1, bias=False), Movement()
+    add_masks(layer)
+    layer.weight.data = torch.tensor([[2.0, 3.0]])
+    for gradient in ([1.0, 2.0], [-3.0, 0.5]):
+        layer.weight.grad = torch.tensor([gradient])
+        score.observe(layer)
+    assert score("weight", layer.weight).tolist() == [[4, -7.5]]
+    resumed = Movement()
+    resumed.load_state_dict(score.state_dict())
+    assert torch.equal(resumed("weight", layer.weight), score("weight", layer.weight))
+    score.forget()
+    with pytest.raises(ConfigError, match="criterion=movement: weight has had no gradient"):
+        score("weight", layer.weight)

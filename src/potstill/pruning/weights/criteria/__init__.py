@@ -1,0 +1,1 @@
+"""Importance criteria of single weights."""
