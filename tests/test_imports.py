@@ -12,6 +12,7 @@ FLOORS = [
     {"config", "models", "atomic"},
     {"data"},
     {"heads", "teacher", "quantization", "distributed", "measure"},
+    {"tasks"},
     {"pruning", "export", "report"},
     {"artifact", "training"},
     {"benchmark"},

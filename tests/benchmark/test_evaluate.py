@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from potstill.benchmark.corruptions import corrupted
-from potstill.benchmark.evaluate import check_fits, load_data, predict_files
+from potstill.benchmark.evaluate import check_fits, load_test, predict_files
 from potstill.benchmark.open_file import open_file
 from potstill.errors import ConfigError, DataError
 from tests.support.measured_files import OVERRIDES
@@ -13,14 +13,14 @@ from tests.support.places import CONF
 
 
 def test_data_is_that_of_the_config(files):
-    loaded = load_data("fake", OVERRIDES, CONF)
-    assert loaded.fingerprint == files.data.fingerprint
+    loaded = load_test("fake", OVERRIDES, CONF)
+    assert loaded.data.fingerprint == files.data.fingerprint
 
 
 def test_a_file_of_other_normalisation_does_not_fit(files):
     opened = open_file(files.paths["onnx"])
     check_fits(opened, files.data)
-    other = load_data("fake", [*OVERRIDES, "data.std=[0.2,0.2,0.2]"], CONF)
+    other = load_test("fake", [*OVERRIDES, "data.std=[0.2,0.2,0.2]"], CONF).data
     with pytest.raises(ConfigError, match=r"made for std=\[0\.25, .* --set data\.std=\[0\.25,0\.2"):
         check_fits(opened, other)
 

@@ -321,7 +321,7 @@ def both(network, tmp_path_factory):
     pytest.importorskip("executorch")
     stem = tmp_path_factory.mktemp("both") / "student"
     files = [write(network, stem, make_images(), FACTS) for write in (Pte(), Onnx())]
-    return files, Bundle()(network, stem, make_images(), FACTS, files)
+    return files, Bundle()(network, stem, make_images(), FACTS, files=files)
 
 
 def test_a_bundle_takes_the_files_there_are(both, monkeypatch):

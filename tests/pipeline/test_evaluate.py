@@ -17,7 +17,8 @@ from potstill.models.tiny_cnn import tiny_cnn
 from potstill.pipeline import evaluate
 from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
-from potstill.report.examples import data_uri
+from potstill.report.thumbnail import data_uri
+from potstill.tasks.classification import Classification
 
 OVERRIDES = ["temperature=2", "budget={size_mb: 0.1}", "seed=3"]
 
@@ -54,6 +55,7 @@ def experiment(tmp_path_factory):
         ),
         stages={"teacher": "teacher", "baseline": "baseline", "student": "distil", "int8": "ptq"},
         fitted={name: fitted(network) for name, network in networks.items()},
+        task=Classification(),
         device=torch.device("cpu"),
         console=Console(file=io.StringIO(), width=100),
     )

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from potstill.errors import DataError
 from potstill.export import onnx
 from potstill.pipeline import export
+from potstill.tasks.classification import Classification
 from tests.support.exported_nets import CLASSES, FACTS, make_images, small
 from tests.support.places import CONF
 
@@ -40,6 +41,7 @@ def experiment(tmp_path):
     fitted = {name: SimpleNamespace(network=small()) for name in ("teacher", "student")}
     console = SimpleNamespace(print=lambda *_: None)
     given = {"stages": dict.fromkeys((*fitted, "later"), ""), "fitted": fitted, "data": Data()}
+    given["task"] = Classification()
     return SimpleNamespace(cfg=None, folder=tmp_path, console=console, **given)
 
 

@@ -5,13 +5,19 @@ import pytest
 from potstill.errors import ConfigError
 from potstill.report.budget import Budget, drop, recommend
 from potstill.report.row import Row
+from potstill.tasks.scoring import CLASSIFICATION
 from tests.support.sample_runs import ROWS
 
 TEACHER, BASELINE, STUDENT, PRUNED, PTQ, QAT = ROWS
 
 
+ACCURACY = CLASSIFICATION.main
+
+
 def chosen(rows=ROWS, budget=None):
-    return {choice.what: choice.row and choice.row.name for choice in recommend(rows, budget)}
+    return {
+        choice.what: choice.row and choice.row.name for choice in recommend(rows, ACCURACY, budget)
+    }
 
 
 def test_most_accurate_smallest_and_fastest_without_the_teacher():
@@ -36,37 +42,37 @@ def test_the_best_within_a_budget(limits, name):
 
 
 def test_what_does_not_fit_says_why():
-    choice = recommend(ROWS, Budget.of({"size_mb": 0.0881, "accuracy_drop": 1}))[-1]
+    choice = recommend(ROWS, ACCURACY, Budget.of({"size_mb": 0.0881, "accuracy_drop": 1}))[-1]
     assert choice.row is None
     assert "pruned: size 0.268 MB" in choice.why
     assert "int8-ptq: accuracy drop 1.39 points" in choice.why
-    choice = recommend(ROWS, Budget.of({"size_mb": 0.1, "latency_ms": 1}))[-1]
+    choice = recommend(ROWS, ACCURACY, Budget.of({"size_mb": 0.1, "latency_ms": 1}))[-1]
     assert "int8-qat: latency not measured" in choice.why
 
 
 def test_the_drop_is_counted_from_the_student():
     assert drop(PTQ, STUDENT) == 1.39
-    assert drop(Row("a", "b", 0.98), Row("c", "d", 0.985)) == 0.5
+    assert drop(Row("a", "b", {"accuracy": 0.98}), Row("c", "d", {"accuracy": 0.985})) == 0.5
     assert drop(Row("a", "b"), STUDENT) is None
-    only = [TEACHER, Row("pruned", "prune", 0.9)]
+    only = [TEACHER, Row("pruned", "prune", {"accuracy": 0.9})]
     assert chosen(only, Budget.of({"accuracy_drop": 50}))["best within the budget"] is None
 
 
 def test_of_equals_the_smaller_then_the_faster_then_the_earlier():
     rows = [
-        Row("a", "", 0.9, size_bytes=2, latency_ms=1.0),
-        Row("b", "", 0.9, size_bytes=1, latency_ms=2.0),
-        Row("c", "", 0.9, size_bytes=1, latency_ms=1.0),
-        Row("d", "", 0.9, size_bytes=1, latency_ms=1.0),
+        Row("a", "", {"accuracy": 0.9}, size_bytes=2, latency_ms=1.0),
+        Row("b", "", {"accuracy": 0.9}, size_bytes=1, latency_ms=2.0),
+        Row("c", "", {"accuracy": 0.9}, size_bytes=1, latency_ms=1.0),
+        Row("d", "", {"accuracy": 0.9}, size_bytes=1, latency_ms=1.0),
     ]
     assert set(chosen(rows).values()) == {"c"}
 
 
 def test_engines_are_not_raced_against_each_other():
     rows = [
-        Row("a", "", 0.9, latency_ms=1.0, latency_engine="eager"),
-        Row("b", "", 0.9, latency_ms=0.2, latency_engine="onnxruntime"),
-        Row("c", "", 0.9, latency_ms=0.1, latency_engine="onnxruntime"),
+        Row("a", "", {"accuracy": 0.9}, latency_ms=1.0, latency_engine="eager"),
+        Row("b", "", {"accuracy": 0.9}, latency_ms=0.2, latency_engine="onnxruntime"),
+        Row("c", "", {"accuracy": 0.9}, latency_ms=0.1, latency_engine="onnxruntime"),
     ]
     found = chosen(rows)
     assert (found["fastest in eager"], found["fastest in onnxruntime"]) == ("a", "c")

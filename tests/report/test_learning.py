@@ -3,6 +3,7 @@
 import pytest
 
 from potstill.report.learning import curves_figure
+from potstill.tasks.scoring import CLASSIFICATION
 
 TEACHER = {
     "train/loss": {1: 2.0, 2: 0.5},
@@ -30,7 +31,7 @@ def legend(axes):
 
 
 def test_networks_share_a_colour_and_splits_a_style():
-    loss, accuracy, _ = curves_figure({"teacher": TEACHER, "student": STUDENT}).axes
+    loss, accuracy, _ = curves_figure({"teacher": TEACHER, "student": STUDENT}, CLASSIFICATION).axes
     lines = drawn(accuracy)
     assert [points for points, _, _ in lines] == [
         [[1, 20], [2, 97]],
@@ -45,7 +46,7 @@ def test_networks_share_a_colour_and_splits_a_style():
 
 
 def test_terms_are_drawn_for_distilled_networks_only():
-    figure = curves_figure({"teacher": TEACHER, "student": STUDENT})
+    figure = curves_figure({"teacher": TEACHER, "student": STUDENT}, CLASSIFICATION)
     assert len(figure.axes) == 3
     terms = figure.axes[2]
     assert "student" in terms.get_title()
@@ -57,17 +58,21 @@ def test_terms_are_drawn_for_distilled_networks_only():
 @pytest.mark.parametrize(("last", "bottom"), [(0.9, 60.0), (0.99, 96.0)])
 def test_accuracy_axis_opens_up_near_the_top(last, bottom):
     curve = {"val/accuracy": {1: 0.1, 2: last}}
-    low, high = curves_figure({"net": curve}).axes[1].get_ylim()
+    low, high = curves_figure({"net": curve}, CLASSIFICATION).axes[1].get_ylim()
     assert low == pytest.approx(bottom)
     assert high > 100
 
 
 def test_accuracy_axis_shows_everything_where_the_end_is_low():
-    low, _ = curves_figure({"net": {"val/accuracy": {1: 0.1, 2: 0.5}}}).axes[1].get_ylim()
+    low, _ = (
+        curves_figure({"net": {"val/accuracy": {1: 0.1, 2: 0.5}}}, CLASSIFICATION)
+        .axes[1]
+        .get_ylim()
+    )
     assert low < 10
 
 
 @pytest.mark.parametrize(("value", "scale"), [(0.5, "log"), (0.0, "linear"), (-0.5, "linear")])
 def test_loss_axis_is_logarithmic_where_it_can_be(value, scale):
-    axes = curves_figure({"net": {"val/loss": {1: 1.0, 2: value}}}).axes[0]
+    axes = curves_figure({"net": {"val/loss": {1: 1.0, 2: value}}}, CLASSIFICATION).axes[0]
     assert axes.get_yscale() == scale

@@ -9,8 +9,11 @@ import pytest
 from potstill.errors import DataError
 from potstill.report.page import reference_of, verdict, write_page
 from potstill.report.row import Row
+from potstill.tasks.scoring import CLASSIFICATION
 from tests.support.html_read import Page
 from tests.support.sample_runs import CLASSES, ROWS, timed, write_exports, write_json, write_run
+
+ACCURACY = CLASSIFICATION.main
 
 BUDGET = {"size_mb": 0.1, "latency_ms": None, "accuracy_drop": 0.5}
 EVIL = "<script>alert('x')</script>"
@@ -162,7 +165,10 @@ def test_files_are_told_with_what_they_did_in_their_runtime(tmp_path):
 
 
 def test_names_are_text(tmp_path):
-    rows = [Row(EVIL, EVIL, 0.5, 1, 1, 10, 1.0), Row("b&b", "s", 0.6, 1, 1, 20, 1.0)]
+    rows = [
+        Row(EVIL, EVIL, {"accuracy": 0.5}, 1, 1, 10, 1.0),
+        Row("b&b", "s", {"accuracy": 0.6}, 1, 1, 20, 1.0),
+    ]
     folder = write_json(tmp_path / "run", rows, class_names=(EVIL, "dog"), command=EVIL, name=EVIL)
     html = write_page(folder).read_text()
     assert "<script" not in html
@@ -183,19 +189,21 @@ def test_a_thousand_classes_stay_small(tmp_path):
 
 
 def test_the_reference_is_the_teacher_else_the_student():
-    assert reference_of(ROWS).name == "teacher"
-    unknown = [Row("teacher", "", None), *ROWS[1:]]
-    assert reference_of(unknown).name == "student"
-    assert reference_of(ROWS[3:]) is None
+    assert reference_of(ROWS, ACCURACY).name == "teacher"
+    unknown = [Row("teacher", "", {"accuracy": None}), *ROWS[1:]]
+    assert reference_of(unknown, ACCURACY).name == "student"
+    assert reference_of(ROWS[3:], ACCURACY) is None
 
 
 def test_verdicts():
     teacher, _, student, *_ = ROWS
-    assert verdict(student, student) == "student: 98.89 % at 1.09 MB"
-    assert verdict(student, None) == "student: 98.89 % at 1.09 MB"
-    assert verdict(teacher, student).endswith("7.8\u00d7 larger than the student, +0.83 points")
-    bare = Row("s", "", 0.5)
-    assert verdict(bare, teacher) == "s: 50.00 % at -, \u221249.72 points"
+    assert verdict(student, student, ACCURACY) == "student: 98.89 % at 1.09 MB"
+    assert verdict(student, None, ACCURACY) == "student: 98.89 % at 1.09 MB"
+    assert verdict(teacher, student, ACCURACY).endswith(
+        "7.8\u00d7 larger than the student, +0.83 points"
+    )
+    bare = Row("s", "", {"accuracy": 0.5})
+    assert verdict(bare, teacher, ACCURACY) == "s: 50.00 % at -, \u221249.72 points"
 
 
 def test_a_folder_without_a_run(tmp_path):

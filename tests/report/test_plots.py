@@ -7,7 +7,6 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from potstill.measure.metrics import Reliability
 from potstill.report.plots import confusion_figure, reliability_figure
 from potstill.report.style import as_png
 
@@ -42,11 +41,7 @@ def test_confusion_of_many_classes_leaves_out_what_cannot_be_read(classes, numbe
 
 def test_reliability_bars_are_accuracies_and_shares():
     nan = float("nan")
-    bins = Reliability(
-        confidence=torch.tensor([nan, 0.4, 0.9]),
-        accuracy=torch.tensor([nan, 0.5, 0.75]),
-        count=torch.tensor([0, 2, 6]),
-    )
+    bins = {"confidence": [nan, 0.4, 0.9], "accuracy": [nan, 0.5, 0.75], "count": [0, 2, 6]}
     upper, lower = reliability_figure(bins).axes
     assert [bar.get_height() for bar in upper.patches] == [0, 50, 75]
     assert [bar.get_height() for bar in lower.patches] == [0, 25, 75]

@@ -29,7 +29,7 @@ def test_a_report_of_another_version_is_read_as_far_as_it_goes(tmp_path):
     old = {"rows": [{"name": "student", "stage": "train", "accuracy": 0.5, "later": 1}], "more": 1}
     (tmp_path / "report.json").write_text(json.dumps(old))
     run = read_run(tmp_path)
-    assert (run.rows[0].accuracy, run.rows[0].latency_engine) == (0.5, None)
+    assert (run.rows[0].score("accuracy"), run.rows[0].latency_engine) == (0.5, None)
     assert (run.subject, run.title, run.curves) == ("student", tmp_path.name, {})
 
 

@@ -56,7 +56,7 @@ def test_means_and_intervals_over_seeds(tmp_path):
 def test_heat_map_has_numbers_in_order_and_gaps(tmp_path):
     keys, all_settings = found(write(tmp_path))
     best = max(all_settings, key=lambda setting: setting.ranked.mean)
-    table = heat_map(all_settings, keys, best)
+    table = heat_map(all_settings, keys, best, 1)
     assert (table.down, table.across, table.columns) == ("temperature", "alpha", ["0.5", "0.9"])
     assert [name for name, _ in table.rows] == ["2", "10"]
     heats = [[cell.heat for cell in cells] for _, cells in table.rows]
@@ -73,7 +73,7 @@ def test_further_keys_are_held_at_the_best(tmp_path):
         write_json(folder / str(number), [row(ROWS[2], val_accuracy=val)], overrides=given)
     keys, all_settings = found(folder)
     best = max(all_settings, key=lambda setting: setting.ranked.mean)
-    table = heat_map(all_settings, keys, best)
+    table = heat_map(all_settings, keys, best, 1)
     assert (table.down, table.across, table.fixed) == ("temperature", "alpha", "lr=0.1")
     shown = [cell.setting for _, cells in table.rows for cell in cells if cell.setting]
     assert len(shown) == 3
@@ -82,7 +82,7 @@ def test_further_keys_are_held_at_the_best(tmp_path):
 def test_one_key_has_no_heat_map(tmp_path):
     keys, all_settings = found(write(tmp_path, RUNS[:1] + RUNS[3:4]))
     assert keys == ["alpha"]
-    assert heat_map(all_settings, keys, all_settings[0]) is None
+    assert heat_map(all_settings, keys, all_settings[0], 1) is None
 
 
 def test_the_page_names_the_best_by_validation(tmp_path):

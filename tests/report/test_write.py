@@ -10,24 +10,34 @@ import torch
 
 from potstill.errors import StorageError
 from potstill.report.read import read_run
-from potstill.report.write import Answers, Row, write_report
+from potstill.report.row import Row
+from potstill.report.write import Results, write_report
+from potstill.tasks.classification import Classification
+from potstill.tasks.parts import NetworkOutputs
+from potstill.tasks.scoring import CLASSIFICATION
 
 METRICS = "epoch,step,train/loss,val/loss,val/accuracy\n0,9,2.0,1.5,0.5\n1,19,1.0,0.8,0.7\n"
 ROWS = [
-    Row("teacher", "train", 0.9, 100, 2000, 512, 0.5),
-    Row("student", "distil", 0.875, seconds=2.5),
+    Row("teacher", "train", {"accuracy": 0.9}, 100, 2000, 512, 0.5),
+    Row("student", "distil", {"accuracy": 0.875}, seconds=2.5),
 ]
 TARGETS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
 STUDENT = torch.eye(2)[torch.tensor([0, 0, 0, 1, 1, 1, 1, 1])] * 4  # one mistake
+
+
+def black(positions):
+    return torch.zeros(len(positions), 3, 4, 4)
 
 
 def write(folder, rows=ROWS, names=("cat", "dog"), meta=None):
     folder.mkdir(exist_ok=True)
     (folder / "student.csv").write_text(METRICS)
     logits = {"teacher": torch.eye(2)[TARGETS] * 4, "student": STUDENT}
-    answers = Answers(logits, TARGETS, names, "student")
+    tested = NetworkOutputs(logits, TARGETS, "student", names, images=black)
+    parts = Classification().parts(tested)
+    results = Results(rows, CLASSIFICATION, "student", parts)
     curves = {"student": [folder / "student.csv"]}
-    return write_report(folder, rows, curves, answers, meta or {"seed": 3}, {"alpha": 0.5})
+    return write_report(folder, results, curves, meta or {"seed": 3}, {"alpha": 0.5})
 
 
 @pytest.fixture
@@ -55,15 +65,11 @@ def test_json_holds_rows_machine_meta_and_config(written):
         "size_bytes": 512,
         "latency_ms": 0.5,
         "latency_p95_ms": None,
-        "ece": None,
-        "agreement": None,
-        "divergence": None,
         "epochs": None,
         "seconds": None,
-        "val_accuracy": None,
         "latency_engine": None,
     }
-    assert [Row(**row) for row in record["rows"]] == ROWS
+    assert read_run(written.parent).rows == ROWS
     assert record["meta"] == {"seed": 3}
     assert record["config"] == {"alpha": 0.5}
     assert record["machine"]["torch"] == torch.__version__
@@ -96,7 +102,7 @@ def test_numbers_stand_on_one_line_and_texts_are_untouched(report):
 
 
 def test_json_is_json_even_with_nan_and_paths(report, tmp_path):
-    rows = [Row("student", "distil", float("nan"), latency_ms=float("inf"))]
+    rows = [Row("student", "distil", {"accuracy": float("nan")}, latency_ms=float("inf"))]
     page = report(rows, meta={"folder": tmp_path, "lr": [0.1, float("nan")]})
 
     def refuse(constant):

@@ -4,23 +4,35 @@ import json
 
 import torch
 
-from potstill.report import examples
-from potstill.report.write import Answers, Row, write_report
+from potstill.report.row import Row
+from potstill.report.write import Results, write_report
+from potstill.tasks.classification import Classification
+from potstill.tasks.parts import NetworkOutputs
+from potstill.tasks.scoring import CLASSIFICATION
 
 CLASSES = tuple("0123456789")
+
+
+def scores(accuracy, ece=None, **others):
+    return {"accuracy": accuracy, "ece": ece, **others}
+
+
 ROWS = (
-    Row("teacher", "teacher", 0.9972, 2_122_186, 7_705_600, 8_489_344, 0.61, 0.71, 0.0068),
-    Row("baseline", "baseline", 0.9806, 271_000, 2_148_864, 1_094_000, 0.30, 0.36, 0.0113),
-    Row("student", "distil", 0.9889, 271_000, 2_148_864, 1_094_000, 0.29, 0.35, 0.0094),
-    Row("pruned", "prune + distil", 0.9861, 66_000, 540_000, 268_000, 0.21, 0.25, 0.012),
-    Row("int8-ptq", "quantize", 0.9750, 66_000, 540_000, 88_000, None, None, 0.021),
-    Row("int8-qat", "qat + distil", 0.9860, 66_000, 540_000, 88_500, None, None, 0.016),
+    Row("teacher", "teacher", scores(0.9972, 0.0068), 2_122_186, 7_705_600, 8_489_344, 0.61, 0.71),
+    Row("baseline", "baseline", scores(0.9806, 0.0113), 271_000, 2_148_864, 1_094_000, 0.30, 0.36),
+    Row("student", "distil", scores(0.9889, 0.0094), 271_000, 2_148_864, 1_094_000, 0.29, 0.35),
+    Row("pruned", "prune + distil", scores(0.9861, 0.012), 66_000, 540_000, 268_000, 0.21, 0.25),
+    Row("int8-ptq", "quantize", scores(0.9750, 0.021), 66_000, 540_000, 88_000),
+    Row("int8-qat", "qat + distil", scores(0.9860, 0.016), 66_000, 540_000, 88_500),
 )
 TERMS = ("train/loss", "train/task", "train/task_weighted", "train/kd", "train/kd_weighted")
 
 
 def row(base, **changes):
-    return Row(**{**vars(base), **changes})
+    """The same row with other values; those that are no field are scores."""
+    scored = {name: value for name, value in changes.items() if not hasattr(base, name)}
+    own = {name: value for name, value in changes.items() if name not in scored}
+    return Row(**{**vars(base), "scores": {**base.scores, **scored}, **own})
 
 
 def logits_of(accuracy, targets, classes, seed):
@@ -46,17 +58,19 @@ def write_metrics(path, epochs=12, terms=TERMS):
     return path
 
 
-def answers(rows, names, photos):
+def results(rows, names, photos):
     targets = torch.arange(photos) % len(names)
     logits = {
-        r.name: logits_of(r.accuracy, targets, len(names), seed=i) for i, r in enumerate(rows)
+        r.name: logits_of(r.score("accuracy"), targets, len(names), seed=i)
+        for i, r in enumerate(rows)
     }
-    subject, teacher = rows[-1].name, logits.get("teacher")
-    positions = examples.differing(logits[subject], teacher, targets)
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(len(positions), 3, 16, 16, generator=generator)
-    shown = examples.describe(positions, images, logits[subject], teacher, targets, names)
-    return Answers(logits, targets, names, subject, shown)
+
+    def images(positions):
+        return torch.rand(len(positions), 3, 16, 16, generator=generator)
+
+    tested = NetworkOutputs(logits, targets, rows[-1].name, names, images)
+    return Results(rows, CLASSIFICATION, rows[-1].name, Classification().parts(tested))
 
 
 def write_run(folder, rows=ROWS, names=CLASSES, photos=360, meta=None, curves=("student",)):
@@ -76,7 +90,7 @@ def write_run(folder, rows=ROWS, names=CLASSES, photos=360, meta=None, curves=("
         **(meta or {}),
     }
     config = {"name": "digits", "seed": facts["seed"], "module": {"alpha": 0.5}}
-    write_report(folder, rows, files, answers(rows, names, photos), facts, config)
+    write_report(folder, results(rows, names, photos), files, facts, config)
     return folder
 
 
@@ -90,7 +104,7 @@ def write_json(folder, rows=ROWS, confusion=((3, 1), (0, 4)), class_names=("cat"
     """Write the report.json of a run without its diagrams, and return its folder."""
     facts = {"dataset": "Digits", "num_test": 360, "data": "Digits, test split, 360 images"}
     record = {
-        "rows": [vars(r) for r in rows],
+        "rows": [r.to_json() for r in rows],
         "machine": {"cpu": "EPYC"},
         "meta": {**facts, "data_fingerprint": "a" * 64, **meta},
         "class_names": class_names,

@@ -27,7 +27,8 @@ class Artifact:
 
     Attributes:
         spec: how the network is built; None for one that only its experiment can build.
-        facts: `class_names`, `mean`, `std`, `image_shape`, and what else a user needs to know.
+        facts: `class_names` or `output`, `mean`, `std`, `image_shape`, and what else a user must
+            know.
         source: where it came from: run, stage, seed, hashes, versions.
     """
 
@@ -103,6 +104,12 @@ def build(spec: ModelSpec) -> nn.Module:
     return network
 
 
+def num_outputs(facts: dict[str, Any]) -> int:
+    """Return how many numbers the network of a file gives for an image."""
+    names = facts.get("class_names")
+    return len(names) if names else int(facts["output"]["shape"][-1])
+
+
 def load_network(
     path: str, num_classes: int | None = None, image_size: int | None = None
 ) -> nn.Module:
@@ -123,7 +130,7 @@ def load_network(
             f"path={path}: is quantized, and trains no further. "
             "Fix: the artifact of the stage before"
         )
-    found = {"num_classes": len(artifact.facts["class_names"])}
+    found = {"num_classes": num_outputs(artifact.facts)}
     found["image_size"] = artifact.facts["image_shape"][-1]
     for name, wanted in (("num_classes", num_classes), ("image_size", image_size)):
         if wanted is not None and wanted != found[name]:

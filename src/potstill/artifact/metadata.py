@@ -7,14 +7,15 @@ import torch
 from omegaconf import DictConfig
 
 from potstill.data.datamodule import ImageData
+from potstill.tasks.base import Task
 
 
-def facts(data: ImageData) -> dict[str, Any]:
-    """Return what a user of a network must know: its classes, and what its images look like."""
+def facts(data: ImageData, task: Task) -> dict[str, Any]:
+    """Return what a user of a network must know: its outputs, and what its images look like."""
     crop = getattr(data, "centre_crop", None)
     side = data.image_size
     return {
-        "class_names": list(data.class_names),
+        **task.facts(data),
         "mean": list(data.mean),
         "std": list(data.std),
         "image_shape": list(data.image_shape),

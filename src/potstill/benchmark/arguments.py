@@ -39,6 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         raise ConfigError(f"--rounds={given.rounds}: too few. Fix: {SHORTEST} or more")
     if given.data is None:
         needy = {"--set": given.set, "--teacher": given.teacher, "--robust": given.robust}
+        needy["--task"] = given.task
         for name in (name for name, value in needy.items() if value):
             raise ConfigError(f"{name}: has no effect without test images. Fix: --data NAME")
     if given.severity is not None and not given.robust:
@@ -63,7 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     engines = "of artifacts, eager by default; others are exported first: onnxruntime, executorch"
     add("--engines", type=_listed(str), default=(), metavar="A,B", help=engines)
     add("--data", metavar="NAME", help="an option of conf/data, for accuracy: cifar10")
-    add("--set", action="append", default=[], metavar="data.KEY=VALUE", help="of that data")
+    add("--task", metavar="NAME", help="an option of conf/task, classification by default")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="data.KEY=VALUE",
+        help="of that data, or task.KEY=VALUE",
+    )
     configs = "where data/NAME.yaml is; potstill's own by default"
     add("--config-dir", type=Path, default=conf_folder(), metavar="DIR", help=configs)
     add("--teacher", type=Path, metavar="FILE", help="a file to agree with")

@@ -44,6 +44,7 @@ def _measure(given: argparse.Namespace) -> None:
         batches=given.batch,
         rounds=given.rounds,
         data=given.data,
+        task=given.task or "classification",
         overrides=tuple(given.set),
         config_dir=given.config_dir,
         severity=(given.severity or SEVERITY) if given.robust else None,
@@ -65,7 +66,7 @@ def _show(rows: "Sequence[Measured]", settings: "Settings", host: dict[str, Any]
     from potstill.benchmark import tables
 
     shown = [tables.cost_table(rows)]
-    shown += [tables.accuracy_table(rows)] if settings.data else []
+    shown += [tables.score_table(rows)] if settings.data else []
     shown += [tables.corruption_table(rows)] if settings.severity else []
     shown += tables.latency_tables(rows)
     console = Console()

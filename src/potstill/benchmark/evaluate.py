@@ -3,30 +3,41 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from potstill.benchmark.corruptions import TYPES, Batch, corrupted
 from potstill.benchmark.open_file import Opened, open_file
-from potstill.benchmark.tables import Measured
+from potstill.benchmark.tables import Measured, robust, unscored
 from potstill.config.compose import Command, configs
 from potstill.config.instantiate import instantiate
 from potstill.config.validate import validate
 from potstill.errors import ConfigError, PotstillError
-from potstill.measure import metrics
+from potstill.tasks.base import Task, check_task
 from potstill.training.predict import predict
 
-PREFIX = "data."
+PREFIXES = ("data.", "task.")
 TEACHER = -1  # the others count from 0
 
 
-def load_data(name: str, settings: Iterable[str], config_dir: Path) -> Any:
-    """Return the data module of `conf/data/NAME.yaml` with `data.key=value` settings, set up.
+class HeldOut(NamedTuple):
+    """A data module, set up for its test set, and what networks are to do with it."""
+
+    data: Any
+    task: Task
+
+
+def load_test(
+    name: str, settings: Iterable[str], config_dir: Path, task: str = "classification"
+) -> HeldOut:
+    """Return the data of `conf/data/NAME.yaml` and the task of `conf/task/TASK.yaml`.
+
+    `settings` are `data.key=value` and `task.key=value`.
 
     Raises:
-        ConfigError: if there is no such option or setting.
+        ConfigError: if there is no such option or setting, or the data does not suit the task.
         DataError: if the data cannot be read.
     """
     if not (config_dir / "data").is_dir():
@@ -34,13 +45,15 @@ def load_data(name: str, settings: Iterable[str], config_dir: Path) -> Any:
             f"--config-dir={config_dir}: holds no data options. Fix: potstill's conf folder"
         )
     for line in settings:
-        if not line.startswith(PREFIX) or "=" not in line:
+        if not line.startswith(PREFIXES) or "=" not in line:
             raise ConfigError(f"--set={line}: sets nothing of the data. Fix: --set data.KEY=VALUE")
-    [cfg] = configs(Command(config_dir.resolve(), overrides=(f"data={name}", *settings)))
+    overrides = (f"data={name}", f"task={task}", *settings)
+    [cfg] = configs(Command(config_dir.resolve(), overrides=overrides))
     validate(cfg)
-    data = instantiate(cfg.data)
+    data, found = instantiate(cfg.data), check_task(instantiate(cfg.task))
+    found.check_data(data)
     data.setup("test")
-    return data
+    return HeldOut(data, found)
 
 
 def check_fits(opened: Opened, data: Any) -> None:
@@ -61,19 +74,23 @@ def check_fits(opened: Opened, data: Any) -> None:
 
 
 def fill_in(
-    rows: Sequence[tuple[Measured, Path]], data: Any, teacher: Path | None, severity: int | None
+    rows: Sequence[tuple[Measured, Path]],
+    held_out: HeldOut,
+    teacher: Path | None,
+    severity: int | None,
 ) -> None:
-    """Fill in the rows the scores of the file beside each on the test set of `data`.
+    """Fill in the rows the scores of the file beside each on the test set.
 
     Args:
         rows: to be filled in, and the file of each.
-        data: a data module, set up.
+        held_out: the data, and the task that it tests.
         teacher: a file to agree with.
         severity: of corruptions; None for no corruptions.
 
     Raises:
         ConfigError: if the teacher was made for other data, or corruptions cannot be made.
     """
+    data, task = held_out
     cores = os.cpu_count() or 1
     opened = {number: open_file(path, cores) for number, (_, path) in enumerate(rows)}
     chosen = dict(opened)
@@ -82,23 +99,26 @@ def fill_in(
         check_fits(chosen[TEACHER], data)
     logits, targets = predict_files(chosen, data.test_dataloader())
     for number, (row, _) in enumerate(rows):
-        row.accuracy = metrics.accuracy(logits[number], targets)
-        row.ece = metrics.calibration_error(logits[number], targets)
-        if teacher is not None:
-            row.agreement = metrics.agreement(logits[number], logits[TEACHER])
+        scores = task.evaluate(logits[number], targets, logits.get(TEACHER))
+        shown = unscored(task.scoring)
+        row.scores = {name: value for name, value in scores.items() if name in shown}
+        row.scoring = task.scoring
     if severity is not None:
-        _corrupt([row for row, _ in rows], opened, data, severity)
+        _corrupt([row for row, _ in rows], opened, held_out, severity)
 
 
-def _corrupt(rows: Sequence[Measured], opened: dict[int, Opened], data: Any, severity: int) -> None:
+def _corrupt(
+    rows: Sequence[Measured], opened: dict[int, Opened], held_out: HeldOut, severity: int
+) -> None:
+    data, task = held_out
     found: list[dict[str, float]] = [{} for _ in rows]
     for kind in TYPES:
         logits, targets = predict_files(opened, corrupted(data, kind, severity))
-        for number, accuracies in enumerate(found):
-            accuracies[kind] = metrics.accuracy(logits[number], targets)
-    for row, accuracies in zip(rows, found, strict=True):
-        row.corrupted = accuracies
-        row.robust_accuracy = sum(accuracies.values()) / len(accuracies)
+        for number, scores in enumerate(found):
+            scores[kind] = task.score(logits[number], targets)
+    for row, scores in zip(rows, found, strict=True):
+        row.corrupted = scores
+        row.scores[robust(task.scoring)] = sum(scores.values()) / len(scores)
 
 
 def predict_files(

@@ -4,11 +4,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from potstill.benchmark.evaluate import check_fits, fill_in, load_data
+from potstill.benchmark.evaluate import HeldOut, check_fits, fill_in, load_test
 from potstill.benchmark.memory import peak_bytes
 from potstill.benchmark.open_file import Opened, open_file
 from potstill.benchmark.tables import Measured
@@ -38,7 +37,8 @@ class Settings:
         rounds: timed calls of each.
         warmup: calls of each before them.
         data: an option of conf/data, for accuracy; None for none.
-        overrides: `data.key=value` of it.
+        task: an option of conf/task, with data.
+        overrides: `data.key=value` and `task.key=value` of them.
         config_dir: the folder that holds data/NAME.yaml.
         severity: of corruptions, 1 to 5; None for no corruptions.
         teacher: a file to agree with.
@@ -50,6 +50,7 @@ class Settings:
     rounds: int = 50
     warmup: int = 10
     data: str | None = None
+    task: str = "classification"
     overrides: tuple[str, ...] = ()
     config_dir: Path = field(default_factory=conf_folder)
     severity: int | None = None
@@ -79,46 +80,48 @@ def measure_files(paths: Sequence[Path], settings: Settings, folder: Path) -> li
         if engine != "eager":
             exporter_for(engine)  # one that is unknown is missed now
     sources = [open_file(path) for path in paths]
-    data = None
+    held_out = None
     if settings.data is not None:
-        data = load_data(settings.data, settings.overrides, settings.config_dir)
+        held_out = load_test(settings.data, settings.overrides, settings.config_dir, settings.task)
         for source in sources:
-            check_fits(source, data)
+            check_fits(source, held_out.data)
     entries = [
         _entry(source, path, engine)
         for number, source in enumerate(sources)
-        for engine, path in _files(source, settings.engines, folder / str(number), data)
+        for engine, path in _files(source, settings.engines, folder / str(number), held_out)
     ]
     _time(entries, settings)
-    if data is not None:
+    if held_out is not None:
         tested = [(entry.row, entry.path) for entry in entries]
-        fill_in(tested, data, settings.teacher, settings.severity)
+        fill_in(tested, held_out, settings.teacher, settings.severity)
     return [entry.row for entry in entries]
 
 
 def _files(
-    source: Opened, engines: Sequence[str], folder: Path, data: Any
+    source: Opened, engines: Sequence[str], folder: Path, held_out: HeldOut | None
 ) -> list[tuple[str, Path]]:
     """Return (engine, file to run) of a file; an artifact has one in each engine chosen."""
     if source.engine != "eager":
         return [(source.engine, source.path)]
     found = []
     for engine in engines:
-        own = source.path if engine == "eager" else _write(source, engine, folder, data)
+        own = source.path if engine == "eager" else _write(source, engine, folder, held_out)
         found.append((engine, own))
     return found
 
 
-def _write(source: Opened, engine: str, folder: Path, data: Any) -> Path:
+def _write(source: Opened, engine: str, folder: Path, held_out: HeldOut | None) -> Path:
     """Write an artifact for `engine`; the exporter checks the file on test images, or noise."""
     assert source.network is not None
     folder.mkdir(exist_ok=True)
-    if data is None:
+    task = held_out.task if held_out else None
+    if held_out is None:
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(CHECKED, *source.image_shape, generator=generator)
     else:
-        images = next(iter(data.test_dataloader()))[0][:CHECKED]
-    return exporter_for(engine)()(source.network, folder / "network", images, source.facts).path
+        images = next(iter(held_out.data.test_dataloader()))[0][:CHECKED]
+    exporter, stem = exporter_for(engine)(), folder / "network"
+    return exporter(source.network, stem, images, source.facts, task).path
 
 
 def _entry(source: Opened, path: Path, engine: str) -> FileToMeasure:

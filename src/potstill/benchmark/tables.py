@@ -10,7 +10,8 @@ from rich.text import Text
 
 from potstill.benchmark.arguments import ARTIFACT
 from potstill.measure.latency import Timing
-from potstill.measure.units import MISSING, milliseconds, percent, scaled
+from potstill.measure.units import MISSING, milliseconds, scaled
+from potstill.tasks.scoring import CLASSIFICATION, Scoring
 
 
 @dataclass
@@ -26,11 +27,10 @@ class Measured:
         num_nonzeros: those that are not zero.
         macs: multiply-accumulates for one image.
         memory_bytes: see `memory.peak_bytes`.
-        accuracy: over the whole test set, in this engine, 0 to 1.
-        ece: expected calibration error, 0 to 1.
-        agreement: share of the test images on which it names the teacher's class.
-        robust_accuracy: the mean of `corrupted`.
-        corrupted: accuracy under each corruption.
+        scores: the task's, over the whole test set in this engine, and `robust_NAME`, the mean of
+            `corrupted`.
+        corrupted: the main score under each corruption.
+        scoring: what the scores are.
         latency: (threads, batch) -> milliseconds of the engine's call on the whole batch.
     """
 
@@ -42,11 +42,9 @@ class Measured:
     num_nonzeros: int | None = None
     macs: int | None = None
     memory_bytes: int | None = None
-    accuracy: float | None = None
-    ece: float | None = None
-    agreement: float | None = None
-    robust_accuracy: float | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
     corrupted: dict[str, float] | None = None
+    scoring: Scoring = CLASSIFICATION
     latency: dict[tuple[int, int], Timing] = field(default_factory=dict)
 
     @property
@@ -61,7 +59,10 @@ class Measured:
             {"threads": threads, "batch": batch, **_plain(timing)}
             for (threads, batch), timing in self.latency.items()
         ]
-        return {**asdict(self), "latency": timings}
+        plain = asdict(self)
+        del plain["scoring"]
+        scores = unscored(self.scoring) | plain.pop("scores")
+        return {**plain, **scores, "latency": timings}
 
 
 def _plain(timing: Timing) -> dict[str, Any]:
@@ -88,21 +89,34 @@ def cost_table(rows: Sequence[Measured]) -> Table:
     return table
 
 
-def accuracy_table(rows: Sequence[Measured]) -> Table:
-    """Return accuracy, calibration error, agreement and robust accuracy of each file."""
-    table = _table("", ("accuracy", "ECE", "agreement", "corrupted"))
+def robust(scoring: Scoring) -> str:
+    """Return the name of the main score's mean over corruptions."""
+    return f"robust_{scoring.main.name}"
+
+
+def unscored(scoring: Scoring) -> dict[str, float | None]:
+    """Return every score that files have, none of them measured."""
+    names = [score.name for score in scoring.scores if score.of_files]
+    return dict.fromkeys([*names, robust(scoring)])
+
+
+def score_table(rows: Sequence[Measured]) -> Table:
+    """Return the scores of each file, and its main score under corruptions."""
+    scoring = rows[0].scoring
+    shown = [score for score in scoring.scores if score.of_files]
+    table = _table("", [*(score.heading for score in shown), "corrupted"])
     for row in rows:
-        found = (row.accuracy, row.ece, row.agreement, row.robust_accuracy)
-        _add(table, row.label, *map(percent, found))
+        found = [score.show(row.scores.get(score.name)) for score in shown]
+        _add(table, row.label, *found, scoring.main.show(row.scores.get(robust(scoring))))
     return table
 
 
 def corruption_table(rows: Sequence[Measured]) -> Table:
-    """Return the accuracy under each corruption, a column for each file."""
-    known = [row for row in rows if row.corrupted]
-    table = _table("accuracy under", [row.label for row in known])
+    """Return the main score under each corruption, a column for each file."""
+    known, score = [row for row in rows if row.corrupted], rows[0].scoring.main
+    table = _table(f"{score.heading} under", [row.label for row in known])
     for name in known[0].corrupted or ():
-        _add(table, name, *(percent((row.corrupted or {})[name]) for row in known))
+        _add(table, name, *(score.show((row.corrupted or {})[name]) for row in known))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Kinds of callables in a config: the place of a `_target_` decides which may stand there."""
+"""Kinds of what a config may call: where a `_target_` stands decides what it may be."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +84,7 @@ KINDS = {
         "quantizer",
         homes=("potstill.quantization.post_training.", "potstill.quantization.dynamic."),
     ),
+    "task": Kind("task", ("potstill.tasks.base.Task",), ("potstill.tasks.",)),
     "exporter": Kind("exporter", ("potstill.export.base.Exporter",), ("potstill.export.",)),
     "logger": Kind(
         "logger",
@@ -119,6 +120,7 @@ KINDS = {
 ANYTHING = Kind("thing that a config may call")
 
 PLACES = {
+    "task": "task",
     "data": "data",
     "module": "module",
     "module.student": "model",

@@ -1,4 +1,4 @@
-"""Options of a config folder for --help, each with its file's first comment."""
+"""The options of a config folder, each with the sentence its file begins with, for --help."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +15,7 @@ SENTENCES = {
     "optimizer": "how weights move: optimizer@module.optimizer=...",
     "scheduler": "how the learning rate moves: scheduler@module.scheduler=...",
     "stage": "what follows distillation: +stage@stages.NAME=...",
+    "task": "what the outputs of a network mean: loss, scores, agreement",
     "trainer": "devices, epochs, precision",
     "weight_criterion": "which single weights are pruned first",
 }

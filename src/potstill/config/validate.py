@@ -1,4 +1,4 @@
-"""Validation of a composed config before torch is imported."""
+"""A composed config, checked before torch is imported."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -25,12 +25,10 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         ConfigError: with the full key, the value, and what would do.
     """
+    _check_mappings(cfg)
     config = _plain(cfg)
     _check_keys(config, "", [item.name for item in fields(Config)])
     _check_keys(config["teacher"], "teacher", [item.name for item in fields(TeacherSettings)])
-    for key in ("data", "module", "trainer"):
-        if not isinstance(config[key], dict):
-            raise ConfigError(f"{key}={config[key]}: must be a mapping. Fix: an option of {key}")
     check_calls(config)
     _check_hydra(cfg)
     for path, value in _leaves(config, ""):
@@ -38,6 +36,7 @@ def validate(cfg: DictConfig) -> None:
     _check_temperature(config["temperature"])
     _check_weights(config)
     _check_effect(cfg)
+    _check_smoothing(cfg, "")
     _check_stages(cfg)
 
 
@@ -55,7 +54,7 @@ def check_no_plugins(cfg: DictConfig, folders: Sequence[Path]) -> None:
         files = (file for folder in folders for file in sorted(folder.rglob("*.yaml")))
         file = next((file for file in files if _says_plugins(file)), "a config file")
         raise ConfigError(
-            f"{file}: plugins={list(cfg.plugins)} in a file, which may not import code. "
+            f"{file}: plugins={list(cfg.plugins)} in a file, which may not say what to import. "
             "Fix: plugins=[...] on the command line"
         )
 
@@ -75,9 +74,17 @@ def _mappings(value: Any) -> Iterator[dict[Any, Any]]:
         yield from _mappings(inner)
 
 
+def _check_mappings(cfg: DictConfig) -> None:
+    for key in ("task", "data", "module", "trainer"):
+        is_given = key in cfg and not OmegaConf.is_missing(cfg, key)
+        if is_given and not isinstance(cfg[key], DictConfig):
+            raise ConfigError(f"{key}={cfg[key]}: must be a mapping. Fix: an option of {key}")
+
+
 def _check_stages(cfg: DictConfig) -> None:
     """Raise where a stage would train with settings that the run itself could not have."""
     for link in links(cfg):
+        _check_smoothing(link.cfg, f"stages.{link.name}.")
         own = {"module": link.settings.module, "trainer": link.settings.trainer}
         for key in (key for key, node in own.items() if node is not None):
             config = OmegaConf.to_container(link.cfg[key], resolve=True)
@@ -156,6 +163,16 @@ def _check_effect(cfg: DictConfig) -> None:
     for line in OmegaConf.select(cfg, "hydra.overrides.task") or []:
         if unread.get(line.partition("=")[0], False):
             raise ConfigError(f"{line}: no head in this run reads it. Fix: leave it out")
+
+
+def _check_smoothing(cfg: DictConfig, place: str) -> None:
+    """Raise where `module.label_smoothing` is given and the task has settings of its own."""
+    smoothing = cfg.module.get("label_smoothing")
+    if smoothing and "${module.label_smoothing}" not in OmegaConf.to_yaml(cfg.task):
+        raise ConfigError(
+            f"{place}module.label_smoothing={smoothing}: the task of this run does not read it. "
+            "Fix: a setting of the task, or leave it out"
+        )
 
 
 def _is_response(head: dict[str, Any], path: str) -> bool:

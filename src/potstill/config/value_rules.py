@@ -1,4 +1,4 @@
-"""Rules for values, by the path of the setting."""
+"""Which values make sense, by the path of the setting."""
 
 import math
 from collections.abc import Callable
@@ -49,6 +49,7 @@ RULES = (
     Rule("module.alpha", _number(0, 1), "null or a number from 0 to 1", 0.5),
     Rule("module.task_weight", _number(0), "null or a number, 0 or more", 1.0),
     Rule("module.label_smoothing", _number(0, 1), "a number from 0 to 1", 0.1),
+    Rule("task.label_smoothing", _number(0, 1), "a number from 0 to 1", 0.1),
     Rule("module.optimizer.lr", _number(0, above=True), "a number above 0", 0.1),
     Rule("module.optimizer.weight_decay", _number(0), "a number, 0 or more", 5e-4),
     Rule("*batch_size", _integer(1), "an integer, 1 or more", 64),

@@ -29,6 +29,8 @@ class CIFAR(ArrayData):
         settings: see `ArrayData`.
     """
 
+    num_classes: int
+
     def __init__(
         self, root: str, num_classes: int = 10, image_size: int = 32, **settings: Any
     ) -> None:

@@ -23,14 +23,15 @@ class ImageData(LightningDataModule):
     """Images with labels in a training, a validation and a test split.
 
     Batches are `(image, target, sample_id)`: image (N, 3, H, W) float32, normalised and channels
-    last (a tuple of `views` such tensors in training where `views` > 1), target (N,) int64, or
-    (N, num_classes) float32 in training with mixup or CutMix, sample_id (N,) int64, the position
-    in its split, the same in every epoch and run.
+    last (a tuple of `views` such tensors in training where `views` > 1), target (N,) int64 of
+    classes, (N, num_classes) float32 in training with mixup or CutMix, or float32 of whatever
+    the task takes, sample_id (N,) int64, the position in its split, the same in every epoch and
+    run.
 
     Subclasses implement `load`, `train_loader` and `eval_loader`, and call `set_augmentation`.
 
     Args:
-        num_classes: must be what the data holds.
+        num_classes: must be what the data holds; None where targets are no classes.
         image_size: pixels, height and width.
         mean: per channel, of pixels between 0 and 1; ImageNet's, unless given.
         std: per channel.
@@ -50,14 +51,14 @@ class ImageData(LightningDataModule):
         drop_last: leave out an epoch's last batch where it is not full.
 
     Attributes:
-        class_names: by label.
-        train_targets: after `setup`, (num_train,) int64 by sample id.
+        class_names: by label; none where targets are no classes.
+        train_targets: after `setup`, the targets (num_train, ...) by sample id.
         fingerprint: after `setup`, sha256 over images, labels, split, size and normalisation.
             What training does to the images is apart from it: `viewing.identity`.
         viewing: what training does to the images, and which of their views it shows when.
     """
 
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
     train_targets: Tensor
     fingerprint: str
     augment: Augment | RandomCrop
@@ -66,7 +67,7 @@ class ImageData(LightningDataModule):
     def __init__(
         self,
         *,
-        num_classes: int,
+        num_classes: int | None,
         image_size: int,
         mean: Channels = (0.485, 0.456, 0.406),
         std: Channels = (0.229, 0.224, 0.225),
@@ -99,7 +100,8 @@ class ImageData(LightningDataModule):
 
     def _check(self) -> None:
         for name in ("batch_size", "eval_batch_size", "val_size", "image_size", "num_classes"):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ConfigError(f"data.{name}={getattr(self, name)}: too small. Fix: 1 or more")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ConfigError(

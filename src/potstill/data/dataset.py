@@ -36,6 +36,8 @@ class DatasetData(ImageData):
         settings: see `ImageData`.
     """
 
+    num_classes: int
+
     def __init__(
         self,
         train: Dataset[Any],

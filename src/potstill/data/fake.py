@@ -25,6 +25,8 @@ class Fake(ArrayData):
         settings: see `ArrayData`.
     """
 
+    num_classes: int
+
     def __init__(
         self,
         num_classes: int = 10,

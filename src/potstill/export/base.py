@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from potstill.quantization.convert import convert
 from potstill.quantization.prepare import is_prepared
+from potstill.tasks.base import Task
 
 ORDER = ("resize", "crop", "divide by 255", "subtract mean", "divide by std")
 
@@ -22,8 +23,8 @@ class Exported:
         path: the file.
         bytes: its size.
         runtime: what ran it.
-        agreement: share of images with the same top class, a fraction.
-        max_difference: largest difference of a logit.
+        agreement: share of images on which both say the same, as the task sees it, a fraction.
+        max_difference: largest difference of an output.
         sqnr_db: power of the logits over that of their differences, in decibels.
     """
 
@@ -43,18 +44,26 @@ class Exporter:
     Class attributes:
         bundles: whether it is made of other exporters' files: then it is called after them, with
             `files`, what they returned.
+        needs_classes: whether it names classes, so that no other task can use it.
     """
 
     bundles: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = False
 
     def __call__(
-        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        path_stem: Path,
+        images: Tensor,
+        facts: Mapping[str, Any],
+        task: Task | None = None,
     ) -> Exported:
         """Write `path_stem` with the format's suffix, and check it on images (N, C, H, W).
 
         The network is a float one, or an int8 one as `potstill.quantization.convert` leaves it.
-        `facts` are those of an artifact: `class_names`, `mean`, `std`, `image_shape`,
-        `preprocess`. Where the check fails no file is left.
+        `facts` are those of an artifact: `class_names` or `output`, `mean`, `std`, `image_shape`,
+        `preprocess`. `task` says when two outputs agree; classification without one. Where the
+        check fails no file is left.
 
         Raises:
             ConfigError: if the format's library is not installed.
@@ -66,12 +75,14 @@ class Exporter:
 def describe_file(facts: Mapping[str, Any], is_int8: bool) -> str:
     """Return labels, preprocessing, shapes and precision of an exported file, as JSON."""
     channels, height, width = facts["image_shape"]
+    names = facts.get("class_names")
+    output = {"shape": ["batch", len(names)], "meaning": "logits"} if names else facts["output"]
     return json.dumps(
         {
             **facts,
             "order": ORDER,
             "input": {"shape": ["batch", channels, height, width], "dtype": "float32"},
-            "output": {"shape": ["batch", len(facts["class_names"])], "meaning": "logits"},
+            "output": output,
             "precision": "int8" if is_int8 else "float32",
         },
         ensure_ascii=False,

@@ -17,6 +17,7 @@ from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.onnx import Onnx
 from potstill.quantization.convert import is_converted
 from potstill.quantization.prepare import is_prepared
+from potstill.tasks.base import Task
 
 PARTS = Path(__file__).parent / "bundled"
 # The newest of Maven Central, and of the branches of the Swift package.
@@ -31,6 +32,7 @@ class Bundle(Exporter):
     """
 
     bundles = True
+    needs_classes = True
 
     def __call__(
         self,
@@ -38,6 +40,7 @@ class Bundle(Exporter):
         path_stem: Path,
         images: Tensor,
         facts: Mapping[str, Any],
+        task: Task | None = None,
         files: Sequence[Exported] = (),
     ) -> Exported:
         """Write the folder `path_stem`-bundle; see `Exporter`.
@@ -53,7 +56,7 @@ class Bundle(Exporter):
                 (file for file in files if file.path.suffix in RUNTIMES),
                 key=lambda file: file.path.suffix,
             )
-            models = models or [Onnx()(network, trial / "model", images, facts)]
+            models = models or [Onnx()(network, trial / "model", images, facts, task)]
             for model in models:
                 content = model.path.read_bytes()
                 write_atomically(trial / f"model{model.path.suffix}", content)

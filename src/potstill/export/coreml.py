@@ -13,6 +13,7 @@ from potstill.export.base import Exported, Exporter, describe_file, reason, to_e
 from potstill.export.torch_export import capture
 from potstill.libraries import native_stderr, need, quiet_libraries
 from potstill.quantization.convert import is_converted
+from potstill.tasks.base import Task
 
 KEY = "export=coreml"
 
@@ -40,13 +41,19 @@ class CoreMl(Exporter):
         self.largest_batch = largest_batch
 
     def __call__(
-        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        path_stem: Path,
+        images: Tensor,
+        facts: Mapping[str, Any],
+        task: Task | None = None,
     ) -> Exported:
         """Write `path_stem`.mlpackage, a folder, unchecked; see `Exporter`."""
         network, nan = to_export(network), float("nan")
         model = convert(network, images.cpu(), self.largest_batch)
         model.user_defined_metadata["preprocess"] = describe_file(facts, is_converted(network))
-        model.user_defined_metadata["labels"] = "\n".join(facts["class_names"])
+        if names := facts.get("class_names"):
+            model.user_defined_metadata["labels"] = "\n".join(names)
         path = path_stem.with_name(f"{path_stem.name}.mlpackage")
         trial = path.with_name(f".{path.stem}.{os.getpid()}.mlpackage")
         shutil.rmtree(path, ignore_errors=True)

@@ -23,7 +23,7 @@ DELEGATE, PART = "executorch_call_delegate", "getitem"
 class Pte(FileExporter):
     """Write a file for any batch up to `largest_batch`.
 
-    Its methods are `forward`, and `preprocess` and `labels` with texts.
+    Its methods are `forward`, and `preprocess` and, where there are classes, `labels` with texts.
 
     Args:
         largest_batch: images at once; memory for their input and logits is set aside.
@@ -48,7 +48,9 @@ class Pte(FileExporter):
     def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
         """Return the program."""
         description = describe_file(facts, is_converted(network))
-        texts = {"preprocess": description, "labels": json.dumps(facts["class_names"])}
+        texts = {"preprocess": description}
+        if names := facts.get("class_names"):
+            texts["labels"] = json.dumps(names)
         return convert(network, images, self.largest_batch, self.one_delegate, texts)
 
 

@@ -15,12 +15,13 @@ from potstill.errors import ConfigError
 from potstill.export.base import Exported, Exporter, to_export
 from potstill.export.parity import keep_verified
 from potstill.export.runtimes.base import Runtime
+from potstill.tasks.base import Task
 
 _BY_SUFFIX: dict[str, type["FileExporter"]] = {}
 
 
 class FileExporter(Exporter):
-    """Writes one file, runs it in its runtime, and keeps it if both give the same logits.
+    """Writes one file, runs it in its runtime, and keeps it if both give the same outputs.
 
     A subclass declares its format, and defines `content`. Where it names an engine, its files can
     be opened by their suffix: by `potstill measure`, and for the accuracy of a run's exports.
@@ -63,7 +64,12 @@ class FileExporter(Exporter):
         return self.runtime(path, self.threads)
 
     def __call__(
-        self, network: nn.Module, path_stem: Path, images: Tensor, facts: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        path_stem: Path,
+        images: Tensor,
+        facts: Mapping[str, Any],
+        task: Task | None = None,
     ) -> Exported:
         """Write `path_stem` with the suffix and check it; see `Exporter`."""
         network, images = to_export(network), images.cpu()
@@ -73,7 +79,7 @@ class FileExporter(Exporter):
         def load(file: Path) -> Runtime:
             return self.load(file, network)
 
-        return keep_verified(path, content, load, network, images, self.min_sqnr_db)
+        return keep_verified(path, content, load, network, images, self.min_sqnr_db, task)
 
 
 def formats() -> dict[str, type[FileExporter]]:

@@ -114,6 +114,8 @@ def strip(model: Any) -> None:
 
 def annotate(model: Any, facts: Mapping[str, Any], description: str) -> None:
     """Write labels and preprocessing into the model's metadata."""
-    entries = {"labels": "\n".join(facts["class_names"]), "preprocess": description}
+    entries = {"preprocess": description}
+    if names := facts.get("class_names"):
+        entries = {"labels": "\n".join(names), **entries}
     for key, value in entries.items():
         model.metadata_props.add(key=key, value=value)

@@ -15,9 +15,10 @@ from potstill.errors import DataError
 from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import perturb_rounding
-from potstill.measure.metrics import agreement
 from potstill.quantization.convert import is_converted
 from potstill.quantization.dynamic import is_dynamic
+from potstill.tasks.base import Task
+from potstill.tasks.classification import Classification
 
 FLOAT_DB = 60.0  # files in float32 reach 100 dB and more
 # Trained int8 networks reach 34 dB and more in their runtimes. A processor whose kernels
@@ -28,7 +29,7 @@ LOWEST_DB = 6.0
 
 @dataclass(frozen=True)
 class Parity:
-    """How two sets of logits compare; the fields of `Exported`, and `clear`.
+    """How two sets of outputs compare; the fields of `Exported`, and `clear`.
 
     `clear` is the agreement on images that are no near tie.
     """
@@ -48,32 +49,35 @@ def sqnr_db(reference: Tensor, other: Tensor) -> float:
     return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
-def compare(reference: Tensor, other: Tensor, min_sqnr_db: float) -> Parity:
-    """Compare logits (N, K).
+def compare(
+    reference: Tensor, other: Tensor, min_sqnr_db: float, task: Task | None = None
+) -> Parity:
+    """Compare outputs (N, K), by what `task` calls agreement; classification without one.
 
-    A near tie is an image whose two classes in question lie closer in the reference than four
-    standard deviations of the noise that `min_sqnr_db` allows.
+    A near tie is an image of which outputs may say the other thing that lie no further away than
+    four standard deviations of the noise that `min_sqnr_db` allows.
     """
-    first, second = reference.argmax(1), other.argmax(1)
-    same = first == second
-    margin = (reference.gather(1, first[:, None]) - reference.gather(1, second[:, None]))[:, 0]
+    task = task or Classification()
     noise = reference.double().square().mean().sqrt().item() * 10 ** (-min_sqnr_db / 20)
     return Parity(
-        agreement=agreement(reference, other),
+        agreement=task.agree(reference, other).double().mean().item(),
         max_difference=(reference - other).abs().max().item(),
         sqnr_db=sqnr_db(reference, other),
-        clear=(same | (margin < 4 * noise)).double().mean().item(),
+        clear=task.agree(reference, other, 4 * noise).double().mean().item(),
     )
 
 
-def check(parity: Parity, min_sqnr_db: float, what: str) -> None:
-    """Raise DataError, beginning with `what`, unless the file computes what the network does."""
+def check(parity: Parity, min_sqnr_db: float, what: str, same: str = "same top class") -> None:
+    """Raise DataError, beginning with `what`, unless the file computes what the network does.
+
+    `same` is what the two have in common on an image where they agree.
+    """
     # Not "<": a file that returns NaN must not pass.
     if not (parity.sqnr_db >= min_sqnr_db and parity.clear == 1):
         raise DataError(
             f"{what}: the file computes something else than the network: {parity.sqnr_db:.1f} dB "
-            f"where {min_sqnr_db:.1f} are wanted, the same class on {100 * parity.agreement:.1f} % "
-            f"of the images, logits up to {parity.max_difference:.3g} apart. No file was written. "
+            f"where {min_sqnr_db:.1f} are wanted, the {same} on {100 * parity.agreement:.1f} % "
+            f"of the images, outputs up to {parity.max_difference:.3g} apart. No file was written. "
             "Fix: another export, or a network of other layers"
         )
 
@@ -85,8 +89,9 @@ def keep_verified(
     network: nn.Module,
     images: Tensor,
     min_sqnr_db: float | None = None,
+    task: Task | None = None,
 ) -> Exported:
-    """Write `content` to `path` if, run on `images`, it gives the logits of `network`.
+    """Write `content` to `path` if, run on `images`, it gives the outputs of `network`.
 
     Args:
         path: of the file.
@@ -95,12 +100,14 @@ def keep_verified(
         network: what it was made from, in eval mode.
         images: (N, C, H, W).
         min_sqnr_db: how closely; None for `least_db`.
+        task: what the outputs mean; classification without one.
 
     Raises:
-        DataError: if it does not run or gives other logits; then there is no file at `path`, nor
+        DataError: if it does not run or gives other outputs; then there is no file at `path`, nor
             an earlier one.
         StorageError: if it cannot be written.
     """
+    task = task or Classification()
     reference = in_batches(network, images)
     floor = least_db(network, images, reference) if min_sqnr_db is None else min_sqnr_db
     trial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -109,8 +116,8 @@ def keep_verified(
     try:
         write_atomically(trial, content)
         runtime = load(trial)
-        parity = compare(reference, runtime(images), floor)
-        check(parity, floor, f"export={path.name}")
+        parity = compare(reference, runtime(images), floor, task)
+        check(parity, floor, f"export={path.name}", task.scoring.same)
         os.replace(trial, path)
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from potstill.benchmark.onnx_latency import in_onnxruntime
 from potstill.config.program import program
 from potstill.data.loaders.epoch_order import single_process
 from potstill.distributed import collectives
-from potstill.measure import metrics
 from potstill.measure.counts import (
     count_macs,
     count_parameters,
@@ -23,11 +23,12 @@ from potstill.measure.counts import (
     size_bytes,
 )
 from potstill.pipeline.experiment import Experiment
-from potstill.report import examples
 from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
+from potstill.report.row import Row
 from potstill.report.table import rich_table
-from potstill.report.write import Answers, Row, write_report
+from potstill.report.write import Results, write_report
+from potstill.tasks.parts import NetworkOutputs
 from potstill.teacher.frozen import sha256_of
 from potstill.training.loggers.wandb import log_summary
 from potstill.training.predict import predict
@@ -41,7 +42,7 @@ def report(experiment: Experiment) -> None:
     experiment.data.setup("test")
     names = [name for name in experiment.stages if name in experiment.fitted]
     answers = {name: _test(experiment, name) for name in names}
-    logits = {name: found for name, (found, _) in answers.items()}
+    outputs = {name: found for name, (found, _) in answers.items()}
     targets = answers["student"][1]
     networks = {name: experiment.fitted[name].network for name in names}
     on_validation = {
@@ -53,24 +54,24 @@ def report(experiment: Experiment) -> None:
     if any(is_quantized(network) for network in networks.values()):
         timed = in_onnxruntime(networks, experiment.data.image_shape)
     rows = [
-        _row(experiment, name, logits, targets, timed.get(name, {}) | {"val_accuracy": accuracy})
-        for name, accuracy in on_validation.items()
+        _row(experiment, name, outputs, targets, on_validation[name], timed.get(name, {}))
+        for name in names
     ]
     curves = {
         name: experiment.fitted[name].metrics for name in names if experiment.fitted[name].metrics
     }
+    results = _results(experiment, rows, outputs, targets)
     page = write_report(
         experiment.folder,
-        rows,
+        results,
         curves,
-        _looked_at(experiment, logits, targets),
         _facts(experiment, len(targets)),
         OmegaConf.to_container(experiment.cfg, resolve=True),  # type: ignore[arg-type]
     )
     student = experiment.fitted["student"]
     merge_metrics(student.metrics, experiment.folder / "metrics.csv")
-    log_summary(student.loggers, [asdict(row) for row in rows], experiment.folder / "confusion.png")
-    experiment.console.print(rich_table(rows))
+    log_summary(student.loggers, [row.to_json() for row in rows], experiment.folder)
+    experiment.console.print(rich_table(rows, experiment.task.scoring))
     experiment.console.print(f"report    {_short(page)}", soft_wrap=True)
 
 
@@ -88,28 +89,27 @@ def _device(experiment: Experiment, network: nn.Module) -> torch.device:
 def _row(
     experiment: Experiment,
     name: str,
-    logits: dict[str, Tensor],
+    outputs: dict[str, Tensor],
     targets: Tensor,
-    more: dict[str, Any],
+    on_validation: float,
+    timed: dict[str, Any],
 ) -> Row:
-    fitted, ours = experiment.fitted[name], logits[name]
-    teacher = logits.get("teacher") if name != "teacher" else None
+    fitted, task = experiment.fitted[name], experiment.task
+    teacher = outputs.get("teacher") if name != "teacher" else None
+    scores = task.evaluate(outputs[name], targets, teacher)
     return Row(
         name=name,
         stage=experiment.stages[name],
-        accuracy=metrics.accuracy(ours, targets),
-        ece=metrics.calibration_error(ours, targets),
-        agreement=None if teacher is None else metrics.agreement(ours, teacher),
-        divergence=None if teacher is None else metrics.divergence(ours, teacher),
+        scores={**scores, task.scoring.val: on_validation},
         epochs=fitted.epochs,
         seconds=fitted.seconds,
-        **(costs(fitted.network.cpu(), experiment.data.image_shape) | more),
+        **(costs(fitted.network.cpu(), experiment.data.image_shape) | timed),
     )
 
 
 def _on_validation(experiment: Experiment, network: nn.Module) -> float:
     loader = experiment.data.val_dataloader()
-    return metrics.accuracy(*predict(network, loader, _device(experiment, network)))
+    return experiment.task.score(*predict(network, loader, _device(experiment, network)))
 
 
 def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -127,14 +127,14 @@ def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, An
     }
 
 
-def _looked_at(experiment: Experiment, logits: dict[str, Tensor], targets: Tensor) -> Answers:
-    """Return what the page shows closely: the network that the run ends with."""
-    names, subject = experiment.data.class_names, list(logits)[-1]
-    teacher = logits.get("teacher")
-    positions = examples.differing(logits[subject], teacher, targets)
-    images = _images(experiment, positions)
-    shown = examples.describe(positions, images, logits[subject], teacher, targets, names)
-    return Answers(logits, targets, names, subject, shown)
+def _results(
+    experiment: Experiment, rows: list[Row], outputs: dict[str, Tensor], targets: Tensor
+) -> Results:
+    """Return table and page; the page looks closely at the network that the run ends with."""
+    subject, task = list(outputs)[-1], experiment.task
+    images = partial(_images, experiment)
+    tested = NetworkOutputs(outputs, targets, subject, experiment.data.class_names, images)
+    return Results(rows, task.scoring, subject, task.parts(tested))
 
 
 def _images(experiment: Experiment, positions: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ from potstill.config.stage_settings import links
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.libraries.hydra import put_under
-from potstill.measure import metrics
 from potstill.models.weights import is_path
 from potstill.pipeline.fit import TrainedModel, choose_kernels, fit
 from potstill.pipeline.teacher_cache import check_teacher_cache, folded_copy, open_teacher_cache
+from potstill.tasks.base import Task, check_task
 from potstill.teacher.cache.cached_teacher import CachedTeacher
 from potstill.teacher.folded import FoldedTeacher
 from potstill.teacher.frozen import sha256_of
@@ -34,6 +34,22 @@ from potstill.training.module import DistillationModule
 from potstill.training.predict import predict
 from potstill.training.trainer import make_trainer
 
+# Teachers kept before there was any other have its settings in their hash, and no name of it.
+FIRST_TASK = "potstill.tasks.classification.Classification"
+
+
+def make_task(cfg: DictConfig, data: ImageData) -> Task:
+    """Return the task of a run.
+
+    Raises:
+        ConfigError: if it is none, or the data or a setting does not go with it.
+    """
+    task = check_task(instantiate(cfg.task))
+    task.check_data(data)
+    task.scoring.need_accuracy("teacher.accuracy", cfg.teacher.accuracy)
+    task.scoring.need_accuracy("budget.accuracy_drop", (cfg.budget or {}).get("accuracy_drop"))
+    return task
+
 
 class Experiment:
     """A teacher, a student distilled from it, and the same student alone.
@@ -43,6 +59,7 @@ class Experiment:
         links: the stages after distillation.
         folded: a faster copy of the teacher that runs in its place, or None.
         stored: the teacher's outputs as they are kept, or None.
+        task: what the networks' outputs mean.
         stages: what each network went through, by name, in the order of the table.
         distils: whether there are heads, and so a teacher.
         device: where networks are trained and tested.
@@ -50,6 +67,7 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, data: ImageData, folder: Path, console: Console) -> None:
         self.cfg, self.data, self.folder, self.console = cfg, data, folder, console
+        self.task = make_task(cfg, data)
         self.device = make_trainer(cfg, None, 1).strategy.root_device
         self.distils = bool(cfg.module.get("heads"))
         self.fitted: dict[str, TrainedModel] = {}
@@ -127,9 +145,9 @@ class Experiment:
             "class_names": list(self.data.class_names),
             "epochs": fitted.epochs,
             "sha256": sha256_of(fitted.network),
-            "val_accuracy": self.accuracy_on_validation(fitted.network),
+            self.task.scoring.val: self.score_on_validation(fitted.network),
         }
-        artifact = Artifact(spec, facts(self.data), source(self.cfg, self.data, folder))
+        artifact = Artifact(spec, facts(self.data, self.task), source(self.cfg, self.data, folder))
         if collectives.is_first():
             kept.save(artifact_bytes(fitted.network, artifact), record)
         return fitted.network
@@ -144,13 +162,16 @@ class Experiment:
         """Return everything the teacher's weights depend on, as plain values."""
         cfg = OmegaConf.to_container(self.cfg, resolve=True)
         assert isinstance(cfg, dict)
-        training = ("optimizer", "scheduler", "label_smoothing")
+        training = ("optimizer", "scheduler")
+        task = {key: value for key, value in cfg["task"].items() if key != "_target_"}
+        if cfg["task"]["_target_"] != FIRST_TASK:
+            task = {"task": cfg["task"]}
         return {
             "model": cfg["module"]["teacher"],
             # Whether the same images come from a folder or from shards, the fingerprint says.
             "data": _counting(cfg, "data", without="_target_"),
             "fingerprint": self.data.fingerprint,
-            "training": {key: cfg["module"][key] for key in training},
+            "training": {key: cfg["module"][key] for key in training} | task,
             "trainer": _counting(cfg, "trainer", without="max_epochs"),
             "kernels": {key: cfg[key] for key in ("channels_last", "compile")},
             "epochs": cfg["teacher"]["epochs"],
@@ -174,6 +195,7 @@ class Experiment:
         """Return the module that trains `student`, with `cfg` in place of the run's config."""
         cfg = self.cfg if cfg is None else cfg
         networks: dict[str, Any] = {"student": student, "teacher": teacher}
+        networks |= {"task": instantiate(cfg.task), "label_smoothing": 0.0}  # the task's by now
         if teacher is None:
             networks |= {"heads": None, "alpha": None, "task_weight": None}
         node = OmegaConf.masked_copy(
@@ -189,9 +211,9 @@ class Experiment:
         """Start every source of random numbers anew."""
         pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
 
-    def accuracy_on_validation(self, network: nn.Module) -> float:
-        """Return a network's accuracy on the validation split."""
-        return metrics.accuracy(*predict(network, self.data.val_dataloader(), self.device))
+    def score_on_validation(self, network: nn.Module) -> float:
+        """Return a network's main score on the validation split."""
+        return self.task.score(*predict(network, self.data.val_dataloader(), self.device))
 
 
 def _counting(cfg: Mapping[Any, Any], group: str, without: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
@@ -14,41 +15,57 @@ from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
 from potstill.config.instantiate import instantiate
 from potstill.data.loaders.epoch_order import single_process
-from potstill.errors import DataError, PotstillError
+from potstill.errors import ConfigError, DataError, PotstillError
 from potstill.export.base import Exported, Exporter
 from potstill.export.formats import formats
 from potstill.export.parity import in_batches
-from potstill.measure import metrics
 from potstill.measure.units import percent, scaled
 from potstill.pipeline.experiment import Experiment
+from potstill.tasks.base import Task
+from potstill.tasks.scoring import Scoring
 from potstill.training.predict import predict
 
 CHECKED = 64  # validation images an exporter checks its file on
 NOT_EXPORTED = ("teacher", "baseline")
 
 
+def exporters(cfg: DictConfig, task: Task) -> dict[str, Exporter]:
+    """Return the exporters of a run by name, those of bundles last.
+
+    Raises:
+        ConfigError: if a library is missing, or a format names classes and the task has none.
+    """
+    found = {str(name): instantiate(node) for name, node in (cfg.export or {}).items()}
+    for name, exporter in found.items():
+        if exporter.needs_classes and not task.needs_classes:
+            raise ConfigError(
+                f"export={name}: names classes, and task {task.scoring.task} has none. "
+                "Fix: another export"
+            )
+    return dict(sorted(found.items(), key=lambda item: item[1].bundles))
+
+
 def export(experiment: Experiment) -> list[dict[str, Any]]:
     """Write every network but teacher and baseline in every format asked for, bundles last.
 
     A bundle is made of the other formats' files. Returns a record for each file: name, format,
-    path, bytes, agreement, max_difference, sqnr_db, runtime, and the accuracy over the whole test
-    set in that runtime (None where it has none).
+    path, bytes, agreement, max_difference, sqnr_db, runtime, and by its name the task's main score
+    over the whole test set in that runtime (None where it has none).
     All of it is in export/exports.json. A network that a format refuses is recorded with its
     `error`, and the others are written all the same.
 
     Raises:
         DataError: at the end, if any was refused.
     """
-    asked = {str(name): instantiate(node) for name, node in (experiment.cfg.export or {}).items()}
-    exporters = dict(sorted(asked.items(), key=lambda item: item[1].bundles))
+    chosen = exporters(experiment.cfg, experiment.task)
     names = [
         name for name in experiment.stages if name in experiment.fitted and name not in NOT_EXPORTED
     ]
-    records = [record for name in names for record in _records(experiment, name, exporters)]
+    records = [record for name in names for record in _records(experiment, name, chosen)]
     if records:
         text = json.dumps(records, indent=2, default=str)
         write_atomically(experiment.folder / "export" / "exports.json", text + "\n")
-        experiment.console.print(_table(records))
+        experiment.console.print(_table(records, experiment.task.scoring))
     if refused := [record for record in records if record["error"]]:
         first = refused[0]
         raise DataError(
@@ -59,27 +76,27 @@ def export(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _records(
-    experiment: Experiment, name: str, exporters: dict[str, Exporter]
+    experiment: Experiment, name: str, chosen: dict[str, Exporter]
 ) -> list[dict[str, Any]]:
     """Return the record of each file of one network."""
     written: list[Exported] = []
-    accuracies: dict[str, float | None] = {}
-    records = []
-    for key, exporter in exporters.items():
+    scores: dict[str, float | None] = {}
+    records, score = [], experiment.task.scoring.main.name
+    for key, exporter in chosen.items():
         experiment.console.print(f"exporting {name} as {key}")
         write: Callable[..., Exported] = exporter
         if exporter.bundles:
             write = partial(write, files=tuple(written))
-        record: dict[str, Any] = {"name": name, "format": key, "accuracy": None, "error": None}
+        record: dict[str, Any] = {"name": name, "format": key, score: None, "error": None}
         try:
             done = _write(experiment, name, write)
         except PotstillError as error:
             records.append(record | {"error": str(error)})
             continue
         model = next(iter(sorted(done.path.glob("model.*"))), done.path)  # a bundle holds some
-        if model.suffix not in accuracies:
-            accuracies[model.suffix] = _accuracy(experiment, model)
-        record |= asdict(done) | {"path": done.path.name, "accuracy": accuracies[model.suffix]}
+        if model.suffix not in scores:
+            scores[model.suffix] = _score(experiment, model)
+        record |= asdict(done) | {"path": done.path.name, score: scores[model.suffix]}
         records.append(record)
         written.append(done)
     return records
@@ -90,23 +107,24 @@ def _write(experiment: Experiment, name: str, exporter: Callable[..., Exported])
         images = next(iter(experiment.data.val_dataloader()))[0][:CHECKED]
     folder = experiment.folder / "export"
     folder.mkdir(exist_ok=True)
-    return exporter(
-        experiment.fitted[name].network.cpu(), folder / name, images, facts(experiment.data)
-    )
+    task = experiment.task
+    about = facts(experiment.data, task)
+    return exporter(experiment.fitted[name].network.cpu(), folder / name, images, about, task=task)
 
 
-def _accuracy(experiment: Experiment, file: Path) -> float | None:
-    """Return the accuracy of a file in its runtime, over the whole test set."""
+def _score(experiment: Experiment, file: Path) -> float | None:
+    """Return the main score of a file in its runtime, over the whole test set."""
     if (written := formats().get(file.suffix)) is None:
         return None
     forward = partial(in_batches, written.runtime(file))
     with single_process():
-        return metrics.accuracy(*predict(forward, experiment.data.test_dataloader()))
+        return experiment.task.score(*predict(forward, experiment.data.test_dataloader()))
 
 
-def _table(records: list[dict[str, Any]]) -> Table:
+def _table(records: list[dict[str, Any]], scoring: Scoring) -> Table:
+    score = scoring.main
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("file", "size", "accuracy", "agrees", "SQNR", "runtime"):
+    for heading in ("file", "size", score.heading, "agrees", "SQNR", "runtime"):
         table.add_column(heading, justify="left" if heading in ("file", "runtime") else "right")
     for record in records:
         if record["error"]:
@@ -115,7 +133,7 @@ def _table(records: list[dict[str, Any]]) -> Table:
         table.add_row(
             record["path"],
             scaled(record["bytes"], "B"),
-            percent(record["accuracy"]),
+            score.show(record[score.name]),
             percent(record["agreement"]),
             f"{record['sqnr_db']:.0f} dB",
             record["runtime"],

@@ -86,7 +86,8 @@ def fit(
     collectives.barrier()  # what the first has written is there for all
     network, spec = _deployed(trainer, module, spec, cfg.select)
     if trainer.is_global_zero:
-        save_artifact(weights, network, Artifact(spec, facts(data), source(cfg, data, folder)))
+        about = Artifact(spec, facts(data, module.task), source(cfg, data, folder))
+        save_artifact(weights, network, about)
     return TrainedModel(network, folder, trainer.current_epoch, seconds, trainer.loggers, spec)
 
 

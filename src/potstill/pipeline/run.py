@@ -19,7 +19,7 @@ from potstill.libraries import quiet
 from potstill.pipeline import stage_runner
 from potstill.pipeline.evaluate import report
 from potstill.pipeline.experiment import Experiment
-from potstill.pipeline.export import export
+from potstill.pipeline.export import export, exporters
 from potstill.pipeline.summary import describe
 from potstill.report.budget import Budget
 from potstill.report.page import write_page
@@ -37,7 +37,7 @@ from potstill.training.trainer import make_trainer
 
 
 def run(cfg: DictConfig) -> float:
-    """Do what the config says and return the student's accuracy on validation."""
+    """Do what the config says and return the student's main score on validation."""
     quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     # By one process: the others are of the same run.
@@ -58,10 +58,9 @@ def _run(cfg: DictConfig, folder: Path) -> float:
         data.prepare_data()
     data.setup("fit")
     known = _identify(cfg, data, folder)
-    for node in (cfg.export or {}).values():
-        instantiate(node)  # a library that is missing is missed now
     Budget.of(cfg.budget)  # or its mistakes would show after training
     experiment = Experiment(cfg, data, folder, console)
+    exporters(cfg, experiment.task)  # a library that is missing is missed now
     stage_runner.rehearse(experiment, *experiment.rehearse())
     if collectives.is_first():
         save_identity(folder, known)
@@ -69,7 +68,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
     console.print(describe(cfg, data, folder))
     try:
         _train(experiment)
-        accuracy = experiment.accuracy_on_validation(experiment.fitted["student"].network)
+        score = experiment.score_on_validation(experiment.fitted["student"].network)
         report(experiment)
         if cfg.export and collectives.is_first():
             try:
@@ -79,7 +78,7 @@ def _run(cfg: DictConfig, folder: Path) -> float:
     finally:
         for fitted in experiment.fitted.values():
             finish(fitted.loggers)
-    return accuracy
+    return score
 
 
 def _train(experiment: Experiment) -> None:

@@ -125,7 +125,9 @@ def _quantize(experiment: Experiment, link: Link) -> TrainedModel:
     began, quantizer = time.perf_counter(), instantiate(link.settings.quantize)
     fitted.spec = start.spec.then(quantizer.describe())
     about = Artifact(
-        fitted.spec, facts(experiment.data), source(experiment.cfg, experiment.data, folder)
+        fitted.spec,
+        facts(experiment.data, experiment.task),
+        source(experiment.cfg, experiment.data, folder),
     )
     with collectives.first_goes_ahead() as first:  # each would have calibrated on images of its own
         if first:

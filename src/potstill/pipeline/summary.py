@@ -29,13 +29,18 @@ def _lines(cfg: DictConfig, data: Any) -> dict[str, str]:
         "potstill": cfg.name,
         "teacher": called(module.teacher) if module.get("heads") else "none",
         "student": called(module.student),
-        "data": f"{data.dataset_name}, {data.num_train:,} training images, "
-        f"{data.num_classes} classes, {data.image_size}x{data.image_size}",
+        "data": ", ".join(_data(data)),
         "loss": loss(cfg),
         "train": f"{trainer.max_epochs} epochs, batches of {cfg.data.batch_size}, "
         f"{_last(optimizer)} lr {optimizer.lr:g}, {schedule}, {trainer.precision}, seed {cfg.seed}",
         **{link.name: _stage(link) for link in links(cfg)},
     }
+
+
+def _data(data: Any) -> list[str]:
+    classes = [f"{data.num_classes} classes"] if data.num_classes else []
+    images = [f"{data.num_train:,} training images", *classes]
+    return [data.dataset_name, *images, f"{data.image_size}x{data.image_size}"]
 
 
 def _stage(link: Link) -> str:
@@ -59,7 +64,7 @@ def loss(cfg: DictConfig) -> str:
     """Return the loss as a sum, each term with its weight."""
     heads = cfg.module.get("heads") or {}
     if not heads:
-        return "cross entropy"
+        return str(resolve_name(cfg.task._target_).loss_name)
     task = 1 - cfg.alpha if cfg.alpha is not None else cfg.module.get("task_weight")
     terms = [f"{1 if task is None else task:g} task"]
     terms += [f"{_weight(head, cfg.alpha)} {_head(name, head)}" for name, head in heads.items()]

@@ -117,7 +117,7 @@ def _manifest(
         seed=None if data.view_cycle is None else data.seed,
         num_samples=data.num_train,
         num_views=data.num_views or 0,
-        num_classes=data.num_classes,
+        num_classes=module.num_outputs,
         precision=cfg.teacher.precision,
         top_k=cfg.teacher.top_k,
         dim_pooled=0 if pooled is None else pooled.flatten(1).shape[1],

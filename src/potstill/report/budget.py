@@ -1,12 +1,13 @@
 """The best, smallest and fastest network of a run, and those that fit a budget."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from potstill.errors import ConfigError, nearest
 from potstill.report.row import Row
+from potstill.tasks.scoring import CLASSIFICATION, Score
 
 MEGABYTE = 1e6  # as in the table
 REFERENCE = "student"  # the row that `accuracy_drop` is counted from
@@ -81,10 +82,13 @@ def _check(key: str, value: Any) -> None:
 
 def drop(row: Row, reference: Row | None) -> float | None:
     """Return how many points of test accuracy `row` is under `reference`."""
-    if reference is None or row.accuracy is None or reference.accuracy is None:
-        return None
-    # Rounded: 0.985 - 0.98 in floating point is a little more than half a point.
-    return round(100 * (reference.accuracy - row.accuracy), 9)
+    return None if (gained := gain(row, reference, CLASSIFICATION.main)) is None else -gained
+
+
+def gain(row: Row, reference: Row | None, score: Score) -> float | None:
+    """Return how much better `row` is than `reference`, as the score is shown."""
+    ours, theirs = row.score(score.name), None if reference is None else reference.score(score.name)
+    return None if ours is None or theirs is None else score.gain(ours, theirs)
 
 
 def _over(what: str, value: float | None, limit: float | None, unit: str) -> str | None:
@@ -108,64 +112,74 @@ class Choice:
     why: str = ""
 
 
-def recommend(rows: Sequence[Row], budget: Budget | None = None) -> list[Choice]:
-    """Return the most accurate, smallest and fastest network, and the best within `budget`.
+def recommend(rows: Sequence[Row], score: Score, budget: Budget | None = None) -> list[Choice]:
+    """Return the best, smallest and fastest network, and the best within `budget`.
 
     The teacher is what one wants to get away from: it is no candidate. Of equals the smaller,
     then the faster, then the earlier one is taken.
     """
     candidates = [row for row in rows if row.name != "teacher"]
     found = [
-        Choice("most accurate", _first(candidates, "accuracy", _by_accuracy)),
-        Choice("smallest", _first(candidates, "size_bytes", _by_size)),
-        *_fastest(candidates),
+        Choice(score.best or f"best by {score.heading}", _best(candidates, score)),
+        Choice("smallest", _first(candidates, "size_bytes", _by_size(score))),
+        *_fastest(candidates, score),
     ]
     if budget is not None:
-        found.append(_fitting(candidates, budget))
+        found.append(_fitting(candidates, budget, score))
     return found
 
 
-def _by_accuracy(row: Row) -> tuple[float, ...]:
-    return -_or(row.accuracy, -math.inf), _or(row.size_bytes), _or(row.latency_ms)
+Order = Callable[[Row], tuple[float, ...]]
 
 
-def _by_size(row: Row) -> tuple[float, ...]:
-    return _or(row.size_bytes), *_by_accuracy(row)
+def _by_score(score: Score) -> Order:
+    return lambda row: (score.rank(row.score(score.name)), _or(row.size_bytes), _or(row.latency_ms))
 
 
-def _by_latency(row: Row) -> tuple[float, ...]:
-    return _or(row.latency_ms), *_by_accuracy(row)
+def _by_size(score: Score) -> Order:
+    return lambda row: (_or(row.size_bytes), *_by_score(score)(row))
 
 
-def _or(value: float | None, otherwise: float = math.inf) -> float:
-    return otherwise if value is None else value
+def _by_latency(score: Score) -> Order:
+    return lambda row: (_or(row.latency_ms), *_by_score(score)(row))
 
 
-def _first(rows: Sequence[Row], field: str, order: Any) -> Row | None:
+def _or(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _best(rows: Sequence[Row], score: Score) -> Row | None:
+    known = [row for row in rows if row.score(score.name) is not None]
+    return min(known, key=_by_score(score), default=None)
+
+
+def _first(rows: Sequence[Row], field: str, order: Order) -> Row | None:
     return min((row for row in rows if getattr(row, field) is not None), key=order, default=None)
 
 
-def _fastest(rows: Sequence[Row]) -> list[Choice]:
+def _fastest(rows: Sequence[Row], score: Score) -> list[Choice]:
     """Return the fastest network of each engine: two engines' times do not compare."""
     timed = [row for row in rows if row.latency_ms is not None]
     engines = list(dict.fromkeys(row.latency_engine for row in timed))
     if len(engines) < 2:
-        return [Choice("fastest", _first(timed, "latency_ms", _by_latency))]
+        return [Choice("fastest", _first(timed, "latency_ms", _by_latency(score)))]
     return [
         Choice(
             f"fastest in {engine or 'an unnamed engine'}",
-            _first([r for r in timed if r.latency_engine == engine], "latency_ms", _by_latency),
+            _first(
+                [r for r in timed if r.latency_engine == engine], "latency_ms", _by_latency(score)
+            ),
         )
         for engine in engines
     ]
 
 
-def _fitting(rows: Sequence[Row], budget: Budget) -> Choice:
+def _fitting(rows: Sequence[Row], budget: Budget, score: Score) -> Choice:
     reference = next((row for row in rows if row.name == REFERENCE), None)
     over = {row.name: budget.excess(row, reference) for row in rows}
     fit = [row for row in rows if not over[row.name]]
     what = "best within the budget"
-    if best := _first(fit, "accuracy", _by_accuracy):
+    if best := _best(fit, score):
         return Choice(what, best, f"{len(fit)} of {len(rows)} networks fit")
     reasons = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in over.items() if texts)
     return Choice(what, None, f"no network fits. {reasons}")

@@ -11,6 +11,7 @@ from potstill.report.page import Compared, compared
 from potstill.report.read import Run, labels, read_run
 from potstill.report.render import render
 from potstill.report.tradeoff import Entry, Plot, entries, latency_plot, size_plot
+from potstill.tasks.scoring import Scoring
 
 
 class Member(NamedTuple):
@@ -21,9 +22,10 @@ class Member(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs tested on the same data: their table, images and what to choose of them."""
+    """Runs of one task tested on the same data: their table, images and what to choose of them."""
 
     data: str
+    scoring: Scoring
     members: list[Member]
     table: list[tuple[Member, list[Compared]]]
     plots: list[Plot]
@@ -65,8 +67,8 @@ def members_of(folders: Sequence[Path]) -> list[Member]:
 
 
 def by_data(members: Sequence[Member]) -> list[list[Member]]:
-    """Return the runs by the data they were tested on, the most runs first."""
-    groups: dict[str, list[Member]] = defaultdict(list)
+    """Return the runs by task and the data they were tested on, the most runs first."""
+    groups: dict[tuple[Scoring, str], list[Member]] = defaultdict(list)
     for member in members:
         groups[_identity(member.run)].append(member)
     return sorted(groups.values(), key=lambda group: -len(group))
@@ -83,7 +85,9 @@ def incomparable(groups: Sequence[Sequence[Member]]) -> list[Apart]:
 
 
 def why_not(one: Run, other: Run) -> str:
-    """Return why the accuracies of two runs do not compare."""
+    """Return why the scores of two runs do not compare."""
+    if one.scoring != other.scoring:
+        return f"another task: {other.scoring.task}, not {one.scoring.task}"
     facts = (("other data", "dataset"), ("other test split", "num_test"))
     for what, key in (*facts, ("other image size", "image_size")):
         a, b = _fact(one, key), _fact(other, key)
@@ -108,11 +112,13 @@ def _fact(run: Run, key: str) -> Any:
     return run.meta.get(key, old.get(key))
 
 
-def _identity(run: Run) -> str:
-    return str(run.meta.get("data_fingerprint") or described(run))
+def _identity(run: Run) -> tuple[Scoring, str]:
+    return run.scoring, str(run.meta.get("data_fingerprint") or described(run))
 
 
 def _group(members: Sequence[Member]) -> Group:
+    scoring = members[0].run.scoring
+    score = scoring.main
     shown = [
         entry
         for index, member in enumerate(members)
@@ -121,18 +127,22 @@ def _group(members: Sequence[Member]) -> Group:
     table = [
         (
             member,
-            [compared(row.name, row, member.run.row("student"), index) for row in member.run.rows],
+            [
+                compared(row.name, row, member.run.row("student"), score, index)
+                for row in member.run.rows
+            ],
         )
         for index, member in enumerate(members)
     ]
-    plots = [plot for plot in (size_plot(shown), latency_plot(shown)) if plot]
+    plots = [plot for plot in (size_plot(shown, score), latency_plot(shown, score)) if plot]
     timed = [entry.clock for entry in shown if entry.row.latency_ms is not None]
     return Group(
         data=described(members[0].run),
+        scoring=scoring,
         members=list(members),
         table=table,
         plots=plots,
-        choices=recommend(_renamed(shown)),
+        choices=recommend(_renamed(shown), score),
         clocks=list(dict.fromkeys(timed)),
     )
 

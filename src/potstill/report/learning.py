@@ -1,4 +1,4 @@
-"""Learning curves: loss, accuracy and the terms of the loss by epoch."""
+"""Learning curves: loss, main score and the terms of the loss by epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,35 +11,36 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 
 from potstill.report.curves import Curve
 from potstill.report.style import COLOURS, GREY, tidy
+from potstill.tasks.scoring import PERCENT, Score, Scoring
 
 WEIGHTED = "_weighted"
 
 
-def curves_figure(curves: Mapping[str, Curve]) -> Figure:
-    """Draw loss and accuracy by epoch for each network, and the terms of the distilled ones."""
-    panels = _panels(curves)
+def curves_figure(curves: Mapping[str, Curve], scoring: Scoring) -> Figure:
+    """Draw loss and main score by epoch for each network, and the terms of the distilled ones."""
+    panels = _panels(curves, scoring)
     figure = Figure(figsize=(4.6 * len(panels), 4.6), layout="constrained")
     for axes, (title, draw) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         _finish(axes, title, draw)
     return figure
 
 
-def curve_panels(curves: Mapping[str, Curve]) -> dict[str, Figure]:
+def curve_panels(curves: Mapping[str, Curve], scoring: Scoring) -> dict[str, Figure]:
     """Return the same as one figure a panel, by its title: a narrow page stacks them."""
     figures = {}
-    for title, draw in _panels(curves).items():
+    for title, draw in _panels(curves, scoring).items():
         figures[title] = Figure(figsize=(4.6, 4.0), layout="constrained")
         _finish(figures[title].subplots(), title, draw)
     return figures
 
 
-def _panels(curves: Mapping[str, Curve]) -> dict[str, Callable[[Axes], None]]:
-    terms = {name: _terms(curve) for name, curve in curves.items()}
+def _panels(curves: Mapping[str, Curve], scoring: Scoring) -> dict[str, Callable[[Axes], None]]:
+    terms = {name: _terms(curve, scoring) for name, curve in curves.items()}
     # A run with the task term alone would draw its loss twice.
     distilled = {name: found for name, found in terms.items() if len(found) > 1}
     return {
         "Loss": partial(_draw_loss, curves=curves),
-        "Accuracy": partial(_draw_accuracy, curves=curves),
+        scoring.main.title: partial(_draw_score, curves=curves, score=scoring.main),
         **{
             f"Terms of the training loss: {name}": partial(
                 _draw_terms, curve=curves[name], terms=found
@@ -63,18 +64,18 @@ def _draw_loss(axes: Axes, curves: Mapping[str, Curve]) -> None:
     _log_if_positive(axes)
 
 
-def _draw_accuracy(axes: Axes, curves: Mapping[str, Curve]) -> None:
-    _draw_networks(axes, curves, "accuracy", scale=100)
-    axes.set_ylabel("accuracy (%)")
+def _draw_score(axes: Axes, curves: Mapping[str, Curve], score: Score) -> None:
+    _draw_networks(axes, curves, score.name, score.scale)
+    axes.set_ylabel(score.axis)
     _legend(axes, list(curves), COLOURS, "validation", "training")
-    floor = _accuracy_floor(curves)
+    floor = _floor(curves, score) if score.unit == PERCENT and score.mode == "max" else None
     if floor is not None:
         axes.set_ylim(floor, 100 + 0.02 * (100 - floor))
 
 
-def _terms(curve: Curve) -> list[str]:
+def _terms(curve: Curve, scoring: Scoring) -> list[str]:
     """Return the columns of the loss's terms, as the criteria gave them."""
-    totals = ("train/loss", "train/accuracy")
+    totals = ("train/loss", *(f"train/{score.name}" for score in scoring.scores))
     return [
         name
         for name in curve
@@ -119,13 +120,13 @@ def _legend(
     )
 
 
-def _accuracy_floor(curves: Mapping[str, Curve]) -> float | None:
+def _floor(curves: Mapping[str, Curve], score: Score) -> float | None:
     """Return where the axis starts: low enough for every end, high enough to tell them apart."""
     ends = [
         100 * list(values.values())[-1]
         for curve in curves.values()
         for name, values in curve.items()
-        if name in ("train/accuracy", "val/accuracy")
+        if name in (f"train/{score.name}", f"val/{score.name}")
     ]
     floor = 100 - 4 * (100 - min(ends, default=0))
     return floor if floor > 0 else None

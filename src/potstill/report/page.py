@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import yaml
 from markupsafe import Markup
 
-from potstill.measure.units import percent, scaled
-from potstill.report.budget import Budget, Choice, drop, recommend
+from potstill.measure.units import scaled
+from potstill.report.budget import Budget, Choice, gain, recommend
+from potstill.report.chart import draw_chart
 from potstill.report.confusion import MAX_TABLE, heat_map, lost_most, most_confused, shares
 from potstill.report.interval import fraction_interval
 from potstill.report.learning import curve_panels
@@ -18,6 +19,7 @@ from potstill.report.render import points, render, times
 from potstill.report.row import Row
 from potstill.report.svg import inline_svg
 from potstill.report.tradeoff import entries, latency_plot, size_plot
+from potstill.tasks.scoring import Score
 
 NAME = "report.html"
 
@@ -30,23 +32,27 @@ def write_page(folder: Path | str, out: Path | None = None) -> Path:
         StorageError: where the page cannot be written.
     """
     run = read_run(folder)
+    names = [row.name for row in run.rows]
     shown, budget = entries(run), Budget.of(run.meta.get("budget"))
-    choices = recommend(run.rows, budget)
-    reference = reference_of(run.rows)
+    scoring, score = run.scoring, run.scoring.main
+    choices = recommend(run.rows, score, budget)
+    reference = reference_of(run.rows, score)
     best = _headline(run, choices, budget)
     return render(
         out or run.folder / NAME,
         "run.html.j2",
         run=run,
         title=run.title,
-        verdict=verdict(best, reference),
-        table=[compared(entry.label, entry.row, reference, entry.series) for entry in shown],
+        scoring=scoring,
+        verdict=verdict(best, reference, score),
+        table=[compared(entry.label, entry.row, reference, score, entry.series) for entry in shown],
         reference=reference,
-        plots=[plot for plot in (size_plot(shown), latency_plot(shown)) if plot],
+        plots=[plot for plot in (size_plot(shown, score), latency_plot(shown, score)) if plot],
         sure=_sure(run, best),
         curves=_curves(run),
         mistakes=_mistakes(run),
         reliability=_reliability(run),
+        charts=[(chart["title"], draw_chart(chart, names)) for chart in run.charts],
         choices=choices,
         budget=budget,
         config=yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
@@ -63,19 +69,21 @@ class Compared(NamedTuple):
     smaller: float | None
 
 
-def compared(label: str, row: Row, reference: Row | None, series: int = 0) -> Compared:
-    """Return `row` with its points of accuracy above `reference` and how much smaller it is."""
+def compared(
+    label: str, row: Row, reference: Row | None, score: Score, series: int = 0
+) -> Compared:
+    """Return `row` with its difference in score from `reference` and how much smaller it is."""
     if reference is None or row is reference:
         return Compared(label, row, series, None, None)
-    lost = drop(row, reference)
+    gained = gain(row, reference, score)
     known = row.size_bytes and reference.size_bytes
     smaller = reference.size_bytes / row.size_bytes if known else None  # type: ignore[operator]
-    return Compared(label, row, series, None if lost is None else -lost, smaller)
+    return Compared(label, row, series, None if gained is None else score.sign * gained, smaller)
 
 
-def reference_of(rows: Sequence[Row]) -> Row | None:
+def reference_of(rows: Sequence[Row], score: Score) -> Row | None:
     """Return what the others are compared with: the teacher, else the student, if measured."""
-    named = {row.name: row for row in rows if row.accuracy is not None}
+    named = {row.name: row for row in rows if row.score(score.name) is not None}
     return named.get("teacher") or named.get("student")
 
 
@@ -85,25 +93,28 @@ def _headline(run: Run, choices: Sequence[Choice], budget: Budget | None) -> Row
     return fits or run.row(run.subject) or run.rows[-1]
 
 
-def verdict(row: Row, reference: Row | None) -> str:
+def verdict(row: Row, reference: Row | None, score: Score) -> str:
     """Return in one line what came out."""
-    text = f"{row.name}: {percent(row.accuracy)} at {scaled(row.size_bytes, 'B')}"
+    value = score.show(row.score(score.name))
+    text = f"{row.name}: {value} at {scaled(row.size_bytes, 'B')}"
     if reference is None or row.name == reference.name:
         return text
-    beside = compared(row.name, row, reference)
+    beside = compared(row.name, row, reference, score)
     if beside.smaller is not None:
         factor = beside.smaller if beside.smaller >= 1 else 1 / beside.smaller
         word = "smaller" if beside.smaller >= 1 else "larger"
         text += f", {times(factor)} {word} than the {reference.name}"
-    return text + (f", {points(beside.points)} points" if beside.points is not None else "")
+    if beside.points is None:
+        return text
+    return f"{text}, {points(beside.points, score.decimals)} {score.points}"
 
 
 def _sure(run: Run, row: Row) -> str:
-    """Return what one test image weighs, and the interval of the headline's accuracy."""
-    count = sum(map(sum, run.confusion))
-    if not count or row.accuracy is None:
+    """Return what one test image weighs, and the interval of the headline's score."""
+    count, value = sum(map(sum, run.confusion)), row.score(run.scoring.main.name)
+    if not run.scoring.main.counts_images or not count or value is None:
         return ""
-    low, high = fraction_interval(row.accuracy, count)
+    low, high = fraction_interval(value, count)
     return (
         f"{count:,} test images: one of them is {100 / count:.2g} points, and the 95 % interval "
         f"of {row.name} is {100 * low:.2f} to {100 * high:.2f} %."
@@ -113,19 +124,20 @@ def _sure(run: Run, row: Row) -> str:
 def _curves(run: Run) -> dict[str, Markup]:
     return {
         title: inline_svg(figure, title, _ends(run, title))
-        for title, figure in (curve_panels(run.curves) if run.curves else {}).items()
+        for title, figure in (curve_panels(run.curves, run.scoring) if run.curves else {}).items()
     }
 
 
 def _ends(run: Run, title: str) -> str:
     """Return where the curves of a panel end, as text."""
-    told = []
+    told, main = [], run.scoring.main
+    totals = {"Loss": "loss", main.title: main.name}
     for name, curve in run.curves.items():
         for metric, values in curve.items():
             panel = metric.partition("/")[2]
-            total = panel in ("loss", "accuracy")
+            total = panel in totals.values()
             term = title.endswith(f": {name}") and metric.startswith("train/") and not total
-            if values and (term or panel == title.lower()):
+            if values and (term or panel == totals.get(title)):
                 epoch, value = list(values.items())[-1]
                 told.append(f"{name} {metric} {value:.4g} after epoch {epoch}")
     return "; ".join(told) + "."

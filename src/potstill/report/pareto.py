@@ -1,4 +1,4 @@
-"""Pareto front of accuracy against cost, and its plot."""
+"""Pareto front of a score against cost, and its plot."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,6 +12,7 @@ from matplotlib.transforms import Bbox
 
 from potstill.measure.units import three_digits
 from potstill.report.style import COLOURS, GREY, tidy
+from potstill.tasks.scoring import Score
 
 MARKERS = "os^DvPX"  # drawn in parts.html.j2 in the same order
 MAX_LABELS = 14  # above, only the front has names
@@ -21,47 +22,48 @@ PLACES = ((8, -3), (8, 7), (8, -13), (-8, -3), (-8, 7), (-8, -13), (8, 17), (-8,
 
 
 class Point(NamedTuple):
-    """A network in a trade-off: what it costs (less is better), its accuracy in percent."""
+    """A network in a trade-off: what it costs (less is better), its score as it is shown."""
 
     name: str
     cost: float
-    accuracy: float
+    score: float
     series: int = 0
 
 
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other one beats in cost or accuracy without losing in the other.
+def pareto_front(points: Sequence[Point], sign: int) -> list[Point]:
+    """Return the points that no other one beats in cost or score without losing in the other.
 
-    Sorted by cost; of two that are equal in both, both are on the front.
+    Sorted by cost; of two that are equal in both, both are on the front. `sign` is 1 where more of
+    the score is better, else -1.
     """
     front = [
         point
         for point in points
         if not any(
             other.cost <= point.cost
-            and other.accuracy >= point.accuracy
-            and (other.cost, other.accuracy) != (point.cost, point.accuracy)
+            and sign * other.score >= sign * point.score
+            and (other.cost, other.score) != (point.cost, point.score)
             for other in points
         )
     ]
-    return sorted(front, key=lambda point: (point.cost, -point.accuracy))
+    return sorted(front, key=lambda point: (point.cost, -sign * point.score))
 
 
-def trade_off_figure(points: Sequence[Point], label: str) -> Figure:
-    """Draw accuracy against cost, the front as a line through its points."""
+def trade_off_figure(points: Sequence[Point], label: str, score: Score) -> Figure:
+    """Draw a score against cost, the front as a line through its points."""
     figure = Figure(figsize=(4.6, 3.3), layout="constrained")
     axes = figure.subplots()
-    front = pareto_front(points)
-    axes.plot([p.cost for p in front], [p.accuracy for p in front], color=GREY, linewidth=1.2)
+    front = pareto_front(points, score.sign)
+    axes.plot([p.cost for p in front], [p.score for p in front], color=GREY, linewidth=1.2)
     for point in points:
         axes.plot(
             point.cost,
-            point.accuracy,
+            point.score,
             MARKERS[point.series % len(MARKERS)],
             color=COLOURS[point.series % len(COLOURS)],
             markersize=8,
         )
-    axes.set(xlabel=label, ylabel="accuracy (%)")
+    axes.set(xlabel=label, ylabel=score.axis)
     tidy(axes)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     _scale(axes, [point.cost for point in points])
@@ -90,7 +92,7 @@ def _label(figure: Figure, axes: Axes, points: Sequence[Point], front: Sequence[
         for right, up in PLACES:
             text = axes.annotate(
                 point.name,
-                (point.cost, point.accuracy),
+                (point.cost, point.score),
                 xytext=(right, up),
                 textcoords="offset points",
                 ha="left" if right > 0 else "right",
@@ -107,7 +109,7 @@ def _label(figure: Figure, axes: Axes, points: Sequence[Point], front: Sequence[
 def _marks(axes: Axes, points: Sequence[Point], front: Sequence[Point]) -> list[Bbox]:
     """Return the places of the markers and of the line, in pixels."""
     spots, line = (
-        axes.transData.transform([(p.cost, p.accuracy) for p in some]) for some in (points, front)
+        axes.transData.transform([(p.cost, p.score) for p in some]) for some in (points, front)
     )
     steps = np.linspace(0, 1, 40)[:, None]
     on_line = [spot for a, b in pairwise(line) for spot in a + steps * (b - a)]
@@ -117,11 +119,11 @@ def _marks(axes: Axes, points: Sequence[Point], front: Sequence[Point]) -> list[
     ]
 
 
-def in_words(points: Sequence[Point], unit: str) -> str:
+def in_words(points: Sequence[Point], unit: str, score: Score) -> str:
     """Return what the image shows, for who cannot see it."""
     listed = "; ".join(
-        f"{p.name} {p.accuracy:.2f} % at {three_digits(p.cost)} {unit}"
+        f"{p.name} {score.show(p.score / score.scale)} at {three_digits(p.cost)} {unit}"
         for p in sorted(points, key=lambda p: p.cost)
     )
-    front = ", ".join(point.name for point in pareto_front(points))
+    front = ", ".join(point.name for point in pareto_front(points, score.sign))
     return f"{listed}. On the Pareto front: {front}."

@@ -1,23 +1,21 @@
 """Plots of a test: confusion matrix and reliability diagram."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from potstill.measure.metrics import Reliability
 from potstill.report.style import COLOURS, tidy
 
 MAX_NUMBERED = 20
 MAX_NAMED = 50
 
 
-def confusion_figure(confusion: Tensor, class_names: Sequence[str]) -> Figure:
+def confusion_figure(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Figure:
     """Draw the (K, K) counts as percentages of each true class."""
-    counts = confusion.double().cpu().numpy()
+    counts = np.asarray(confusion, dtype=float)
     total = counts.sum(axis=1, keepdims=True)
     share = 100 * np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
     num_classes = len(counts)
@@ -37,9 +35,12 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str]) -> Figure:
     return figure
 
 
-def reliability_figure(reliability: Reliability) -> Figure:
-    """Draw accuracy against confidence; below the diagonal a network is too sure."""
-    accuracy, count = 100 * reliability.accuracy.numpy(), reliability.count.numpy()
+def reliability_figure(reliability: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw `accuracy` against confidence, and `count`, by bin.
+
+    Below the diagonal a network is too sure.
+    """
+    accuracy, count = 100 * np.array(reliability["accuracy"]), np.array(reliability["count"])
     left = np.linspace(0, 100, len(count), endpoint=False)
     bar = {"width": 100 / len(count), "align": "edge", "edgecolor": "white"}
     figure = Figure(figsize=(4.8, 5.6), layout="constrained")

@@ -9,6 +9,7 @@ from typing import Any
 from potstill.errors import DataError
 from potstill.report.curves import Curve
 from potstill.report.row import Row
+from potstill.tasks.scoring import CLASSIFICATION, Scoring
 
 NAME = "report.json"
 EXPORTS = "export/exports.json"
@@ -22,20 +23,23 @@ class Run:
         folder: where it lies.
         rows: the table.
         machine: what it was measured on.
+        scoring: what the scores of the rows are.
         meta: command, overrides, seed, data and whatever else was kept.
-        class_names: K names.
+        class_names: K names, none where there are no classes.
         confusion: (K, K) counts of the network `subject`, a row for each true class.
         subject: the network that was looked at closely.
         curves: network -> metric -> epoch -> value.
         class_accuracy: network -> (K) accuracies, None for a class without an image.
         reliability: network -> `confidence`, `accuracy` and `count` by bin.
         examples: images on which `subject` and another network differ.
+        charts: of true against predicted values; see `Chart`.
         config: the whole config, resolved.
         exports: a record for each file that `export=` wrote or that a format refused.
     """
 
     folder: Path
     rows: list[Row]
+    scoring: Scoring = CLASSIFICATION
     machine: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
@@ -45,6 +49,7 @@ class Run:
     class_accuracy: dict[str, list[float | None]] = field(default_factory=dict)
     reliability: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    charts: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     exports: list[dict[str, Any]] = field(default_factory=list)
 
@@ -77,15 +82,18 @@ def read_run(folder: Path | str) -> Run:
 
 
 def _run(folder: Path, record: dict[str, Any]) -> Run:
-    known = {item.name for item in fields(Run)} - {"folder", "rows", "curves", "exports"}
-    columns = {item.name for item in fields(Row)}
-    rows = [Row(**{k: v for k, v in row.items() if k in columns}) for row in record["rows"]]
+    known = {item.name for item in fields(Run)} - {"folder", "rows", "curves", "exports", "scoring"}
+    # Earlier reports were all of classification, and did not say so.
+    found = record.get("scoring")
+    scoring = Scoring.from_json(found) if found else CLASSIFICATION
+    names = {score.name for score in scoring.scores} | {scoring.val}
+    rows = [Row.from_json(row, names) for row in record["rows"]]
     if not rows:
         raise ValueError("no row")
     given = {key: value for key, value in record.items() if key in known}
     given.setdefault("subject", "student")
     curves = _curves(record.get("curves") or {})
-    return Run(folder, rows, curves=curves, exports=_exports(folder), **given)
+    return Run(folder, rows, scoring, curves=curves, exports=_exports(folder), **given)
 
 
 def _exports(folder: Path) -> list[dict[str, Any]]:

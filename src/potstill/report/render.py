@@ -43,11 +43,13 @@ def _environment() -> Environment:
     return environment
 
 
-def points(value: float | None) -> str:
-    """Return a difference in points with its sign."""
+def points(value: float | None, decimals: int = 2) -> str:
+    """Return a difference with its sign."""
     if value is None:
         return MISSING
-    return f"{value:+.2f}".replace("-", MINUS) if round(value, 2) else "0.00"
+    if not round(value, decimals):
+        return f"{0:.{decimals}f}"
+    return f"{value:+.{decimals}f}".replace("-", MINUS)
 
 
 def times(value: float | None) -> str:

@@ -18,9 +18,9 @@ Values = tuple[str, ...]
 
 
 class Setting(NamedTuple):
-    """One combination of the swept values, over its seeds; accuracies in percent.
+    """One combination of the swept values, over its seeds; scores as they are shown.
 
-    `ranked` is the validation accuracy, or the test accuracy where no run kept the former.
+    `ranked` is the validation score, or the test score where no run kept the former.
     """
 
     values: Values
@@ -59,19 +59,22 @@ def write_sweep(folder: Path | str, out: Path | None = None) -> Path:
         raise DataError(f"{folder}: no finished run in it. Fix: the folder of a multirun")
     groups = by_data(members_of(folders))
     members, subject = groups[0], _subject(groups[0])
-    validated = all(_accuracy(member, subject, "val_accuracy") is not None for member in members)
+    scoring = members[0].run.scoring
+    validated = all(_score(member, subject, scoring.val) is not None for member in members)
     keys = swept_keys(members)
     found = settings(members, keys, subject, validated)
-    best = max(found, key=lambda setting: setting.ranked.mean)
+    found.sort(key=lambda setting: scoring.main.rank(setting.ranked.mean))
+    best = found[0]
     return render(
         out or folder / NAME,
         "sweep.html.j2",
         title=f"{folder.name}: a sweep of {len(members)} runs",
         folder=folder,
         keys=keys,
-        settings=sorted(found, key=lambda setting: -setting.ranked.mean),
+        score=scoring.main,
+        settings=found,
         best=best,
-        heat_map=heat_map(found, keys, best),
+        heat_map=heat_map(found, keys, best, scoring.main.sign),
         subject=subject,
         split="validation" if validated else "test",
         members=members,
@@ -108,22 +111,24 @@ def settings(
 
 
 def _setting(values: Values, members: list[Member], subject: str, validated: bool) -> Setting:
-    test = _percentages(members, subject, "accuracy")
-    ranked = _percentages(members, subject, "val_accuracy") if validated else test
+    scoring = members[0].run.scoring
+    test = _shown(members, subject, scoring.main.name)
+    ranked = _shown(members, subject, scoring.val) if validated else test
     if not ranked:
         names = ", ".join(member.label for member in members)
-        raise DataError(f"{names}: no accuracy of {subject}. Fix: run it again")
+        raise DataError(f"{names}: no {scoring.main.heading} of {subject}. Fix: run it again")
     return Setting(values, mean_interval(ranked), mean_interval(test) if test else None, members)
 
 
-def _percentages(members: Sequence[Member], subject: str, field: str) -> list[float]:
-    found = [_accuracy(member, subject, field) for member in members]
-    return [100 * value for value in found if value is not None]
+def _shown(members: Sequence[Member], subject: str, name: str) -> list[float]:
+    scale = members[0].run.scoring.main.scale
+    found = [_score(member, subject, name) for member in members]
+    return [scale * value for value in found if value is not None]
 
 
-def _accuracy(member: Member, subject: str, field: str) -> float | None:
+def _score(member: Member, subject: str, name: str) -> float | None:
     row = member.run.row(subject)
-    return None if row is None else getattr(row, field)
+    return None if row is None else row.score(name)
 
 
 def _subject(members: Sequence[Member]) -> str:
@@ -132,8 +137,13 @@ def _subject(members: Sequence[Member]) -> str:
     return names.pop() if len(names) == 1 else "student"
 
 
-def heat_map(found: Sequence[Setting], keys: Sequence[str], best: Setting) -> HeatMap | None:
-    """Return the two keys with the most values as a table, any others as in the best setting."""
+def heat_map(
+    found: Sequence[Setting], keys: Sequence[str], best: Setting, sign: int
+) -> HeatMap | None:
+    """Return the two keys with the most values as a table, any others as in the best setting.
+
+    `sign` is 1 where more of the score is better, else -1.
+    """
     if len(keys) < 2:
         return None
     count = {key: len({s.values[i] for s in found}) for i, key in enumerate(keys)}
@@ -143,21 +153,22 @@ def heat_map(found: Sequence[Setting], keys: Sequence[str], best: Setting) -> He
     shown = [s for s in found if all(s.values[i] == best.values[i] for i in rest)]
     by_place = {(s.values[down], s.values[across]): s for s in shown}
     rows, columns = (sorted({place[i] for place in by_place}, key=_number) for i in (0, 1))
-    heats = [setting.ranked.mean for setting in shown]
+    heats = [sign * setting.ranked.mean for setting in shown]
     return HeatMap(
         keys[down],
         keys[across],
         columns,
-        [(row, [_cell(by_place.get((row, c)), heats) for c in columns]) for row in rows],
+        [(row, [_cell(by_place.get((row, c)), heats, sign) for c in columns]) for row in rows],
         ", ".join(f"{keys[i]}={best.values[i]}" for i in rest),
     )
 
 
-def _cell(setting: Setting | None, heats: Sequence[float]) -> Cell:
+def _cell(setting: Setting | None, heats: Sequence[float], sign: int) -> Cell:
     if setting is None:
         return Cell(None, 0.0)
     low, high = min(heats), max(heats)
-    return Cell(setting, (setting.ranked.mean - low) / (high - low) if high > low else 0.5)
+    heat = (sign * setting.ranked.mean - low) / (high - low) if high > low else 0.5
+    return Cell(setting, heat)
 
 
 def _number(text: str) -> tuple[bool, float, str]:

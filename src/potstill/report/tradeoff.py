@@ -1,4 +1,4 @@
-"""Networks of one accuracy-against-cost plot, and its caption."""
+"""Networks of one score-against-cost plot, and its caption."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from potstill.report.pareto import Point, in_words, pareto_front, trade_off_figu
 from potstill.report.read import Run
 from potstill.report.row import Row
 from potstill.report.svg import inline_svg
+from potstill.tasks.scoring import Score
 
 
 class Entry(NamedTuple):
@@ -43,45 +44,47 @@ def clock(run: Run, row: Row) -> str:
     return f"{engine} on {run.machine.get('cpu') or 'an unnamed CPU'}"
 
 
-def size_plot(shown: Sequence[Entry]) -> Plot | None:
-    """Draw accuracy against size in MB; None where fewer than two networks have both."""
+def size_plot(shown: Sequence[Entry], score: Score) -> Plot | None:
+    """Draw a score against size in MB; None where fewer than two networks have both."""
     known = [entry for entry in shown if entry.row.size_bytes]
-    points = [_point(entry, (entry.row.size_bytes or 0) / MEGABYTE) for entry in known]
-    return _plot(points, "size (MB)", "MB", "Accuracy against size", _absent(shown, points))
+    points = [_point(entry, (entry.row.size_bytes or 0) / MEGABYTE, score) for entry in known]
+    return _plot(points, ("size", "MB"), score, _absent(shown, points))
 
 
-def latency_plot(shown: Sequence[Entry]) -> Plot | None:
-    """Draw accuracy against latency, of the networks measured in the most common way."""
+def latency_plot(shown: Sequence[Entry], score: Score) -> Plot | None:
+    """Draw a score against latency, of the networks measured in the most common way."""
     timed = [entry for entry in shown if entry.row.latency_ms is not None]
     if not timed:
         return None
     most = Counter(entry.clock for entry in timed).most_common(1)[0][0]
-    points = [_point(e, e.row.latency_ms or 0) for e in timed if e.clock == most]
+    points = [_point(e, e.row.latency_ms or 0, score) for e in timed if e.clock == most]
     remarks = f"Measured with {most}.{_absent(shown, points)}"
-    return _plot(points, "latency (ms)", "ms", "Accuracy against latency", f" {remarks}")
+    return _plot(points, ("latency", "ms"), score, f" {remarks}")
 
 
 def _plot(
-    points: Sequence[Point | None], label: str, unit: str, title: str, remarks: str
+    points: Sequence[Point | None], cost: tuple[str, str], score: Score, remarks: str
 ) -> Plot | None:
     drawn = [point for point in points if point is not None]
     if len(drawn) < 2:
         return None
-    svg = inline_svg(trade_off_figure(drawn, label), title, in_words(drawn, unit))
-    return Plot(svg, f"{title}; {_front(drawn)}.{remarks}")
+    (name, unit), title = cost, f"{score.title} against {cost[0]}"
+    figure = trade_off_figure(drawn, f"{name} ({unit})", score)
+    svg = inline_svg(figure, title, in_words(drawn, unit, score))
+    return Plot(svg, f"{title}; {_front(drawn, score)}.{remarks}")
 
 
-def _front(points: Sequence[Point]) -> str:
-    front = pareto_front(points)
+def _front(points: Sequence[Point], score: Score) -> str:
+    front = pareto_front(points, score.sign)
     if len(front) == 1:
         return f"{front[0].name} is ahead of all others in both"
     return "the line joins the networks that no other one beats in both"
 
 
-def _point(entry: Entry, cost: float) -> Point | None:
-    if entry.row.accuracy is None:
+def _point(entry: Entry, cost: float, score: Score) -> Point | None:
+    if (value := entry.row.score(score.name)) is None:
         return None
-    return Point(entry.label, cost, 100 * entry.row.accuracy, entry.series)
+    return Point(entry.label, cost, score.scale * value, entry.series)
 
 
 def _absent(shown: Sequence[Entry], points: Sequence[Point | None]) -> str:

@@ -4,14 +4,11 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from potstill.atomic import write_atomically
-from potstill.measure import metrics
 from potstill.measure.host import machine
 from potstill.report.curves import Curve, read_curve
 from potstill.report.learning import curves_figure
@@ -20,37 +17,35 @@ from potstill.report.plots import confusion_figure, reliability_figure
 from potstill.report.row import Row
 from potstill.report.style import as_png
 from potstill.report.table import markdown_table
-
-__all__ = ["Answers", "Row", "write_report"]
+from potstill.report.thumbnail import data_uri
+from potstill.tasks.parts import Parts
+from potstill.tasks.scoring import Scoring
 
 # A list of numbers alone over several lines: no JSON string holds a line break.
 NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the networks of a run said of the test set.
+class Results:
+    """What came out of a run's test.
 
     Attributes:
-        logits: network -> (M, K).
-        targets: (M,).
-        class_names: K names.
+        rows: the table, in the order to show.
+        scoring: what the scores in it are.
         subject: the network to look at closely.
-        examples: as `examples.describe` returns them.
+        parts: what else the page shows, as the task found it.
     """
 
-    logits: Mapping[str, Tensor]
-    targets: Tensor
-    class_names: Sequence[str]
+    rows: Sequence[Row]
+    scoring: Scoring
     subject: str
-    examples: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    parts: Parts
 
 
 def write_report(
     directory: Path | str,
-    rows: Sequence[Row],
+    results: Results,
     curves: Mapping[str, Path | str | Sequence[Path | str]],
-    answers: Answers,
     meta: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -58,9 +53,8 @@ def write_report(
 
     Args:
         directory: made where it is missing.
-        rows: the table, in the order to show.
+        results: of the test.
         curves: the metrics.csv of each network by its name, one path or one for each attempt.
-        answers: the answers that the diagrams are made of.
         meta: what else to keep (seed, data, command); values that JSON lacks become strings.
         config: the whole config, resolved.
 
@@ -70,39 +64,27 @@ def write_report(
     directory = Path(directory)
     read = {name: read_curve(paths) for name, paths in curves.items()}
     record = {
-        "rows": [asdict(row) for row in rows],
+        "rows": [row.to_json() for row in results.rows],
         "machine": machine(),
         "meta": dict(meta),
-        **_looked_at(answers),
+        "scoring": asdict(results.scoring),
+        "subject": results.subject,
+        **_plain(results.parts),
         "curves": {name: _listed(curve) for name, curve in read.items()},
         "config": dict(config or {}),
     }
-    images = _draw(directory, read, answers)
+    images = _draw(directory, read, results)
     text = json.dumps(_finite(record), indent=2, allow_nan=False, default=str)
     text = NUMBERS.sub(lambda match: " ".join(match[0].split()), text)
     write_atomically(directory / "report.json", text + "\n")
-    write_atomically(directory / "report.md", _markdown(rows, meta, images))
+    write_atomically(directory / "report.md", _markdown(results, meta, images))
     return write_page(directory)
 
 
-def _looked_at(answers: Answers) -> dict[str, Any]:
-    logits, targets, names = answers.logits, answers.targets, answers.class_names
-    counts = metrics.confusion_matrix(logits[answers.subject], targets)
-    if len(counts) != len(names):
-        raise ValueError(f"class_names: {len(names)} names for {len(counts)} classes")
-    return {
-        "class_names": list(names),
-        "subject": answers.subject,
-        "confusion": counts.tolist(),
-        "class_accuracy": {
-            name: metrics.class_accuracy(found, targets).tolist() for name, found in logits.items()
-        },
-        "reliability": {
-            name: {key: value.tolist() for key, value in vars(bins).items()}
-            for name, bins in ((n, metrics.reliability(x, targets)) for n, x in logits.items())
-        },
-        "examples": [dict(example) for example in answers.examples],
-    }
+def _plain(parts: Parts) -> dict[str, Any]:
+    """Return the parts by name, images as addresses."""
+    examples = [{**found, "image": data_uri(found["image"])} for found in parts.examples]
+    return {**vars(parts), "examples": examples, "charts": [asdict(c) for c in parts.charts]}
 
 
 def _listed(curve: Curve) -> dict[str, list[list[float]]]:
@@ -113,14 +95,14 @@ def _listed(curve: Curve) -> dict[str, list[list[float]]]:
     }
 
 
-def _draw(directory: Path, curves: Mapping[str, Curve], answers: Answers) -> list[str]:
-    logits = answers.logits[answers.subject]
-    confusion = metrics.confusion_matrix(logits, answers.targets)
-    figures = {
-        **({"curves": curves_figure(curves)} if curves else {}),
-        "confusion": confusion_figure(confusion, answers.class_names),
-        "reliability": reliability_figure(metrics.reliability(logits, answers.targets)),
-    }
+def _draw(directory: Path, curves: Mapping[str, Curve], results: Results) -> list[str]:
+    parts, figures = results.parts, {}
+    if curves:
+        figures["curves"] = curves_figure(curves, results.scoring)
+    if parts.confusion:
+        figures["confusion"] = confusion_figure(parts.confusion, parts.class_names)
+    if results.subject in parts.reliability:
+        figures["reliability"] = reliability_figure(parts.reliability[results.subject])
     for name, figure in figures.items():
         write_atomically(directory / f"{name}.png", as_png(figure))
     return list(figures)
@@ -135,13 +117,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _markdown(rows: Sequence[Row], meta: Mapping[str, Any], images: Sequence[str]) -> str:
+def _markdown(results: Results, meta: Mapping[str, Any], images: Sequence[str]) -> str:
     host = machine()
     parts = [
         "# Report",
-        markdown_table(rows),
-        f"Accuracy on the test set. MACs and latency for one image; latency is the median on "
-        f"{host['cpu'] or 'an unnamed CPU'}, one thread, torch {host['torch']}. "
+        markdown_table(results.rows, results.scoring),
+        f"{results.scoring.main.title} on the test set. MACs and latency for one image; latency is "
+        f"the median on {host['cpu'] or 'an unnamed CPU'}, one thread, torch {host['torch']}. "
         "Size is the weights' safetensors file.",
         *(f"![{name}]({name}.png)" for name in images),
     ]

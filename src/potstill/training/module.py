@@ -6,21 +6,23 @@ from operator import add
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from potstill.data.loaders.batch import Batch, check_views, unpack
+from potstill.errors import ConfigError
 from potstill.heads.base import Head
 from potstill.libraries.lightning import datamodule_of
 from potstill.models.features.outputs import ModelOutputs
+from potstill.tasks.base import Task, check_task
+from potstill.tasks.classification import Classification
+from potstill.tasks.validation import Validation
 from potstill.training.checkpoints.optimizer_state import name_states
 from potstill.training.loss_weights import Weighting
 from potstill.training.schedules import count_steps
 from potstill.training.step_metrics import StepMetrics
 from potstill.training.student_teacher import StudentTeacher
-from potstill.training.validation_metrics import Validation
 
 
 class DistillationModule(StudentTeacher):
@@ -31,15 +33,17 @@ class DistillationModule(StudentTeacher):
     weight or else its authors'.
 
     Batches are `(image, target)` or `(image, target, sample_id)`: image (N, C, H, W), or a
-    tuple of such for several views; target (N,) class indices, or (N, K) probabilities.
+    tuple of such for several views; target as the task takes it, for classification (N,) class
+    indices or (N, K) probabilities.
 
     Args:
-        student: what is trained; images in, logits (N, K) out.
+        student: what is trained; images in, outputs (N, K) out.
         teacher: what it learns from; frozen here, never saved.
         heads: distillation losses by name.
         alpha: share of the response heads, in [0, 1]; None for free weights.
         task_weight: weight of the task loss, only with `alpha=None` (default 1).
-        label_smoothing: of the task loss, in [0, 1).
+        label_smoothing: of classification, in [0, 1]; another task has settings of its own.
+        task: what the outputs mean: loss, scores, agreement; classification without one.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total_steps, steps_per_epoch) -> scheduler stepped every step.
         image_shape: (C, H, W), for probing layer shapes.
@@ -47,7 +51,8 @@ class DistillationModule(StudentTeacher):
         compiled: compile the student's step; its heads may read no layer of it.
 
     Attributes:
-        record: loss, accuracy and terms of the steps, as the host knows them.
+        record: loss, scores and terms of the steps, as the host knows them.
+        num_outputs: K, after `prepare`.
 
     Raises:
         ConfigError: if settings contradict each other or the networks do not fit.
@@ -66,11 +71,17 @@ class DistillationModule(StudentTeacher):
         image_shape: tuple[int, ...] = (3, 32, 32),
         channels_last: bool = False,
         compiled: bool = False,
+        task: Task | None = None,
     ) -> None:
+        if task is not None and label_smoothing:
+            raise ConfigError(
+                f"module.label_smoothing={label_smoothing}: the task has settings of its own. "
+                "Fix: Classification(label_smoothing=...)"
+            )
         heads = dict(heads or {})
         super().__init__(student, teacher, heads, image_shape, channels_last, compiled)
         self.weighting = Weighting(heads, alpha if heads else None, task_weight)
-        self.task_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.task = Classification(label_smoothing) if task is None else check_task(task)
         self.optimizer = optimizer or partial(
             torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True
         )
@@ -86,10 +97,10 @@ class DistillationModule(StudentTeacher):
         self.prepare(getattr(datamodule_of(self), "train_targets", None))
 
     def prepare(self, targets: Tensor | None = None) -> None:
-        """Bind the networks, and set how many classes to validate; see `bind_networks`."""
-        signal = self.bind_networks(targets)
+        """Bind the networks, and set how many outputs to validate; see `bind_networks`."""
+        self.num_outputs = self.bind_networks(targets).logits.shape[1]
         if not hasattr(self, "validation"):
-            self.validation = Validation(signal.logits.shape[1], self.teacher is not None)
+            self.validation = Validation(self.task, self.num_outputs, self.teacher is not None)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over student and adapters, with its schedule by step."""
@@ -150,17 +161,14 @@ class DistillationModule(StudentTeacher):
         return torch.stack(losses).mean()
 
     def _task_of(self, view: ModelOutputs, target: Tensor) -> Tensor:
-        smoothing = self.task_loss.label_smoothing
-        return F.cross_entropy(view.promoted().logits, target, label_smoothing=smoothing)
+        return self.task.loss(view.promoted().logits, target)
 
     def _record(
         self, loss: Tensor, raw: dict[str, Tensor], logits: Tensor, target: Tensor, batch_idx: int
     ) -> None:
         """Keep running sums on the device; the loggers see them at the end of the epoch."""
-        classes = target if target.dim() == 1 else target.argmax(1)
-        right = (logits.detach().argmax(1) == classes).mean(dtype=torch.float32)
-        values = {"loss": loss, "accuracy": right}
-        values |= raw
+        scores = self.task.step_scores(logits.detach(), target)
+        values = {"loss": loss, **scores, **raw}
         values |= {f"{name}_weighted": term for name, term in self.terms.items()}
         trainer: Any = self.trainer
         is_due = batch_idx % (trainer.log_every_n_steps or 1) == 0
@@ -168,7 +176,8 @@ class DistillationModule(StudentTeacher):
             self._log_glance()
         # What is logged for a bar costs every step, and a GPU is waited for.
         if is_due and (bar := trainer.progress_bar_callback) and not hasattr(bar, "glances"):
-            self.log_dict({"loss": loss.detach(), "acc": right}, prog_bar=True, logger=False)
+            shown = {self.task.scoring.short(name): value for name, value in scores.items()}
+            self.log_dict({"loss": loss.detach(), **shown}, prog_bar=True, logger=False)
 
     def _log_glance(self) -> None:
         """Give the numbers of a recent step to the loggers, but for those that keep epochs."""
@@ -212,11 +221,11 @@ class DistillationModule(StudentTeacher):
     # -- validation -----------------------------------------------------------------------
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update accuracy, calibration and, with a teacher, how far the two agree."""
+        """Update the task's metrics and, with a teacher, how far the two agree."""
         image, target, _ = unpack(batch)
         logits = self(image).float()
         teacher = None if self.teacher is None else self._teacher_logits(image, batch_idx)
-        self.validation.update(logits, target, self.task_loss(logits, target), teacher)
+        self.validation.update(logits, target, self.task.loss(logits, target), teacher)
 
     def _teacher_logits(self, image: Tensor, batch_idx: int) -> Tensor:
         """Return the teacher's logits; it sees the validation images once a run."""
@@ -229,4 +238,6 @@ class DistillationModule(StudentTeacher):
         """Log what validation found."""
         values = self.validation.finish()
         self.log_dict(values)
-        self.log_dict({"val_acc": values["val/accuracy"]}, prog_bar=True, logger=False)
+        scoring = self.task.scoring
+        shown = f"val_{scoring.short(scoring.main.name)}"
+        self.log_dict({shown: values[scoring.monitor]}, prog_bar=True, logger=False)

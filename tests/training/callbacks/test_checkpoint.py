@@ -80,14 +80,28 @@ def test_the_best_is_the_first_with_the_best_value(tiny, trainer, tmp_path, mode
 
 
 def test_nan_is_never_the_best(tiny, trainer):
-    saving = Checkpoint(monitor="score")
+    saving = Checkpoint(monitor="score", mode="max")
     fit(trainer, module(tiny), [Scripted([math.nan]), saving])
     assert saving.best_model_path == ""
 
 
 def test_a_metric_that_is_not_logged_is_named_with_those_that_are(tiny, trainer):
     with pytest.raises(ConfigError, match=r"monitor=val/acc: not logged\. Fix: one of .*val/accur"):
-        fit(trainer, module(tiny), [Checkpoint(monitor="val/acc")])
+        fit(trainer, module(tiny), [Checkpoint(monitor="val/acc", mode="max")])
+
+
+def test_the_task_says_what_is_monitored_and_which_way(tiny, trainer):
+    given = [
+        Checkpoint(),
+        Checkpoint(monitor="val/loss"),
+        Checkpoint(monitor="val/loss", mode="max"),
+    ]
+    for saving in given:
+        fit(trainer, module(tiny), [saving])
+    found = [(saving.monitor, saving.mode) for saving in given]
+    assert found == [("val/accuracy", "max"), ("val/loss", "min"), ("val/loss", "max")]
+    with pytest.raises(ConfigError, match=r"monitor=val/lr: no score of the task.*mode=max or min"):
+        fit(trainer, module(tiny), [Checkpoint(monitor="val/lr")])
 
 
 @pytest.mark.parametrize(

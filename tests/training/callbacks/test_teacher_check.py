@@ -10,6 +10,7 @@ from torch import nn
 
 from potstill.errors import DataError
 from potstill.heads.kd import KD
+from potstill.tasks.classification import Classification
 from potstill.teacher.frozen import sha256_of
 from potstill.training.callbacks.teacher_check import TeacherCheck
 from potstill.training.module import DistillationModule
@@ -86,16 +87,16 @@ def test_tolerance_is_three_points(fit, recorded, passes):
     if passes:
         fit(Oracle(), check)
     else:
-        with pytest.raises(DataError, match=r"module\.teacher: 90\.00% on .*recorded 93\.50%"):
+        with pytest.raises(DataError, match=r"module\.teacher: 90\.00 % on .*recorded 93\.50 %"):
             fit(Oracle(), check)
 
 
 def test_permuted_classes_stop_before_the_first_step(tiny, trainer):
     """90 % becomes 10 %: only the four odd images show what it takes for their class."""
     teacher = Oracle([1, 2, 3, 4, 0])
-    for check, recorded in [(TeacherCheck(0.9), "recorded 90.00%"), (TeacherCheck(), "guessing")]:
+    for check, recorded in [(TeacherCheck(0.9), "recorded 90.00 %"), (TeacherCheck(), "guessing")]:
         module = DistillationModule(tiny(4), teacher, {"kd": KD()}, image_shape=(3, 16, 16))
-        with pytest.raises(DataError, match=rf"10\.00% on validation, {recorded}.*classes' order"):
+        with pytest.raises(DataError, match=rf"10\.00 % on validation, {recorded}.*classes' order"):
             trainer(callbacks=[check, NoStep()]).fit(module, datamodule=Data())
 
 
@@ -106,10 +107,12 @@ def test_a_trial_of_one_batch_is_let_pass(fit):
 
 def test_guessing_is_chance_and_three_sigma():
     """Of 40 images in 5 classes: 0.2 + 3 * sqrt(0.2 * 0.8 / 40) = 0.3897."""
-    check = TeacherCheck()
-    check._judge(0.39, 5, 40)
-    with pytest.raises(DataError, match=r"38\.90% on validation, guessing"):
-        check._judge(0.389, 5, 40)
+    check, task = TeacherCheck(), Classification()
+    untrained = task.untrained_score(torch.zeros(40, 5), torch.zeros(40))
+    assert untrained == pytest.approx(0.3897, abs=5e-5)
+    check._judge(task, 0.39, untrained)
+    with pytest.raises(DataError, match=r"38\.90 % on validation, guessing 38\.97 %"):
+        check._judge(task, 0.389, untrained)
 
 
 def test_a_teacher_changed_by_training_is_an_error(fit):

@@ -22,7 +22,7 @@ def test_a_student_stays_open_while_the_baseline_comes_and_goes(loggers, tmp_pat
     student.log_metrics({"loss": 0.5}, step=1)
     confusion = tmp_path / "confusion.png"
     confusion.write_bytes(PNG)
-    log_summary([student, object()], [{"name": "student", "accuracy": 0.5}], confusion)
+    log_summary([student, object()], [{"name": "student", "accuracy": 0.5}], tmp_path)
     assert student.experiment.id != baseline.experiment.id
     assert student.experiment.summary["loss"] == 0.5
     assert student.experiment.summary["table"]["ncols"] == 2

@@ -19,7 +19,7 @@ Batch = tuple[Tensor | tuple[Tensor, ...], Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Images:
-    """A split: images (N, 3, H, W) uint8 and targets (N,) int64, in the order of the sample ids."""
+    """A split: images (N, 3, H, W) uint8 and targets (N, ...), in the order of the sample ids."""
 
     images: Tensor
     targets: Tensor

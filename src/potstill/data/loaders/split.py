@@ -16,7 +16,7 @@ def split_ids(targets: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor
     """Split positions at random into (train, held out), both ascending, each class alike.
 
     Args:
-        targets: (N,) int64.
+        targets: (N,) int64 of classes; of any other shape or type all are taken for one class.
         held_out: how many positions the second part has; classes keep their share to within one.
         seed: of the choice.
 
@@ -31,6 +31,8 @@ def split_ids(targets: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor
             f"data.val_size={held_out}: must leave some of the {len(targets)} training images "
             f"and take some. Fix: between 1 and {len(targets) - 1}"
         )
+    if targets.dim() > 1 or targets.is_floating_point():
+        targets = torch.zeros(len(targets), dtype=torch.int64)
     order = torch.randperm(len(targets), generator=generator(_SPLIT, seed))
     order = order[targets[order].argsort(stable=True)]  # class by class, at random within each
     counts = targets.bincount()

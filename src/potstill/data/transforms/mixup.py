@@ -60,13 +60,13 @@ class Mix:
 
     Args:
         seed: of the draws.
-        num_classes: K of the mixed targets.
+        num_classes: K of the mixed targets; None where targets are no classes, which do not mix.
         mixup: alpha of the Beta(alpha, alpha) from which mixup draws shares; 0 for off.
         cutmix: the same of CutMix.
     """
 
     seed: int
-    num_classes: int
+    num_classes: int | None
     mixup: float = 0.0
     cutmix: float = 0.0
 
@@ -77,6 +77,11 @@ class Mix:
                 raise ConfigError(
                     f"data.{name}={getattr(self, name)}: no alpha of a Beta distribution. "
                     "Fix: 0 for off, or a number above 0 like 0.2 or 1.0"
+                )
+            if getattr(self, name) and self.num_classes is None:
+                raise ConfigError(
+                    f"data.{name}={getattr(self, name)}: mixes classes, and the data has none. "
+                    f"Fix: data.{name}=0"
                 )
 
     @property
@@ -108,6 +113,7 @@ class Mix:
         # In float32 only now: a box's edges hang on the root of the share.
         share = torch.where(cut, 1 - area, share).float()
         partner = _partner(sample_id.cpu(), num_samples, uniform[:, :2])
+        assert self.num_classes is not None
         return Mixture(partner, share, box, cut, self.num_classes)
 
 

@@ -121,7 +121,7 @@ class PruneChannels(Change):
         if self.criterion.needs != "weights":
             student = student.to(trainer.strategy.root_device)
             batches = first_batches(trainer.datamodule, self.n_batches)  # type: ignore[attr-defined]
-        return self._prune(student, module.image_shape, self.criterion, batches, module.task_loss)
+        return self._prune(student, module.image_shape, self.criterion, batches, module.task.loss)
 
     def _prune(
         self,

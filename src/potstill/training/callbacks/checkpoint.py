@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
 from potstill.errors import ConfigError, NonFiniteError
+from potstill.tasks.base import Task
 from potstill.training.checkpoints import files
 from potstill.training.checkpoints.identity import compare, environment
 from potstill.training.checkpoints.io import CheckedIO
@@ -28,8 +29,9 @@ class Checkpoint(LightningCheckpoint):
     Args:
         every_n_steps: save after each n optimizer steps; None for never.
         every_n_epochs: save after the last batch of each n-th epoch; None for never.
-        monitor: a metric that validation logs; None keeps no best.
-        mode: "max" or "min".
+        monitor: a metric that validation logs; "auto" for the task's main score; None keeps no
+            best.
+        mode: "max" or "min"; None for what the task says of the metric.
         keep: how many of the last are kept.
 
     Attributes:
@@ -41,19 +43,19 @@ class Checkpoint(LightningCheckpoint):
         self,
         every_n_steps: int | None = None,
         every_n_epochs: int | None = 1,
-        monitor: str | None = "val/accuracy",
-        mode: str = "max",
+        monitor: str | None = "auto",
+        mode: str | None = None,
         keep: int = 2,
     ) -> None:
         for name, value in (("steps", every_n_steps), ("epochs", every_n_epochs)):
             if value is not None and value < 1:
                 raise ConfigError(f"callbacks.checkpoint.every_n_{name}={value}: Fix: 1 or more")
-        if mode not in ("max", "min"):
+        if mode not in ("max", "min", None):
             raise ConfigError(f"callbacks.checkpoint.mode={mode}: unknown. Fix: max or min")
         if keep < 1:
             raise ConfigError(f"callbacks.checkpoint.keep={keep}: too few. Fix: 1 or more")
         self.every_n_steps, self.every_n_epochs = every_n_steps, every_n_epochs
-        self.monitor, self.sign, self.keep = monitor, 1 if mode == "max" else -1, keep
+        self.monitor, self.mode, self.keep = monitor, mode, keep
         self.identity: dict[str, Any] = {}
         self.allow: tuple[str, ...] = ()
         self.best: float | None = None
@@ -70,6 +72,7 @@ class Checkpoint(LightningCheckpoint):
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
         if stage != "fit":
             return
+        self._follow(getattr(pl_module, "task", None))
         trainer.strategy.checkpoint_io = CheckedIO()
         teacher = getattr(pl_module, "teacher", None)
         # Now, because a self-distilling run's teacher moves.
@@ -80,6 +83,18 @@ class Checkpoint(LightningCheckpoint):
         }
         if trainer.is_global_zero:
             files.clean(self.folder)
+
+    def _follow(self, task: Task | None) -> None:
+        """Monitor what the task is judged by, where no setting says otherwise."""
+        if self.monitor == "auto":
+            self.monitor = task.scoring.monitor if task else None
+        if self.monitor is not None and self.mode is None:
+            self.mode = task.scoring.mode(self.monitor) if task else None
+            if self.mode is None:
+                raise ConfigError(
+                    f"callbacks.checkpoint.monitor={self.monitor}: no score of the task, so that "
+                    "more or less of it may be better. Fix: callbacks.checkpoint.mode=max or min"
+                )
 
     # -- saving ---------------------------------------------------------------------------
 
@@ -125,7 +140,8 @@ class Checkpoint(LightningCheckpoint):
                 f"Fix: one of {', '.join(sorted(trainer.callback_metrics))}"
             )
         value = float(trainer.callback_metrics[self.monitor])
-        if self.sign * value > (-math.inf if self.best is None else self.sign * self.best):
+        sign = 1 if self.mode == "max" else -1
+        if sign * value > (-math.inf if self.best is None else sign * self.best):
             self.best = value
             self._keep_best(trainer)
 

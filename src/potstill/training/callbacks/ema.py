@@ -7,10 +7,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import Metric
 
 from potstill.data.loaders.batch import unpack
 from potstill.errors import ConfigError
-from potstill.measure.metrics import Accuracy
 from potstill.pruning.weights.masks import apply_masks
 from potstill.training.module import DistillationModule
 
@@ -29,11 +29,11 @@ def decay_at(count: int, decay: float, warmup: bool) -> float:
 
 
 class EMA(pl.Callback):
-    """Average the deployed student once an optimizer step, and log `val/ema_accuracy`.
+    """Average the deployed student once an optimizer step, and log its main score.
 
     The average holds the weights; buffers are copied, masks hold in it as well. It is saved
     with its counter in this callback's state; there is no teacher in it. The first update
-    copies the student.
+    copies the student. Its score is `val/ema_NAME`: `val/ema_accuracy` for classification.
 
     Args:
         decay: of the average, in [0, 1).
@@ -50,7 +50,7 @@ class EMA(pl.Callback):
         self._averaged: AveragedModel | None = None
         self._student: nn.Module | None = None
         self._restored: dict[str, Any] = {}
-        self._right = Accuracy()
+        self._score: Metric | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the student, whose structure is final by now, or take up the saved average."""
@@ -61,7 +61,8 @@ class EMA(pl.Callback):
         if self._restored:
             self._averaged.load_state_dict(self._restored)
             self._restored = {}
-        self._right = Accuracy().to(pl_module.device)
+        metrics = pl_module.task.metrics(pl_module.num_outputs)
+        self._score = metrics[pl_module.task.scoring.main.name].to(pl_module.device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Move after every optimizer step, before any other callback can save."""
@@ -103,18 +104,19 @@ class EMA(pl.Callback):
         *_: Any,
     ) -> None:
         """Show the average the same images."""
-        if self._averaged is None:
+        if self._averaged is None or self._score is None:
             return
         image, target, _ids = unpack(tuple(batch))
         with trainer.precision_plugin.val_step_context():
-            logits = self._averaged(image)
-        self._right.update(logits, target)
+            outputs = self._averaged(image)
+        self._score.update(outputs.float(), target)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the average's accuracy."""
-        if self._averaged is not None:
-            pl_module.log("val/ema_accuracy", self._right.compute())
-            self._right.reset()
+        """Log the average's score."""
+        assert isinstance(pl_module, DistillationModule)
+        if self._score is not None:
+            pl_module.log(f"val/ema_{pl_module.task.scoring.main.name}", self._score.compute())
+            self._score.reset()
 
     # -- resume ------------------------------------------------------------------------------
 

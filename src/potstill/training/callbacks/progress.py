@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import TimeRemainingColumn
 
+from potstill.tasks.scoring import Scoring
 from potstill.training.step_metrics import StepMetrics
 
 
@@ -32,11 +33,12 @@ class Progress(RichProgressBar):
         return [description, bar, batches, TimeRemainingColumn()]
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return loss and accuracies, without the logger's version."""
+        """Return loss and scores, without the logger's version."""
         known = getattr(pl_module, "record", StepMetrics()).glance.values
-        metrics: dict[str, Any] = {n: known[n] for n in ("loss", "accuracy") if n in known}
+        task = getattr(pl_module, "task", None)
+        short = _short_names(task.scoring) if task else {}
+        metrics: dict[str, Any] = {n: known[n] for n in ("loss", *short) if n in known}
         metrics |= super().get_metrics(trainer, pl_module)
-        short = {"accuracy": "acc", "val_acc": "val"}
         return {short.get(name, name): value for name, value in metrics.items() if name != "v_num"}
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -44,3 +46,9 @@ class Progress(RichProgressBar):
         folder = getattr(self.trainer.logger, "log_dir", None) or self.trainer.default_root_dir
         name = Path(folder).name
         return f"{name or 'epoch'} {current_epoch + 1}/{self.trainer.max_epochs}"
+
+
+def _short_names(scoring: Scoring) -> dict[str, str]:
+    """Return what the bar calls the scores of a step, and the main one of validation."""
+    names = {score.name: scoring.short(score.name) for score in scoring.scores}
+    return names | {f"val_{names[scoring.main.name]}": "val"}

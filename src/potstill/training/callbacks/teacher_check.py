@@ -5,7 +5,7 @@ import logging
 import lightning.pytorch as pl
 
 from potstill.errors import DataError
-from potstill.measure.metrics import accuracy
+from potstill.tasks.base import Task
 from potstill.training.module import DistillationModule
 from potstill.training.predict import predict
 
@@ -13,10 +13,11 @@ log = logging.getLogger("potstill")
 
 
 class TeacherCheck(pl.Callback):
-    """Log the teacher's sha256 and validation accuracy; stop where it is far under its record.
+    """Log the teacher's sha256 and validation score; stop where it is far under its record.
 
     Args:
-        accuracy: recorded accuracy as a fraction; None compares with guessing only.
+        accuracy: recorded accuracy as a fraction; None compares with guessing only. Only for a
+            task that is judged by accuracy.
         tolerance: how far under the record is still the same teacher.
     """
 
@@ -30,26 +31,30 @@ class TeacherCheck(pl.Callback):
         teacher, data = pl_module.teacher, getattr(trainer, "datamodule", None)
         if teacher is None or data is None:
             return
+        pl_module.task.scoring.need_accuracy("teacher.accuracy", self.accuracy)
         self.sha256 = teacher.sha256
         loader = data.val_dataloader()
-        logits, target = predict(teacher.network, loader, pl_module.device, "checking the teacher")
-        found = accuracy(logits, target)
-        log.info("teacher %s: %.2f %% on validation", self.sha256[:12], 100 * found)
+        outputs, target = predict(teacher.network, loader, pl_module.device, "checking the teacher")
+        task = pl_module.task
+        scoring, found = task.scoring, task.score(outputs, target)
+        log.info("teacher %s: %s on validation", self.sha256[:12], scoring.main.show(found))
         for logger in trainer.loggers:
-            logger.log_metrics({"teacher/val_accuracy": found}, step=0)
+            logger.log_metrics({f"teacher/{scoring.val}": found}, step=0)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # nothing has learned anything
-            self._judge(found, logits.shape[1], len(target))
+            self._judge(task, found, task.untrained_score(outputs, target))
 
-    def _judge(self, found: float, num_classes: int, count: int) -> None:
-        """Raise if `found` is under the record, or no better than guessing (three sigma)."""
-        chance = 1 / num_classes
-        noise = 3 * (chance * (1 - chance) / count) ** 0.5
-        expected = chance + noise if self.accuracy is None else self.accuracy - self.tolerance
-        if found < expected:
-            recorded = "guessing" if self.accuracy is None else f"recorded {self.accuracy:.2%}"
+    def _judge(self, task: Task, found: float, untrained: float) -> None:
+        """Raise if `found` is under the record, or no better than guessing."""
+        main = task.scoring.main
+        expected = untrained if self.accuracy is None else self.accuracy - self.tolerance
+        # Not "<": a teacher that returns NaN must not pass.
+        if not main.gain(found, expected) >= 0:
+            recorded = "guessing" if self.accuracy is None else "recorded"
+            limit = untrained if self.accuracy is None else self.accuracy
             raise DataError(
-                f"module.teacher: {found:.2%} on validation, {recorded}. Fix: other weights, the "
-                "classes' order, data.mean and data.std, or teacher.accuracy"
+                f"module.teacher: {main.show(found)} on validation, {recorded} "
+                f"{main.show(limit)}. Fix: other weights, the classes' order, data.mean and "
+                "data.std, or teacher.accuracy"
             )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -75,13 +75,14 @@ def _in_netrc(host: str | None) -> bool:
         return False
 
 
-def log_summary(loggers: Sequence[Any], rows: list[dict[str, Any]], confusion: Any) -> None:
-    """Put the final table and the confusion matrix on W&B, where W&B is among the loggers."""
+def log_summary(loggers: Sequence[Any], rows: list[dict[str, Any]], folder: Path) -> None:
+    """Put the final table and a run's confusion matrix on W&B, where W&B is among the loggers."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             columns = list(rows[0])
             logger.log_table("table", columns, [[row[c] for c in columns] for row in rows])
-            logger.log_image("confusion", [str(confusion)])
+            if (folder / "confusion.png").is_file():
+                logger.log_image("confusion", [str(folder / "confusion.png")])
 
 
 def finish(loggers: Sequence[Any]) -> None:

@@ -6,14 +6,15 @@ import torch.nn.functional as F
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score
 
-from potstill.training.validation_metrics import Validation
+from potstill.tasks.classification import Classification
+from potstill.tasks.validation import Validation
 
 
 def test_metrics_of_uneven_batches():
     generator = torch.Generator().manual_seed(0)
     logits, teacher = torch.randn(2, 50, 4, generator=generator)
     target = torch.randint(4, (50,), generator=generator)
-    validation = Validation(4, has_teacher=True)
+    validation = Validation(Classification(), 4, has_teacher=True)
     for part in (slice(0, 32), slice(32, 50)):
         loss = F.cross_entropy(logits[part], target[part])
         validation.update(logits[part], target[part], loss, teacher[part])
@@ -34,7 +35,7 @@ def test_metrics_of_uneven_batches():
 
 
 def test_finishing_starts_anew():
-    validation = Validation(2, has_teacher=False)
+    validation = Validation(Classification(), 2, has_teacher=False)
     wrong, right = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
     validation.update(wrong, torch.tensor([1]), torch.tensor(1.0), None)
     assert validation.finish()["val/accuracy"].item() == 0

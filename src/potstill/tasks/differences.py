@@ -1,17 +1,12 @@
-"""Test images on which a network and its teacher disagree, with thumbnails."""
+"""Test images on which a classifier and its teacher differ, the most telling first."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from matplotlib.image import imsave
 from torch import Tensor
 
-LOST, WON, BOTH_WRONG = "lost", "won", "both wrong"
-SIDE = 96  # pixels, of the longer side at most
+from potstill.tasks.parts import NetworkOutputs
 
 
 def differing(student: Tensor, teacher: Tensor | None, targets: Tensor, most: int = 12) -> Tensor:
@@ -39,25 +34,20 @@ def _surest(confidence: Tensor, chosen: Tensor) -> Tensor:
     return positions[confidence[positions].argsort(descending=True, stable=True)]
 
 
-def describe(
-    positions: Tensor,
-    images: Tensor,
-    student: Tensor,
-    teacher: Tensor | None,
-    targets: Tensor,
-    class_names: Sequence[str],
-) -> list[dict[str, Any]]:
+def examples(tested: NetworkOutputs, positions: Tensor, images: Tensor) -> list[dict[str, Any]]:
     """Return one entry for each position (E,): its image (E, 3, H, W) in 0 .. 1, who said what.
 
     `ours` and `theirs` are (class, confidence from 0 to 1); `theirs` is None without a teacher.
     """
+    names, teacher = tested.class_names, tested.teacher
+    student = tested.outputs[tested.subject]
     return [
         {
             "position": int(position),
-            "image": data_uri(image),
-            "target": class_names[int(targets[position])],
-            "ours": _answer(student[position], class_names),
-            "theirs": None if teacher is None else _answer(teacher[position], class_names),
+            "image": image,
+            "target": names[int(tested.targets[position])],
+            "ours": _answer(student[position], names),
+            "theirs": None if teacher is None else _answer(teacher[position], names),
         }
         for position, image in zip(positions, images, strict=True)
     ]
@@ -66,15 +56,3 @@ def describe(
 def _answer(logits: Tensor, class_names: Sequence[str]) -> tuple[str, float]:
     confidence, label = logits.double().softmax(dim=0).max(dim=0)
     return class_names[int(label)], round(confidence.item(), 4)
-
-
-def data_uri(image: Tensor) -> str:
-    """Return an image (3, H, W) in 0 .. 1 as a PNG inside an address, at most SIDE pixels."""
-    longest = max(image.shape[1:])
-    if longest > SIDE:
-        size = [max(1, round(side * SIDE / longest)) for side in image.shape[1:]]
-        image = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
-    pixels = (255 * image.float().clamp(0, 1)).round().byte()
-    buffer = io.BytesIO()
-    imsave(buffer, pixels.permute(1, 2, 0).contiguous().cpu().numpy(), format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,14 +1,11 @@
-"""Which images are shown, by hand, and that a small copy is the image."""
-
-import base64
-import io
+"""Which test images tell two classifiers apart, by hand."""
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
 
-from potstill.report.examples import SIDE, data_uri, describe, differing
+from potstill.tasks.differences import differing, examples
+from potstill.tasks.parts import NetworkOutputs
 
 TARGETS = torch.tensor([0, 0, 0, 0, 0, 0])
 
@@ -44,28 +41,13 @@ def test_descriptions_name_classes_and_confidences():
     positions = torch.tensor([4])
     images = torch.zeros(1, 3, 4, 4)
     names = ("cat", "dog", "owl")
-    (found,) = describe(positions, images, STUDENT, TEACHER, TARGETS, names)
+    networks = {"teacher": TEACHER, "student": STUDENT}
+    tested = NetworkOutputs(networks, TARGETS, "student", names, images=None)
+    (found,) = examples(tested, positions, images)
     expected = np.exp(8) / (np.exp(8) + 2)
     assert (found["position"], found["target"]) == (4, "cat")
     assert found["ours"] == ("owl", pytest.approx(expected, abs=1e-4))
     assert found["theirs"][0] == "dog"
-    (alone,) = describe(positions, images, STUDENT, None, TARGETS, names)
+    alone = NetworkOutputs({"student": STUDENT}, TARGETS, "student", names, images=None)
+    (alone,) = examples(alone, positions, images)
     assert alone["theirs"] is None
-
-
-def read(uri):
-    return imread(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
-
-
-def test_a_small_image_is_kept_pixel_by_pixel():
-    image = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
-    shown = read(data_uri(image))[..., :3]
-    np.testing.assert_allclose(shown, image.permute(1, 2, 0).numpy(), atol=0.51 / 255)
-
-
-def test_a_large_image_is_made_small_and_clamped():
-    image = torch.full((3, 300, 150), 0.25)
-    image[0] = 1.5
-    shown = read(data_uri(image))
-    assert shown.shape[:2] == (SIDE, SIDE // 2)
-    np.testing.assert_allclose(shown[20, 20, :3], [1.0, 0.25, 0.25], atol=0.51 / 255)
