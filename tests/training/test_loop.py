@@ -11,7 +11,7 @@ from lightning.pytorch.loops.optimization import automatic
 
 from potstill.errors import ConfigError
 from potstill.training.fast_loop import FastLoop
-from potstill.training.loop import use_loop
+from potstill.training.loop import _warn_once, use_loop
 from potstill.training.module import DistillationModule
 
 LOOPS = ("auto", "fast", "lightning")
@@ -67,6 +67,7 @@ def test_all_three_give_the_same_bits(tiny, batches, loader, trainer):
 
 def test_auto_trains_without_the_private_names(tiny, batches, loader, trainer, monkeypatch, caplog):
     monkeypatch.delattr(automatic, "_AutomaticOptimization")
+    _warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "potstill"):
         for _ in range(2):
             callback = Counted()
