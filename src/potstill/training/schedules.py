@@ -1,4 +1,4 @@
-"""Learning-rate schedules by step, each a pure function of the step."""
+"""Schedules of learning rates: pure functions of the step."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -22,7 +22,7 @@ from potstill.pruning.weights.criteria.magnitude import Magnitude
 from potstill.pruning.weights.criteria.random import Random
 from potstill.pruning.weights.criteria.taylor import Taylor
 from potstill.pruning.weights.masks import add_masks
-from potstill.pruning.weights.schedule import cubic
+from potstill.pruning.weights.schedules import cubic
 from potstill.training.callbacks.ema import EMA
 from potstill.training.module import DistillationModule
 from tests.support.masked_nets import update_masks

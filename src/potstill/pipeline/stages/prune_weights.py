@@ -17,7 +17,7 @@ from potstill.pruning.weights.masks import (
     mask_gradients,
     set_masks,
 )
-from potstill.pruning.weights.schedule import Ramp
+from potstill.pruning.weights.schedules import Ramp
 from potstill.pruning.weights.select import check_sparsity, choose_masks
 from potstill.pruning.weights.sparsity import compressed_bytes, masked_share
 from potstill.training.module import DistillationModule
@@ -125,7 +125,7 @@ class PruneWeights(HeldMasks):
         if self.criterion.needs == "gradients" and step <= self.ramp.end:
             self.criterion.observe(student)
         if self.ramp.is_due(step):
-            self._prune(trainer, student, self.ramp.at(step))
+            self._prune(trainer, student, self.ramp(step))
         mask_gradients(student)
 
     def _prune(self, trainer: pl.Trainer, student: nn.Module, sparsity: float) -> None:

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from potstill.pruning.weights.schedule import Ramp, cubic
+from potstill.pruning.weights.schedules import Ramp, cubic
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_one_shot():
 def test_prunes_at_the_start_every_so_often_and_at_the_end(every, due):
     ramp = Ramp(2, 7, every, 0.5)
     assert [step for step in range(20) if ramp.is_due(step)] == due
-    assert ramp.at(7) == 0.5
+    assert ramp(7) == 0.5

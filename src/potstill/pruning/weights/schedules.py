@@ -1,4 +1,4 @@
-"""Sparsity as a function of the step, without state."""
+"""Schedules of sparsity: pure functions of the step."""
 
 from dataclasses import dataclass
 
@@ -36,6 +36,6 @@ class Ramp:
         inside = self.start <= step < self.end
         return step == self.end or (inside and (step - self.start) % self.every == 0)
 
-    def at(self, step: int) -> float:
+    def __call__(self, step: int) -> float:
         """Return the sparsity wanted at `step`."""
         return cubic(step, self.start, self.end, self.final, self.initial)
