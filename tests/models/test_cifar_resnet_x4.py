@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from potstill.errors import ConfigError
-from potstill.models.cifar_resnet_x4 import cifar_resnet_x4
+from potstill.models.cifar_resnet import cifar_resnet_x4
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(8, 1_233_540), (32, 7_433_860)])
