@@ -5,13 +5,24 @@ from collections.abc import Iterator
 
 from potstill.config.introspect import Definition, descends
 from potstill.config.kinds import KINDS, Kind
-from potstill.config.plugins import Plugin, active
+from potstill.config.plugins import Plugin, active, import_from
 from potstill.config.sources import module_of
 
 
 def offered() -> list[str]:
     """Return a line for each active plugin and one for each class or function it offers."""
     return [line for plugin in active() for line in _lines(plugin)]
+
+
+def import_offers(kind: str) -> None:
+    """Import the modules of plugins in which something of a kind is defined.
+
+    Raises:
+        ConfigError: with the reason, if one does not import.
+    """
+    for plugin in active():
+        for name in [found.source.name for one, found in _offers(plugin) if one == kind]:
+            import_from(name, f"plugins=[{plugin.name}]")
 
 
 def _lines(plugin: Plugin) -> Iterator[str]:

@@ -133,9 +133,7 @@ def _locate(given: str) -> Plugin:
         raise ConfigError(f"plugins=[{given}]: would shadow {name}. Fix: another name for it")
     place, is_path = _importable(name), os.sep in given or path.suffix == ".py"
     if place is None and path.exists():
-        sys.path.append(str(path.parent))  # last, so that nothing beside it shadows anything
-        introspect.forget()
-        importlib.invalidate_caches()
+        _extend_path(path.parent)
         place = _importable(name)
     if place is None:
         raise ConfigError(
@@ -144,7 +142,15 @@ def _locate(given: str) -> Plugin:
         )
     if is_path and place != path:
         raise ConfigError(f"plugins=[{given}]: {name} is {place} already. Fix: another name for it")
+    _extend_path(place.parent)  # what stands there as "" means another folder later
     return Plugin(name, place)
+
+
+def _extend_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last, so that nothing beside a plugin shadows anything
+        introspect.forget()
+        importlib.invalidate_caches()
 
 
 def _importable(name: str) -> Path | None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 import potstill.export
-from potstill.config import plugins
+from potstill.config.offers import import_offers
 from potstill.errors import ConfigError
 from potstill.export.base import Exported, Exporter, to_export
 from potstill.export.parity import keep_verified
@@ -85,7 +85,7 @@ class FileExporter(Exporter):
 def formats() -> dict[str, type[FileExporter]]:
     """Return the exporters whose files have an engine, by suffix: ours and those of plugins."""
     _import_own()
-    plugins.load()
+    import_offers("exporter")
     return dict(_BY_SUFFIX)
 
 
