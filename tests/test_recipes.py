@@ -11,6 +11,7 @@ import sys
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from potstill.artifact.file import load_artifact
 from potstill.errors import DataError
@@ -63,6 +64,8 @@ OPTIONS = [
     "callbacks=my_callback",
     "+stage@stages.pruned=prune",
     "criterion@stages.pruned.callbacks.prune.criterion=my_channels",
+    "+stage@stages.sparse=sparsify",
+    "weight_criterion@stages.sparse.callbacks.sparsify.criterion=my_weights",
     "+stage@stages.int8=qat",
     "export=[onnx,my_exporter]",
 ]
@@ -77,6 +80,8 @@ SMALL = [
     "stages.pruned.callbacks.prune.first=null",
     "stages.pruned.callbacks.prune.then=null",
     "stages.pruned.callbacks.prune.round_to=2",
+    "stages.sparse.epochs=1",
+    "stages.sparse.callbacks.sparsify.every=2",
     "stages.int8.epochs=1",
     "hydra.run.dir=run",
 ]
@@ -107,8 +112,11 @@ def finished(tmp_path_factory):
 def test_all_that_a_plugin_offers_takes_part_in_a_run(finished):
     run = finished / "run"
     rows = {row["name"]: row for row in json.loads((run / "report.json").read_text())["rows"]}
-    assert list(rows) == ["teacher", "student", "pruned", "int8"]
+    assert list(rows) == ["teacher", "student", "pruned", "sparse", "int8"]
     assert rows["pruned"]["macs"] <= rows["student"]["macs"] / 2
+    sparse = load_file(run / "sparse" / "sparse.safetensors")
+    weights = torch.cat([sparse[name].flatten() for name in ("0.weight", "3.weight")])
+    assert (weights == 0).float().mean() == pytest.approx(0.5, abs=0.02)
     with (run / "student" / "metrics.csv").open() as file:
         terms = [row["train/my_head"] for row in csv.DictReader(file) if row["train/my_head"]]
     assert len(terms) == 2
