@@ -127,6 +127,6 @@ def plugin(tmp_path, monkeypatch):
     yield make
     for module in [module for module in sys.modules if module.split(".")[0] in made]:
         del sys.modules[module]
-    for cached in (plugins._located, names._public):
+    for cached in (plugins._located, plugins._sha256, names._public):
         cached.cache_clear()
     introspect.forget()

@@ -137,6 +137,9 @@ def test_a_class_must_be_what_its_place_needs_before_and_after_the_import(plugin
     assert computed.startswith(line.format("Computed"))
     model = {"_target_": "mylab.parts.no_net", "num_classes": 3}
     assert "is no model" in refusal(instantiate, model, "module.student")
+    data = refusal(permit, "mylab.parts.Wrong", "data", KINDS["data"])
+    assert data.endswith(".datamodule.ImageData; a Dataset as data.train of data=dataset")
+    assert "is no map-style Dataset" in refusal(permit, "mylab.parts.Wrong", "a", KINDS["dataset"])
     assert "Fix: in mylab.parts: MyHead" in refusal(permit, "mylab.parts.MyHed", "a", KINDS["head"])
 
 
@@ -161,6 +164,7 @@ def test_the_fingerprint_is_of_the_source_wherever_it_lies(plugin, tmp_path):
     (tmp_path / "moved").rename(tmp_path / "new" / "mylab")
     assert plugins.Plugin("mylab", tmp_path / "new" / "mylab").sha256 == expected
     (tmp_path / "new" / "mylab" / "a.py").write_text("x = 2\n")
+    plugins._sha256.cache_clear()
     assert plugins.Plugin("mylab", tmp_path / "new" / "mylab").sha256 != expected
 
 

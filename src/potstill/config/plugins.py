@@ -46,12 +46,8 @@ class Plugin:
 
     @property
     def sha256(self) -> str:
-        """Of its source files' names and contents."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"{file.relative_to(self.place.parent)} {content}\n".encode())
-        return digest.hexdigest()
+        """Of its source files' names and contents, as this process first saw them."""
+        return _sha256(self)
 
     def module(self, file: Path) -> str:
         """Return the dotted name of one of its files."""
@@ -116,6 +112,15 @@ def import_from(module: str, given: str) -> object:
 def fingerprints() -> dict[str, str]:
     """Return the sha256 of each plugin's source, by `plugins.NAME`."""
     return {f"plugins.{plugin.name}": plugin.sha256 for plugin in active()}
+
+
+@cache
+def _sha256(plugin: Plugin) -> str:
+    digest = hashlib.sha256()
+    for file in plugin.files:
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(plugin.place.parent)} {content}\n".encode())
+    return digest.hexdigest()
 
 
 @cache

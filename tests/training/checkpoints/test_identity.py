@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 
+from potstill.config import plugins
 from potstill.errors import ConfigError, DataError
 from potstill.training.checkpoints.identity import (
     compare,
@@ -143,6 +144,8 @@ def test_other_code_of_a_plugin_is_another_run_unless_allowed(plugin):
     assert set(old) == {"plugins.mylab", "seed"}
     assert compare(old, identity({"plugins": ["elsewhere/mylab"], "seed": 0}, {})) == []
     (folder / "parts.py").write_text("x = 2\n")
+    assert compare(old, identity({"seed": 0}, {})) == []  # the code that this process runs
+    plugins._sha256.cache_clear()
     new = identity({"plugins": ["a/mylab"], "seed": 0}, {})
     with pytest.raises(ConfigError, match=r"resume=true: plugins\.mylab: \w+ -> \w+\. Fix: .*"):
         compare(old, new)
