@@ -9,13 +9,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from potstill.libraries import executorch, hydra, lightning, torch_pruning
+from potstill.libraries import executorch, hydra, lightning
 from potstill.libraries import torch as private_torch
 from potstill.libraries.private import missing
 from tests.support.places import SOURCE
 
-MODULES = (hydra, lightning, private_torch, torch_pruning)
-CONVENTIONS = {"_target_", "_replace"}  # Hydra's key, a named tuple's method: documented
+MODULES = (hydra, lightning, private_torch)
+CONVENTIONS = {"_target_", "_replace", "_asdict"}  # Hydra's key, named tuples': documented
 # A file that goes with an export, away from this package.
 ALONE = SOURCE / "export" / "bundled"
 
@@ -36,7 +36,6 @@ def test_executorch_has_its_name():
 
 
 def test_attributes_that_only_instances_have():
-    grad_fn = torch.zeros(2, 3, requires_grad=True).reshape(6).grad_fn
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight])
     held = {
@@ -48,8 +47,8 @@ def test_attributes_that_only_instances_have():
             torch.optim.lr_scheduler.LambdaLR(optimizer, float),
             "_step_count",
         ),
-        "torch reshape": (grad_fn, "_saved_self_sym_sizes"),
-        "torch node": (grad_fn, "_input_metadata"),
+        "torch.nn.Module again": (nn.Conv2d(1, 1, 1), "_compiled_call_impl"),
+        "torch operator": (torch.ops.aten.mm.default, "_schema"),
         "lightning FitLoop": (pl.Trainer(logger=False, barebones=True).fit_loop, "_data_fetcher"),
         "lightning Module": (pl.LightningModule(), "_trainer"),
         "lightning Module again": (pl.LightningModule(), "_current_fx_name"),
@@ -58,16 +57,6 @@ def test_attributes_that_only_instances_have():
     }
     gone = [f"{name}.{part}" for name, (of, part) in held.items() if not hasattr(of, part)]
     assert gone == []
-
-
-def test_nodes_of_the_dependency_graph():
-    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 1, 1))
-    graph = torch_pruning.DependencyGraph().build_dependency(net, torch.zeros(1, 1, 2, 2))
-    node = graph.module2node[net[0]]
-    of_node = ("module", "dependencies", "grad_fn", "inputs", "outputs", "type", "pruning_dim")
-    assert [name for name in of_node if not hasattr(node, name)] == []
-    of_dependency = ("target", "handler", "index_mapping")
-    assert [name for name in of_dependency if not hasattr(node.dependencies[0], name)] == []
 
 
 def test_what_is_gone_or_takes_other_things_is_said():

@@ -1,10 +1,9 @@
 """Sensitivity of an int8 network's logits to a change of its rounding."""
 
-import copy
-
 import torch
 from torch import Tensor, fx, nn
 
+from potstill.models.copies import copy_network
 from potstill.quantization.converted_layers import ConvertedLinear
 from potstill.quantization.dynamic import DynamicLinear
 from potstill.quantization.round_biases import quantized_layers
@@ -19,7 +18,7 @@ def perturb_rounding(network: nn.Module) -> nn.Module:
     How many depends on the network: one with logits far apart does not notice, an untrained
     MobileNetV2 keeps no more than 13 dB. A sound file strays no more than this copy does.
     """
-    network = copy.deepcopy(network)
+    network = copy_network(network)
     return _biases_moved(network) if isinstance(network, fx.GraphModule) else _unrounded(network)
 
 

@@ -1,6 +1,5 @@
 """State dict export, `.safetensors`: the weights alone, by their names."""
 
-import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from potstill.export.base import describe_file
 from potstill.export.formats import FileExporter
 from potstill.export.parity import FLOAT_DB
 from potstill.export.runtimes.eager import Eager
+from potstill.models.copies import copy_network
 from potstill.quantization.convert import is_converted
 
 
@@ -42,7 +42,7 @@ class StateDict(FileExporter):
 @torch.no_grad()
 def restore(network: nn.Module, file: Path) -> nn.Module:
     """Return a copy of `network` that has nothing but what is in `file`."""
-    network = copy.deepcopy(network)
+    network = copy_network(network)
     for value in network.state_dict().values():
         value.zero_()  # so that what the file lacks does not go unnoticed
     network.load_state_dict(load_file(file))

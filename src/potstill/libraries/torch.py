@@ -9,10 +9,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as ConvNd
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 __all__ = [
-    "BatchNorm", "ConvNd", "convolve", "decomposed_operators", "end_workers", "fake_quantize",
-    "fold_batch_norm", "forward_pre_hooks", "has_triton", "padding_around", "reshaped", "set_rates",
+    "BatchNorm",
+    "ConvNd",
+    "TorchDispatchMode",
+    "convolve",
+    "decomposed_operators",
+    "end_workers",
+    "fake_quantize",
+    "fold_batch_norm",
+    "forward_pre_hooks",
+    "has_triton",
+    "is_compiled",
+    "named_arguments",
+    "padding_around",
+    "set_rates",
+    "tree_leaves",
     "version_of",
 ]  # fmt: skip
 NAMES = {
@@ -25,6 +40,8 @@ NAMES = {
     "torch.ao.quantization.fx._decomposed": (),
     "torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams": (),
     "torch.Tensor._version": (),
+    "torch.utils._python_dispatch.TorchDispatchMode": (),
+    "torch.utils._pytree.tree_leaves": ("tree",),
 }
 
 
@@ -85,10 +102,18 @@ def version_of(tensor: Tensor) -> int:
     return tensor._version
 
 
-def reshaped(grad_fn: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shapes before and after a reshape that autograd recorded."""
-    before, after = grad_fn._saved_self_sym_sizes, grad_fn._input_metadata[0].shape
-    return tuple(before), tuple(after)
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether calls of `module` go to what torch.compile made of it."""
+    is_wrapper = "_orig_mod" in dict(module.named_children())
+    return is_wrapper or module._compiled_call_impl is not None
+
+
+def named_arguments(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return all arguments of a call of an aten operator by name, defaults filled in."""
+    declared = operator._schema.arguments
+    names = (argument.name for argument in declared)
+    defaults = {argument.name: argument.default_value for argument in declared}
+    return defaults | dict(zip(names, args, strict=False)) | kwargs
 
 
 def end_workers(loader: Any) -> None:

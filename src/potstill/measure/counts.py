@@ -1,6 +1,5 @@
 """Counts of a network: parameters, nonzeros, multiply-accumulates and bytes."""
 
-import copy
 import gzip
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from potstill.libraries.torch import ConvNd
 from potstill.measure.latency import blank_image, latency_ms
+from potstill.models.copies import copy_shapes
 from potstill.models.features.trace import in_eval_mode
 
 INTEGERS = (torch.int8, torch.uint8)
@@ -114,7 +114,7 @@ class MacCount:
 
 def shape_of(net: nn.Module) -> nn.Module:
     """Return a copy of `net` without values (on the meta device)."""
-    return copy.deepcopy(net).to("meta")
+    return copy_shapes(net)
 
 
 def size_bytes(net: nn.Module) -> int | None:

@@ -1,6 +1,5 @@
 """Latency of several networks, measured in turns so that a slow machine slows all alike."""
 
-import copy
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from potstill.models.copies import copy_network
 from potstill.models.features.trace import in_eval_mode
 
 MIN_RUNS = 30  # for a 95th percentile
@@ -71,7 +71,7 @@ def latency_ms(
     if runs < MIN_RUNS:
         raise ValueError(f"runs={runs}: a 95th percentile wants at least {MIN_RUNS} runs")
     if floating(net).device.type != "cpu":
-        net = copy.deepcopy(net).cpu()
+        net = copy_network(net).cpu()
     image = blank_image(net, image_shape)
     with one_thread(), in_eval_mode(net), torch.inference_mode():
         found = interleaved({"net": lambda: net(image)}, runs, warmup)["net"]

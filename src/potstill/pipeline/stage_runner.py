@@ -1,6 +1,5 @@
 """Stages after distillation: each changes a network, trains it and saves it."""
 
-import copy
 import time
 from typing import Any
 
@@ -14,6 +13,7 @@ from potstill.config.stage_settings import Link
 from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
+from potstill.models.copies import copy_network
 from potstill.pipeline.experiment import Experiment, spec_of
 from potstill.pipeline.fit import TrainedModel, fit
 from potstill.pipeline.stages.base import Change
@@ -38,7 +38,7 @@ def rehearse(experiment: Experiment, module: DistillationModule, teacher: nn.Mod
                 f"stages.{link.name}.start={link.start}: is in integers by then, which do not "
                 "train. Fix: the row before it was quantized"
             )
-        networks[link.name] = _rehearse_stage(experiment, link, copy.deepcopy(start), teacher)
+        networks[link.name] = _rehearse_stage(experiment, link, copy_network(start), teacher)
 
 
 def _check_spec(experiment: Experiment, module: DistillationModule) -> None:
@@ -66,7 +66,7 @@ def _rehearse_stage(
     for change in changes:
         network = change.at(change.steps - 1).rehearse(network, shape)
     distils = link.settings.distil
-    module = experiment.module(copy.deepcopy(network), teacher if distils else None, link.cfg)
+    module = experiment.module(copy_network(network), teacher if distils else None, link.cfg)
     module.prepare(experiment.data.train_targets)
     schedules.rehearse(module.scheduler, f"stages.{link.name}.epochs", link.settings.epochs)
     if any(change.steps > 1 for change in changes):
@@ -142,4 +142,4 @@ def _quantize(experiment: Experiment, link: Link) -> TrainedModel:
 
 def _fresh(start: TrainedModel) -> nn.Module:
     """Return a copy of a finished network that can be trained."""
-    return copy.deepcopy(start.network).cpu().train().requires_grad_(True)
+    return copy_network(start.network).cpu().train().requires_grad_(True)

@@ -1,6 +1,5 @@
 """Dynamic int8 of linear layers: weights quantized beforehand, activations in the forward."""
 
-import copy
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
+from potstill.models.copies import copy_network
 from potstill.quantization.converted_layers import ConvertedLinear, quantize_weight
 from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import ACTIVATION_MAX, ACTIVATION_MIN
@@ -39,7 +39,7 @@ def quantize_dynamic(network: nn.Module) -> tuple[nn.Module, float]:
         ConfigError: if there is no linear layer.
     """
     total = sum(parameter.numel() for parameter in network.parameters())
-    network = copy.deepcopy(network).eval()
+    network = copy_network(network).eval()
     # Not subclasses: attention reads the weight of its output layer itself.
     paths = [path for path, module in network.named_modules() if type(module) is nn.Linear]
     if not paths:

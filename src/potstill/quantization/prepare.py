@@ -1,10 +1,9 @@
 """Preparation for QAT: a network that trains with the rounding of its int8 form."""
 
-import copy
-
 from torch import fx, nn
 
 from potstill.errors import ConfigError
+from potstill.models.copies import copy_network
 from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.graph.grid_plan import Grids, plan_grids
 from potstill.quantization.graph.trace import trace_layers
@@ -39,7 +38,7 @@ def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
     """
     if is_prepared(model):
         raise ConfigError("model: is fake-quantized already. Fix: quantize the float network")
-    prepared = trace_layers(copy.deepcopy(model))
+    prepared = trace_layers(copy_network(model))
     _replace_layers(prepared)
     _insert_quantizers(prepared, plan_grids(prepared), scheme)
     prepared.graph.lint()

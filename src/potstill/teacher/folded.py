@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.libraries.torch import fold_batch_norm
+from potstill.models.copies import copy_network
 from potstill.models.features.trace import in_eval_mode
 from potstill.teacher.inplace import make_inplace
 
@@ -62,7 +63,7 @@ def fold_teacher(
     """
     with in_eval_mode(network):
         expected = network(image).float()
-    folded, done, refused = _frozen(copy.deepcopy(network)), ["float32"], []
+    folded, done, refused = _frozen(copy_network(network)), ["float32"], []
     difference = 0.0
     for name, change in _changes(dtype).items():
         try:

@@ -1,6 +1,5 @@
 """Student, teacher and heads: feature extraction, adapter binding and the teacher's forward."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from potstill.errors import ConfigError
 from potstill.heads.base import Head
+from potstill.models.copies import copy_network
 from potstill.models.features.extractor import FeatureExtractor
 from potstill.models.features.outputs import ModelOutputs
 from potstill.teacher.cache.cached_teacher import CachedTeacher
@@ -130,7 +130,7 @@ class StudentTeacher(FastModule):
             return self.folded.network
         if not self.channels_last:
             return teacher
-        return lay_out(teacher if self.teacher_moves else copy.deepcopy(teacher))
+        return lay_out(teacher if self.teacher_moves else copy_network(teacher))
 
     def export_student(self) -> nn.Module:
         """Return what is deployed: the student, with the layers a head adds to it (SimKD)."""

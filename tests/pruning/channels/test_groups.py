@@ -1,12 +1,8 @@
-import pytest
 import torch
 from torch import nn
 
 from potstill.models.cifar_resnet import cifar_resnet
-from potstill.models.timm import timm_model
-from potstill.pruning.channels.equivalence import sound_groups
 from potstill.pruning.channels.groups import eval_copy, find_groups
-from potstill.pruning.channels.index_maps import keeps_channels
 from tests.support.pruned_nets import IMAGE, SMALL, build
 
 
@@ -51,27 +47,3 @@ def test_twin_shares_nothing_and_leaves_the_network():
     assert next(net.parameters()).dtype == torch.float16
     assert next(copy.parameters()).dtype == torch.float32
     assert not copy.training
-
-
-def test_what_torch_pruning_misreads_stays_whole():
-    """A GRN's scale is lost to the graph: only the channels beside it can go."""
-    net = eval_copy(build(lambda: timm_model("convnextv2_atto", 5, depths=(1, 1, 1, 1))))
-    found, sound = (len(groups(net, IMAGE)) for groups in (find_groups, sound_groups))
-    assert 0 < sound <= found
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "kept"),
-    [
-        ((1, 8, 4, 4), (1, 128), True),
-        ((1, 8, 4, 4), (1, 8, 16), True),
-        ((1, 8), (1, 8, 1, 1), True),
-        ((1, 16, 8), (16, 8), True),
-        ((8,), (1, 8, 1, 1), True),
-        ((1, 8, 4, 4), (1, 2, 4, 4, 4), False),
-        ((1, 4, 2, 4, 4), (1, 8, 4, 4), False),
-        ((1, 16, 24), (1, 16, 3, 8), False),
-    ],
-)
-def test_reshapes_that_keep_channels(before, after, kept):
-    assert keeps_channels(before, after) == kept

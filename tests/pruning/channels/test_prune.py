@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from potstill.errors import ConfigError
 from potstill.measure.counts import count_macs, count_parameters, size_bytes
 from potstill.models.timm import timm_model
-from potstill.models.torchvision import torchvision_model
 from potstill.pruning.channels.criteria.batch_norm_scale import BatchNormScale
 from potstill.pruning.channels.criteria.fpgm import FPGM
 from potstill.pruning.channels.criteria.hessian import Hessian
@@ -266,12 +265,6 @@ def test_the_smallest_that_is_named_can_be_reached():
 def test_equal_scales_are_refused():
     with pytest.raises(ConfigError, match=r"BatchNormScale.*alike"):
         prune(SMALL["resnet_basic"](), BatchNormScale())
-
-
-def test_channel_shuffles_are_refused():
-    net = torchvision_model("shufflenet_v2_x0_5", 5, stem="imagenet")
-    with pytest.raises(ConfigError, match="ShuffleNetV2: its channels cannot be followed"):
-        prune(net)
 
 
 def test_networks_without_channels_are_refused():

@@ -16,6 +16,7 @@ from potstill.atomic import write_atomically
 from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError, DataError
 from potstill.measure.latency import latency_ms as measure_latency
+from potstill.models.copies import copy_network
 from potstill.pipeline.stages.base import Change
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
@@ -117,7 +118,7 @@ class PruneChannels(Change):
         apply_plan(pl_module.student, self.done.plan.since(earlier))
 
     def _decide(self, trainer: pl.Trainer, module: DistillationModule) -> Pruned:
-        student, batches = copy.deepcopy(module.student), None
+        student, batches = copy_network(module.student), None
         if self.criterion.needs != "weights":
             student = student.to(trainer.strategy.root_device)
             batches = first_batches(trainer.datamodule, self.n_batches)  # type: ignore[attr-defined]

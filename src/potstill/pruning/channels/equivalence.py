@@ -1,108 +1,117 @@
-"""Proof of a pruning plan on the network itself: removed channels have no reader."""
+"""Proof of a pruning on the network itself: groups of channels that nothing else depends on."""
 
-import copy
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.libraries.torch import ConvNd
-from potstill.pruning.channels.groups import ChannelGroup, find_groups
-from potstill.pruning.channels.plan import ChannelPlan, apply_plan
+from potstill.pruning.channels.fault import Fault, find_fault
+from potstill.pruning.channels.groups import ChannelGroup
+from potstill.pruning.channels.plan import ChannelPlan
 from potstill.pruning.channels.selection import make_plan, score
 
-TOLERANCE = 1e-3  # of the largest logit: summation order differs, a wrong channel is far off
-MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)
 
+class SelfCheck:
+    """The proof that a pruned network computes what the dense one does without those channels.
 
-def masked(net: nn.Module, plan: ChannelPlan) -> nn.Module:
-    """Return a copy of the dense `net` in which no layer reads the channels that `plan` removes.
-
-    In eval mode its outputs are those of the pruned network, whatever the activations make of
-    zero; but for layer and group norm, whose statistics see the removed channels.
-    """
-    net = copy.deepcopy(net)
-    with torch.no_grad():
-        for path, side, kept in plan.cuts():
-            if side == "in":
-                gone = sorted(set(range(kept.of)) - set(kept.channels))
-                _zero_input_channels(net.get_submodule(path), gone)
-    return net
-
-
-def sound_groups(net: nn.Module, image_shape: Sequence[int]) -> list[ChannelGroup]:
-    """Return the groups of `net` whose removal really leaves the network's function alone.
-
-    torch-pruning misreads some networks (a GhostNet's slices); their layers stay whole.
+    Args:
+        net: the dense network, an `eval_copy`.
+        image_shape: (C, H, W).
+        output: where the logits are in what it returns.
 
     Raises:
-        ConfigError: if the channels cannot be followed, or no group is sound.
+        ConfigError: if a weight is NaN.
     """
-    groups = find_groups(net, image_shape)
-    if not (fault := find_fault(net, _halves(groups), image_shape)):
-        return groups
-    sound: list[ChannelGroup] = []
-    for group in groups:
-        if not find_fault(net, _halves([*sound, group]), image_shape):
-            sound.append(group)
-    if not sound:
-        raise _refusal(net, fault)
-    return sound
 
+    def __init__(self, net: nn.Module, image_shape: Sequence[int], output: str = "") -> None:
+        if any(value.isnan().any() for value in net.state_dict().values()):
+            raise ConfigError(
+                f"model={type(net).__name__}: its outputs are not finite. Fix: weights without NaN"
+            )
+        self.net, self.image_shape, self.output = net, tuple(image_shape), output
+        self._fault: Fault | None = None
+        self._faults: dict[str, Fault] = {}  # of groups, each cut alone
 
-def check_equivalent(net: nn.Module, plan: ChannelPlan, image_shape: Sequence[int]) -> None:
-    """Raise ConfigError unless the pruned `net` computes what the masked one does."""
-    if fault := find_fault(net, plan, image_shape):
-        raise _refusal(net, fault)
+    def attempts(self, groups: Sequence[ChannelGroup]) -> Iterator[list[ChannelGroup]]:
+        """Yield all groups and, if a plan for them fails, those that are sound.
 
+        Raises:
+            ConfigError: if a plan for those fails too; it names the layer.
+        """
+        yield list(groups)
+        yield (sound := self.sound(groups))
+        raise self._refusal(self._blamed(sound), self._fault)
 
-def find_fault(net: nn.Module, plan: ChannelPlan, image_shape: Sequence[int]) -> str | None:
-    """Return what is wrong with the pruned `net`, run on two random images."""
-    image = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
-    pruned = apply_plan(copy.deepcopy(net), plan)
-    try:
-        with torch.no_grad():
-            found, wanted = pruned(image), masked(net, plan)(image)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        return f"the pruned network does not run: {error}"
-    if not wanted.isfinite().all():
-        raise ConfigError(
-            f"model={type(net).__name__}: its outputs are not finite. Fix: weights without NaN"
+    def passes(self, plan: ChannelPlan) -> bool:
+        """Return whether the network pruned by `plan` equals the dense one without the channels."""
+        self._fault = find_fault(self.net, plan, self.image_shape, self.output)
+        return self._fault is None
+
+    def sound(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+        """Return those of `groups` whose removal leaves the network's function alone.
+
+        The layers of others stay whole, as where a width is written down in the network's own
+        code; a warning names them.
+
+        Raises:
+            ConfigError: if there is none; it names a layer.
+        """
+        sound = self._bisect(list(groups))
+        if not sound:
+            raise self._refusal(*next(iter(self._faults.items())))
+        if whole := [group.name for group in groups if group not in sound]:
+            reason = _described(whole[0], self._faults.get(whole[0]))
+            warnings.warn(
+                f"model={type(self.net).__name__}: layers that keep all channels: {len(whole)}; "
+                f"{reason}. Fix: untouchable=[{', '.join(whole)}] if that is meant",
+                stacklevel=3,
+            )
+        return sound
+
+    def _bisect(self, groups: list[ChannelGroup]) -> list[ChannelGroup]:
+        if not groups or self._are_sound(groups):
+            return groups
+        if len(groups) == 1:
+            return []
+        middle = len(groups) // 2
+        found, more = self._bisect(groups[:middle]), self._bisect(groups[middle:])
+        if not (found and more) or self._are_sound(found + more):
+            return found + more
+        for group in more:
+            found = [*found, group] if self._are_sound([*found, group]) else found
+        return found
+
+    def _are_sound(self, groups: Sequence[ChannelGroup]) -> bool:
+        plan = halves(groups)  # which channels are absent shows in any precision
+        fault = find_fault(self.net, plan, self.image_shape, self.output, torch.float32)
+        if fault and len(groups) == 1:
+            self._faults[groups[0].name] = fault
+        return fault is None
+
+    def _refusal(self, name: str, fault: Fault | None) -> ConfigError:
+        return ConfigError(
+            f"model={type(self.net).__name__}: {_described(name, fault)}. Fix: untouchable=[{name}]"
         )
-    normed = any(isinstance(module, MIXING_NORMS) for module in _cut_modules(net, plan))
-    if found.shape != wanted.shape or not (normed or _close(found, wanted)):
-        return "the pruned network computes something else"
-    return None
+
+    def _blamed(self, groups: Sequence[ChannelGroup]) -> str:
+        """Return the first layer of a group that has the layer at fault as a member."""
+        assert self._fault is not None
+        path = self._fault.layer
+        at = [group for group in groups if any(member.path == path for member in group.members)]
+        return (at or list(groups))[0].name
 
 
-def _halves(groups: Sequence[ChannelGroup]) -> ChannelPlan:
+def halves(groups: Sequence[ChannelGroup]) -> ChannelPlan:
     """Return the plan that keeps a random half: channels mixed up show in the outputs."""
     generator = torch.Generator().manual_seed(0)
     scored = [score(g, torch.rand(g.width, generator=generator), g.width, 0, 1) for g in groups]
     return make_plan(scored, {g.name: g.width // g.blocks // 2 * g.blocks for g in groups})
 
 
-def _cut_modules(net: nn.Module, plan: ChannelPlan) -> list[nn.Module]:
-    return [module for path, module in net.named_modules() if path in plan.layers]
-
-
-def _zero_input_channels(layer: nn.Module, channels: list[int]) -> None:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    groups = layer.groups if isinstance(layer, ConvNd) else 1
-    assert isinstance(groups, int)
-    rows = [c for c in channels if c < weight.shape[1]] if groups > 1 else channels
-    weight[:, rows] = 0
-
-
-def _close(found: Tensor, wanted: Tensor) -> bool:
-    largest = wanted.abs().max().item()
-    return torch.allclose(found, wanted, rtol=0, atol=TOLERANCE * largest)
-
-
-def _refusal(net: nn.Module, reason: str) -> ConfigError:
-    return ConfigError(
-        f"model={type(net).__name__}: {reason}, so its channels are not what they seem to be. "
-        "Fix: name the layers at fault as untouchable, or take another network"
-    )
+def _described(name: str, fault: Fault | None) -> str:
+    if fault is None:
+        return f"{name} cannot be pruned together with the others"
+    there = f"{fault.layer} " if fault.layer and fault.layer != name else ""
+    return f"{name} cannot be pruned: {there}{fault.reason}"

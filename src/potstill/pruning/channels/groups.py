@@ -1,9 +1,7 @@
 """Groups of coupled channels, which can only be removed together."""
 
-import copy
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +9,12 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.libraries.torch import ConvNd
-from potstill.pruning.channels.dependency_graph import Item, coupled_items
-from potstill.pruning.channels.slicing import is_depthwise
+from potstill.models.copies import copy_network
+from potstill.pruning.channels.coupling.graph import Coupling, trace_coupling
+from potstill.pruning.channels.coupling.places import Place
+from potstill.pruning.channels.parametrized import bake
+
+Class = dict[int, list[int]]  # the channels of one class, by the number of the place
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class ChannelGroup:
     """Channels 0 .. width - 1, and every layer in which they appear.
 
     `name` is the first layer that makes them. Channels a `width / blocks` apart go together,
-    because a grouped convolution (or group norm) wants the same ones in each of its groups.
+    because a grouped convolution (or group norm) wants the same ones in each of its groups. The
+    first member is the widest layer that makes them, and has one channel for each.
     """
 
     name: str
@@ -48,34 +51,31 @@ class ChannelGroup:
 
 def eval_copy(model: nn.Module) -> nn.Module:
     """Return a copy of `model` to try things on: float32, on the CPU, in eval mode."""
-    return copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_()
+    copy = copy_network(model).to("cpu", torch.float32).eval().requires_grad_()
+    bake(copy, [path for path, _ in copy.named_modules()])
+    return copy
 
 
-def find_groups(net: nn.Module, image_shape: Sequence[int]) -> list[ChannelGroup]:
+def find_groups(net: nn.Module, image_shape: Sequence[int], output: str = "") -> list[ChannelGroup]:
     """Return the groups of prunable channels of `net`, a `eval_copy`, the widest first.
 
-    Left out are the logits, and channels that pass through attention or a reshaping that mixes
-    them: their layers keep all.
+    Left out are the logits, and channels that pass through attention or an operator that is not
+    known: their layers keep all.
 
     Raises:
         ConfigError: if the network's channels cannot be followed.
     """
-    groups: list[ChannelGroup] = []
+    coupling = trace_coupling(net, image_shape, output)
     order = {path: place for place, (path, _) in enumerate(net.named_modules())}
-    claimed: set[tuple[str, str, int]] = set()
-    for items in coupled_items(net, image_shape):
-        members = tuple(_member(item) for item in items if item.path is not None)
-        places = {(m.path, m.side, channel) for m in members for channel in m.channels}
-        apart = claimed.isdisjoint(places)
-        claimed |= places
-        if apart and all(item.followed for item in items):
-            groups += _prunable(members, order)
+    roots = _roots(coupling)
+    found = [_group(coupling.places, classes, roots, order) for classes in _families(coupling)]
+    groups = [(key, group) for key, group in found if group.width // group.blocks >= 2]
     if not groups:
         raise ConfigError(
             f"model={type(net).__name__}: no layer has channels that can be pruned. "
             "Fix: take a convolutional network"
         )
-    return groups
+    return [group for _, group in sorted(groups, key=lambda entry: entry[0])]
 
 
 def is_under(path: str, prefixes: Sequence[str]) -> bool:
@@ -83,43 +83,55 @@ def is_under(path: str, prefixes: Sequence[str]) -> bool:
     return any(path == prefix or path.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-def _member(item: Item) -> Member:
-    assert item.path is not None
-    return Member(item.path, item.part, item.side, item.width, item.channels, item.roots)
+def _roots(coupling: Coupling) -> list[int]:
+    """Return the places that make channels: the widest first, those near the logits before others.
+
+    A shortcut that pads channels shows a narrow layer only some of them.
+    """
+    near = {path: place for place, path in enumerate(coupling.order)}
+    made = [n for n, place in enumerate(coupling.places) if place.is_filter and place.path in near]
+    return sorted(
+        made, key=lambda n: (-len(coupling.places[n].labels), near[coupling.places[n].path])
+    )
 
 
-def _prunable(members: tuple[Member, ...], order: Mapping[str, int]) -> list[ChannelGroup]:
-    """Return a group for each set of layers that channels share: a narrow layer sees only some."""
-    divided = [(member, count) for member in members if (count := _divisions(member.part)) > 1]
-    blocks = math.lcm(*(count for _, count in divided))
-    whole = all(m.channels == m.roots == tuple(range(members[0].width)) for m, _ in divided)
-    strata: dict[tuple[int, ...], list[int]] = {}
-    seen = [set(member.roots) for member in members]
-    for root in members[0].roots:
-        signature = tuple(n for n, roots in enumerate(seen) if root in roots)
-        strata.setdefault(signature, []).append(root)
-    if divided and not (whole and len(strata) == 1 and members[0].width % blocks == 0):
-        return []
-    shared = [([members[n] for n in places], roots) for places, roots in strata.items()]
-    groups = [_stratum(those, roots, blocks, order) for those, roots in shared]
-    return [group for group in groups if group.width // blocks >= 2]
+def _families(coupling: Coupling) -> list[list[Class]]:
+    """Return the free classes, those in one list whose channels are in the same places."""
+    classes: dict[int, Class] = {}
+    for number, place in enumerate(coupling.places):
+        for channel, label in enumerate(coupling.classes[place.labels].tolist()):
+            if label in coupling.free:
+                classes.setdefault(label, {}).setdefault(number, []).append(channel)
+    filters = {number for number, place in enumerate(coupling.places) if place.is_filter}
+    families: dict[tuple[tuple[int, ...], ...], list[Class]] = {}
+    for one in classes.values():
+        if not filters.isdisjoint(one):
+            families.setdefault((tuple(one), tuple(map(len, one.values()))), []).append(one)
+    return list(families.values())
 
 
-def _stratum(
-    members: list[Member], roots: list[int], blocks: int, order: Mapping[str, int]
-) -> ChannelGroup:
-    number = {root: place for place, root in enumerate(roots)}
-    parts = []
-    for member in members:
-        pairs = [p for p in zip(member.channels, member.roots, strict=True) if p[1] in number]
-        channels, old = zip(*pairs, strict=True)
-        parts.append(replace(member, channels=channels, roots=tuple(number[r] for r in old)))
+def _group(
+    places: Sequence[Place], classes: list[Class], roots: list[int], order: Mapping[str, int]
+) -> tuple[tuple[int, int], ChannelGroup]:
+    """Return the group of a family, and its place in the order of groups."""
+    rank, root = next((rank, number) for rank, number in enumerate(roots) if number in classes[0])
+    classes = sorted(classes, key=lambda one: one[root][0])
+    blocks, step = len(classes[0][root]), len(classes)
+    others = [number for number in sorted(classes[0]) if number != root]
+    members = tuple(_member(places[n], n, classes, blocks) for n in (root, *others))
     # Not the widest layer's name, which would change as pruning goes on.
-    name = min((m.path for m in parts if m.is_filter), key=lambda path: order[path])
-    return ChannelGroup(name, len(roots), tuple(parts), blocks)
+    name = min((m.path for m in members if m.is_filter), key=lambda path: order[path])
+    return (rank, classes[0][root][0]), ChannelGroup(name, blocks * step, members, blocks)
 
 
-def _divisions(part: Any) -> int:
-    if isinstance(part, nn.GroupNorm):
-        return part.num_groups
-    return part.groups if isinstance(part, ConvNd) and not is_depthwise(part) else 1
+def _member(place: Place, number: int, classes: list[Class], blocks: int) -> Member:
+    """Return the place as a member: channel `t` of the `n`-th class goes with one of its roots."""
+    step, each = len(classes), len(classes[0][number])
+    of_root = [t * blocks // max(each, blocks) * step for t in range(each)]
+    pairs = sorted(
+        (channel, start + n)
+        for n, one in enumerate(classes)
+        for channel, start in zip(one[number], of_root, strict=True)
+    )
+    channels, roots = zip(*pairs, strict=True)
+    return Member(place.path, place.part, place.side, len(place.labels), channels, roots)

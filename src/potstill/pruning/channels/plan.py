@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from potstill.errors import DataError
+from potstill.pruning.channels.parametrized import bake, shared_parameters
 from potstill.pruning.channels.slicing import check_fits, find_part, slice_part
 
 FORMAT = 1
@@ -103,16 +104,22 @@ class ChannelPlan:
 def apply_plan(model: nn.Module, plan: ChannelPlan) -> nn.Module:
     """Cut the dense `model` in place, weights and buffers too, and return it.
 
-    Parameters are replaced, so make the optimizer afterwards. Gradients are dropped; modes,
-    devices, dtypes and `requires_grad` stay.
+    Parameters are replaced, so make the optimizer afterwards; those that layers share are shared
+    again. Parametrized weights of layers that are cut become plain ones, as they are now.
+    Gradients are dropped; modes, devices, dtypes and `requires_grad` stay.
 
     Raises:
         DataError: if the plan is another network's, before anything is changed.
     """
     for path, side, kept in plan.cuts():
         check_fits(model, path, side, kept.of)
+    bake(model, plan.layers)
+    shared = shared_parameters(model)
     for path, side, kept in plan.cuts():
         slice_part(find_part(model, path), side, kept.of, kept.channels)
+    for (first, name), *others in shared:
+        for module, other in others:
+            setattr(module, other, getattr(first, name))
     return model
 
 

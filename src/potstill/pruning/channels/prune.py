@@ -1,14 +1,18 @@
 """Structured pruning: whole channels are removed, with all that is coupled to them."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from potstill.errors import ConfigError, nearest
+from potstill.models.features.logits import find_logits, select_logits
 from potstill.pruning.channels.criteria.base import Criterion
-from potstill.pruning.channels.equivalence import check_equivalent, sound_groups
-from potstill.pruning.channels.groups import ChannelGroup, eval_copy, is_under
+from potstill.pruning.channels.equivalence import SelfCheck
+from potstill.pruning.channels.groups import ChannelGroup, eval_copy, find_groups, is_under
+from potstill.pruning.channels.parametrized import bake
 from potstill.pruning.channels.plan import apply_plan
+from potstill.pruning.channels.prunable import check_prunable
 from potstill.pruning.channels.result import Pruned
 from potstill.pruning.channels.search import PlanSearch
 from potstill.pruning.channels.selection import SCOPES, Scored, score
@@ -30,6 +34,7 @@ def prune_channels(
     loss: Loss | None = None,
     latency: Callable[[nn.Module], float] | None = None,
     before: Pruned | None = None,
+    output: str | None = None,
 ) -> Pruned:
     """Remove channels of `model` in place until `target` is met, and return what was done.
 
@@ -51,28 +56,47 @@ def prune_channels(
         latency: milliseconds of a network, for a target in latency_ms.
         before: the previous step of an iterative pruning; shares then count from its dense
             network, the returned plan starts there, and a step may find nothing left to do.
+        output: where the logits are in what the network returns, such as "logits" or "0"; found
+            by running it where not given.
 
     Raises:
         ConfigError: before `model` is changed, where a setting is impossible, nothing would
             change, or the network's channels cannot be followed.
     """
     _check(criterion, target, scope, floor, round_to, batches, loss, latency)
+    check_prunable(model)
     net = eval_copy(model)
-    groups = _touchable(sound_groups(net, image_shape), net, untouchable)
+    place = find_logits(net, image_shape) if output is None else output
+    groups = _touchable(find_groups(net, image_shape, place), net, untouchable)
     if criterion.needs != "weights":
-        criterion.observe(model, batches or (), loss)
-    scored = _score(groups, criterion, floor, round_to, before)
-    search = PlanSearch(net, image_shape, scored, scope, latency, before)
-    plan = search.plan(target)
-    if not plan.layers and before is None:
-        raise ConfigError(
-            f"{target}: removes no channel at round_to={round_to} and floor={floor}. "
-            "Fix: a stronger target, or a smaller round_to"
-        )
-    check_equivalent(net, plan, image_shape)
+        criterion.observe(model, batches or (), _of_logits(loss, place))
+    check = SelfCheck(net, image_shape, place)
+    if target.name == "latency_ms":  # what is measured must run
+        groups = check.sound(groups)
+    for candidates in check.attempts(groups):
+        scored = _score(candidates, criterion, floor, round_to, before)
+        search = PlanSearch(net, image_shape, scored, scope, latency, before)
+        plan = search.plan(target)
+        if not plan.layers and before is None:
+            raise ConfigError(
+                f"{target}: removes no channel at round_to={round_to} and floor={floor}. "
+                "Fix: a stronger target, or a smaller round_to"
+            )
+        if check.passes(plan):
+            break
     done = search.report(plan, target)
+    if baked := bake(model, plan.layers):
+        warnings.warn(
+            f"model={type(model).__name__}: the parametrized weights of {', '.join(baked)} are "
+            "plain ones from now on, as they are now: a norm over fewer would be another",
+            stacklevel=2,
+        )
     apply_plan(model, plan)
     return done
+
+
+def _of_logits(loss: Loss | None, place: str) -> Loss | None:
+    return loss and (lambda found, target: loss(select_logits(found, place), target))
 
 
 def _check(

@@ -1,6 +1,5 @@
 """Search for the plan that meets a target, on a copy without values."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +7,7 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.measure.counts import MacCount, count_parameters, shape_of, size_mb
+from potstill.models.copies import copy_network
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.pruning.channels.result import Cost, Pruned
 from potstill.pruning.channels.selection import Scored, channel_counts, make_plan, width_in
@@ -109,14 +109,14 @@ class PlanSearch:
     def _measure(self, name: str, plan: ChannelPlan) -> float:
         if name == "latency_ms":
             assert self.latency is not None
-            return self.latency(apply_plan(copy.deepcopy(self.net), plan))
-        net = apply_plan(copy.deepcopy(self.shapes), plan)
+            return self.latency(apply_plan(copy_network(self.net), plan))
+        net = apply_plan(copy_network(self.shapes), plan)
         if name == "macs":
             return self.macs(net)
         return count_parameters(net) if name == "parameters" else size_mb(net)
 
     def _count(self, plan: ChannelPlan) -> Cost:
-        net = apply_plan(copy.deepcopy(self.shapes), plan)
+        net = apply_plan(copy_network(self.shapes), plan)
         return {
             "channels": sum(self._widths(plan)),
             "macs": self.macs(net),

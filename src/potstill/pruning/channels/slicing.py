@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from potstill.errors import DataError
 from potstill.libraries.torch import BatchNorm, ConvNd
 
-CUTTABLE = (ConvNd, nn.Linear, BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.PReLU)
+CUTTABLE = (
+    *(ConvNd, nn.Linear, BatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm2d),
+    nn.PReLU,
+)
 PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -51,9 +54,9 @@ def is_depthwise(module: object) -> bool:
 
 def width_of(part: Any, side: str) -> int | None:
     """Return the number of channels on `side`; None for a layer that cannot be cut."""
-    if isinstance(part, nn.Parameter):
+    if isinstance(part, Tensor):
         return part.shape[int(side.removeprefix("dim"))]
-    if isinstance(part, nn.LayerNorm):
+    if isinstance(part, (nn.LayerNorm, nn.RMSNorm)):
         return part.normalized_shape[0] if len(part.normalized_shape) == 1 else None
     name = _width_name(part, side)
     return None if name is None else getattr(part, name)
@@ -74,38 +77,36 @@ def check_fits(model: nn.Module, path: str, side: str, width: int) -> None:
 
 def slice_part(found: Part, side: str, of: int, kept: Sequence[int]) -> None:
     """Cut a layer or parameter down to the channels `kept` of the `of` on one side."""
-    part = found.part
-    if isinstance(part, nn.Parameter):
-        setattr(found.parent, found.name, _taken(part, int(side.removeprefix("dim")), kept))
-    elif isinstance(part, ConvNd):
-        _slice_convolution(part, side, kept)
-    elif isinstance(part, nn.Linear):
-        _slice_tensors(part, {"weight": 0, "bias": 0} if side == "out" else {"weight": 1}, kept)
-    elif isinstance(part, ChannelPad):
+    part, alone = found.part, is_depthwise(found.part)
+    for name, dim, channels in _cuts(found, side, kept):
+        holder = found.parent if isinstance(part, Tensor) else part
+        setattr(holder, name, _taken(getattr(holder, name), dim, channels))
+    if isinstance(part, ChannelPad):
         first, end = part.before, of - part.after
         part.before = sum(channel < first for channel in kept)
         part.after = sum(channel >= end for channel in kept)
-    else:
-        _slice_tensors(part, dict.fromkeys(PER_CHANNEL, 0), kept)
-    _declare(part, side, len(kept))
+    _declare(found, side, of, len(kept))
+    if alone:
+        part.in_channels = part.groups = len(kept)
 
 
-def _slice_convolution(conv: ConvNd, side: str, kept: Sequence[int]) -> None:
-    if side == "out":
-        _slice_tensors(conv, {"weight": 0, "bias": 0}, kept)
-        if is_depthwise(conv):
-            conv.in_channels = conv.groups = len(kept)
-    else:
-        # Every group reads its inputs by the same rows of the weight.
-        of_group = conv.in_channels // conv.groups
-        _slice_tensors(conv, {"weight": 1}, [channel for channel in kept if channel < of_group])
+def sliced_tensors(
+    found: Part, side: str, kept: Sequence[int]
+) -> list[tuple[Tensor, int, Sequence[int]]]:
+    """Return the tensors that a cut slices, each with the dimension and what stays along it."""
+    holder = found.parent if isinstance(found.part, Tensor) else found.part
+    return [(getattr(holder, name), dim, rows) for name, dim, rows in _cuts(found, side, kept)]
 
 
-def _slice_tensors(module: nn.Module, dims: dict[str, int], kept: Sequence[int]) -> None:
-    for name, dim in dims.items():
-        tensor = getattr(module, name, None)
-        if tensor is not None:
-            setattr(module, name, _taken(tensor, dim, kept))
+def _cuts(found: Part, side: str, kept: Sequence[int]) -> list[tuple[str, int, Sequence[int]]]:
+    part = found.part
+    if isinstance(part, Tensor):
+        return [(found.name, int(side.removeprefix("dim")), kept)]
+    if isinstance(part, (ConvNd, nn.Linear)) and side == "in":
+        # Every group of a convolution reads its inputs by the same rows of the weight.
+        columns = part.weight.shape[1]
+        return [("weight", 1, [channel for channel in kept if channel < columns])]
+    return [(name, 0, kept) for name in PER_CHANNEL if getattr(part, name, None) is not None]
 
 
 def _taken(tensor: Tensor, dim: int, kept: Sequence[int]) -> Tensor:
@@ -116,9 +117,11 @@ def _taken(tensor: Tensor, dim: int, kept: Sequence[int]) -> Tensor:
     return cut
 
 
-def _declare(part: Any, side: str, width: int) -> None:
-    if isinstance(part, nn.LayerNorm):
-        part.normalized_shape = (width,)
+def _declare(found: Part, side: str, of: int, width: int) -> None:
+    part = found.part
+    holder = found.parent if isinstance(part, Tensor) else part
+    if getattr(holder, "normalized_shape", None) == (of,):
+        holder.normalized_shape = (width,)
     elif (name := _width_name(part, side)) is not None:
         setattr(part, name, width)
 

@@ -1,0 +1,1 @@
+"""Dependency tracing: which channels of which parameters go together."""
