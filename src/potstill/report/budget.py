@@ -102,7 +102,7 @@ class Choice:
     """One recommendation.
 
     Attributes:
-        what: the question it answers.
+        what: the question.
         row: the answer; None where nothing measured is one.
         why: a remark.
     """

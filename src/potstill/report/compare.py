@@ -10,24 +10,24 @@ from potstill.report.budget import Choice, recommend
 from potstill.report.page import Compared, compared
 from potstill.report.read import Run, labels, read_run
 from potstill.report.render import render
-from potstill.report.tradeoff import Entry, Plot, entries, latency_plot, size_plot
+from potstill.report.tradeoff import Plot, PlottedNetwork, entries, latency_plot, size_plot
 from potstill.tasks.scoring import Scoring
 
 
-class Member(NamedTuple):
+class LabelledRun(NamedTuple):
     """A run on the page."""
 
     label: str
     run: Run
 
 
-class Group(NamedTuple):
+class ComparedRuns(NamedTuple):
     """Runs of one task tested on the same data: their table, images and what to choose of them."""
 
     data: str
     scoring: Scoring
-    members: list[Member]
-    table: list[tuple[Member, list[Compared]]]
+    members: list[LabelledRun]
+    table: list[tuple[LabelledRun, list[Compared]]]
     plots: list[Plot]
     choices: list[Choice]
     clocks: list[str]
@@ -60,21 +60,21 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     )
 
 
-def members_of(folders: Sequence[Path]) -> list[Member]:
+def members_of(folders: Sequence[Path]) -> list[LabelledRun]:
     """Read the runs and name them by what tells their folders apart."""
     runs = [read_run(folder) for folder in folders]
-    return [Member(label, run) for label, run in zip(labels(folders), runs, strict=True)]
+    return [LabelledRun(label, run) for label, run in zip(labels(folders), runs, strict=True)]
 
 
-def by_data(members: Sequence[Member]) -> list[list[Member]]:
+def by_data(members: Sequence[LabelledRun]) -> list[list[LabelledRun]]:
     """Return the runs by task and the data they were tested on, the most runs first."""
-    groups: dict[tuple[Scoring, str], list[Member]] = defaultdict(list)
+    groups: dict[tuple[Scoring, str], list[LabelledRun]] = defaultdict(list)
     for member in members:
         groups[_identity(member.run)].append(member)
     return sorted(groups.values(), key=lambda group: -len(group))
 
 
-def incomparable(groups: Sequence[Sequence[Member]]) -> list[Apart]:
+def incomparable(groups: Sequence[Sequence[LabelledRun]]) -> list[Apart]:
     """Return every row outside the first group, with the reason."""
     return [
         Apart(member.label, row.name, why_not(groups[0][0].run, member.run))
@@ -116,7 +116,7 @@ def _identity(run: Run) -> tuple[Scoring, str]:
     return run.scoring, str(run.meta.get("data_fingerprint") or described(run))
 
 
-def _group(members: Sequence[Member]) -> Group:
+def _group(members: Sequence[LabelledRun]) -> ComparedRuns:
     scoring = members[0].run.scoring
     score = scoring.main
     shown = [
@@ -136,7 +136,7 @@ def _group(members: Sequence[Member]) -> Group:
     ]
     plots = [plot for plot in (size_plot(shown, score), latency_plot(shown, score)) if plot]
     timed = [entry.clock for entry in shown if entry.row.latency_ms is not None]
-    return Group(
+    return ComparedRuns(
         data=described(members[0].run),
         scoring=scoring,
         members=list(members),
@@ -147,7 +147,7 @@ def _group(members: Sequence[Member]) -> Group:
     )
 
 
-def _renamed(shown: Sequence[Entry]) -> list[Any]:
+def _renamed(shown: Sequence[PlottedNetwork]) -> list[Any]:
     """Return the candidates under their labels; times of two machines are two engines' here."""
     return [
         replace(entry.row, name=entry.label, latency_engine=entry.clock)

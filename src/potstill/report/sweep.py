@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from potstill.errors import DataError
-from potstill.report.compare import Member, by_data, incomparable, members_of
+from potstill.report.compare import LabelledRun, by_data, incomparable, members_of
 from potstill.report.interval import Mean, mean_interval
 from potstill.report.read import natural, runs_in
 from potstill.report.render import render
@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     values: Values
     ranked: Mean
     test: Mean | None
-    members: list[Member]
+    members: list[LabelledRun]
 
 
 class Cell(NamedTuple):
@@ -83,7 +83,7 @@ def write_sweep(folder: Path | str, out: Path | None = None) -> Path:
     )
 
 
-def overrides(member: Member) -> dict[str, str]:
+def overrides(member: LabelledRun) -> dict[str, str]:
     """Return the command's key=value pairs of a run."""
     meta = member.run.meta
     # Earlier reports have them in the command only.
@@ -92,7 +92,7 @@ def overrides(member: Member) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def swept_keys(members: Sequence[Member]) -> list[str]:
+def swept_keys(members: Sequence[LabelledRun]) -> list[str]:
     """Return the keys whose values differ between runs, without the seed."""
     given = [overrides(member) for member in members]
     keys = dict.fromkeys(key for found in given for key in found if key != SEED)
@@ -100,17 +100,17 @@ def swept_keys(members: Sequence[Member]) -> list[str]:
 
 
 def settings(
-    members: Sequence[Member], keys: Sequence[str], subject: str, validated: bool
+    members: Sequence[LabelledRun], keys: Sequence[str], subject: str, validated: bool
 ) -> list[Setting]:
     """Return every combination of the swept values with its mean and interval over seeds."""
-    groups: dict[Values, list[Member]] = defaultdict(list)
+    groups: dict[Values, list[LabelledRun]] = defaultdict(list)
     for member in members:
         given = overrides(member)
         groups[tuple(given.get(key, "default") for key in keys)].append(member)
     return [_setting(values, group, subject, validated) for values, group in groups.items()]
 
 
-def _setting(values: Values, members: list[Member], subject: str, validated: bool) -> Setting:
+def _setting(values: Values, members: list[LabelledRun], subject: str, validated: bool) -> Setting:
     scoring = members[0].run.scoring
     test = _shown(members, subject, scoring.main.name)
     ranked = _shown(members, subject, scoring.val) if validated else test
@@ -120,18 +120,18 @@ def _setting(values: Values, members: list[Member], subject: str, validated: boo
     return Setting(values, mean_interval(ranked), mean_interval(test) if test else None, members)
 
 
-def _shown(members: Sequence[Member], subject: str, name: str) -> list[float]:
+def _shown(members: Sequence[LabelledRun], subject: str, name: str) -> list[float]:
     scale = members[0].run.scoring.main.scale
     found = [_score(member, subject, name) for member in members]
     return [scale * value for value in found if value is not None]
 
 
-def _score(member: Member, subject: str, name: str) -> float | None:
+def _score(member: LabelledRun, subject: str, name: str) -> float | None:
     row = member.run.row(subject)
     return None if row is None else row.score(name)
 
 
-def _subject(members: Sequence[Member]) -> str:
+def _subject(members: Sequence[LabelledRun]) -> str:
     """Return the network to compare: that which the runs end with, if it is the same in all."""
     names = {member.run.subject for member in members}
     return names.pop() if len(names) == 1 else "student"

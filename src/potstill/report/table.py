@@ -1,4 +1,4 @@
-"""The table of a run, for a terminal and for a page, in units people read."""
+"""Table of a run, for a terminal and for a page, in units people read."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

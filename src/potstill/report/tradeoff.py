@@ -14,7 +14,7 @@ from potstill.report.svg import inline_svg
 from potstill.tasks.scoring import Score
 
 
-class Entry(NamedTuple):
+class PlottedNetwork(NamedTuple):
     """A network on a page: its label, row and colour, and what its latency was measured with."""
 
     label: str
@@ -30,10 +30,10 @@ class Plot(NamedTuple):
     caption: str
 
 
-def entries(run: Run, series: int | None = None, prefix: str = "") -> list[Entry]:
+def entries(run: Run, series: int | None = None, prefix: str = "") -> list[PlottedNetwork]:
     """Return a run's networks, each in a colour of its own or all in the colour `series`."""
     return [
-        Entry(prefix + row.name, row, index if series is None else series, clock(run, row))
+        PlottedNetwork(prefix + row.name, row, index if series is None else series, clock(run, row))
         for index, row in enumerate(run.rows)
     ]
 
@@ -44,14 +44,14 @@ def clock(run: Run, row: Row) -> str:
     return f"{engine} on {run.machine.get('cpu') or 'an unnamed CPU'}"
 
 
-def size_plot(shown: Sequence[Entry], score: Score) -> Plot | None:
+def size_plot(shown: Sequence[PlottedNetwork], score: Score) -> Plot | None:
     """Draw a score against size in MB; None where fewer than two networks have both."""
     known = [entry for entry in shown if entry.row.size_bytes]
     points = [_point(entry, (entry.row.size_bytes or 0) / MEGABYTE, score) for entry in known]
     return _plot(points, ("size", "MB"), score, _absent(shown, points))
 
 
-def latency_plot(shown: Sequence[Entry], score: Score) -> Plot | None:
+def latency_plot(shown: Sequence[PlottedNetwork], score: Score) -> Plot | None:
     """Draw a score against latency, of the networks measured in the most common way."""
     timed = [entry for entry in shown if entry.row.latency_ms is not None]
     if not timed:
@@ -81,13 +81,13 @@ def _front(points: Sequence[Point], score: Score) -> str:
     return "the line joins the networks that no other one beats in both"
 
 
-def _point(entry: Entry, cost: float, score: Score) -> Point | None:
+def _point(entry: PlottedNetwork, cost: float, score: Score) -> Point | None:
     if (value := entry.row.score(score.name)) is None:
         return None
     return Point(entry.label, cost, score.scale * value, entry.series)
 
 
-def _absent(shown: Sequence[Entry], points: Sequence[Point | None]) -> str:
+def _absent(shown: Sequence[PlottedNetwork], points: Sequence[Point | None]) -> str:
     there = {point.name for point in points if point is not None}
     names = [entry.label for entry in shown if entry.label not in there]
     return f" Not shown, for want of such a measurement: {', '.join(names)}." if names else ""

@@ -1,4 +1,4 @@
-"""The contract of a task: its loss, its scores, when two networks agree, what a page shows."""
+"""Interface of a task: its loss, its scores, agreement of two networks, parts of a page."""
 
 from typing import Any, ClassVar
 

@@ -35,7 +35,7 @@ def _surest(confidence: Tensor, chosen: Tensor) -> Tensor:
 
 
 def examples(tested: NetworkOutputs, positions: Tensor, images: Tensor) -> list[dict[str, Any]]:
-    """Return one entry for each position (E,): its image (E, 3, H, W) in 0 .. 1, who said what.
+    """Return one entry for each position (E,): image (E, 3, H, W) in 0 .. 1, outputs.
 
     `ours` and `theirs` are (class, confidence from 0 to 1); `theirs` is None without a teacher.
     """

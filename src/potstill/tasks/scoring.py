@@ -106,7 +106,7 @@ class Scoring:
 
     task: str
     scores: tuple[Score, ...]
-    same: str = "same answer"
+    same: str = "same output"
     note: str = ""
 
     @property
@@ -134,7 +134,7 @@ class Scoring:
         return modes.get(monitor.removeprefix("val/").removeprefix("ema_"))
 
     def need_accuracy(self, key: str, value: Any) -> None:
-        """Raise where a setting that is an accuracy, or points of it, says nothing.
+        """Raise where a setting that is an accuracy, or points of it, has no effect.
 
         Raises:
             ConfigError: if `value` is given and the main score is another.

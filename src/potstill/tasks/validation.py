@@ -10,7 +10,7 @@ class Validation(nn.Module):
     """`val/loss`, `val/NAME` of every metric of a task and, with a teacher, those against it.
 
     Args:
-        task: says which.
+        task: decides which.
         num_outputs: K, of the network.
         has_teacher: whether `update` gets a teacher's outputs.
     """

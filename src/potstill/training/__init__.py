@@ -1,1 +1,1 @@
-"""The LightningModule and what trains it."""
+"""LightningModule, Trainer, callbacks, checkpoints and schedules."""

@@ -1,4 +1,4 @@
-"""The one LightningModule: a student, the task loss, and what a teacher adds to it."""
+"""LightningModule of a student: the task loss, and what a teacher adds to it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
@@ -113,12 +113,12 @@ class DistillationModule(StudentTeacher):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device; forget what it said of another run's images."""
+        """Bring the teacher to the device; forget its outputs for another run's images."""
         self._place_teacher()
         self.forget_teacher_outputs()
 
     def forget_teacher_outputs(self) -> None:
-        """Ask the teacher anew at the next validation: it has changed, or the images have."""
+        """Drop the teacher's validation outputs: it has changed, or the images have."""
         self._teacher_on_val.clear()
 
     on_validation_start = on_test_start = StudentTeacher._place_teacher

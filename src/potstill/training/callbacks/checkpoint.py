@@ -31,7 +31,7 @@ class Checkpoint(LightningCheckpoint):
         every_n_epochs: save after the last batch of each n-th epoch; None for never.
         monitor: a metric that validation logs; "auto" for the task's main score; None keeps no
             best.
-        mode: "max" or "min"; None for what the task says of the metric.
+        mode: "max" or "min"; None for the direction that the task gives the metric.
         keep: how many of the last are kept.
 
     Attributes:
@@ -85,7 +85,7 @@ class Checkpoint(LightningCheckpoint):
             files.clean(self.folder)
 
     def _follow(self, task: Task | None) -> None:
-        """Monitor what the task is judged by, where no setting says otherwise."""
+        """Monitor the task's main score, where no setting names another."""
         if self.monitor == "auto":
             self.monitor = task.scoring.monitor if task else None
         if self.monitor is not None and self.mode is None:

@@ -1,4 +1,4 @@
-"""An exponential moving average of the student's weights, judged beside them (arXiv:1703.01780)."""
+"""Exponential moving average of the student's weights, validated beside them (arXiv:1703.01780)."""
 
 from collections.abc import Sequence
 from typing import Any

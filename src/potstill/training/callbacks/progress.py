@@ -1,4 +1,4 @@
-"""The progress bar: which network, which epoch of how many, loss, accuracy, time left."""
+"""Progress bar: network, epoch of how many, loss, main score, time left."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ class Progress(RichProgressBar):
     """Lightning's rich bar in one line of 80 columns: epochs from 1, with the network's name.
 
     Attributes:
-        glances: says that what the module knows of its last steps is read without being logged.
+        glances: marks that the module's latest step metrics are read without being logged.
     """
 
     glances = True
@@ -42,7 +42,7 @@ class Progress(RichProgressBar):
         return {short.get(name, name): value for name, value in metrics.items() if name != "v_num"}
 
     def _get_train_description(self, current_epoch: int) -> str:
-        # Not the Trainer's log_dir: all processes would have to ask for it, and only one has a bar.
+        # Not the Trainer's log_dir: all processes would have to read it, and only one has a bar.
         folder = getattr(self.trainer.logger, "log_dir", None) or self.trainer.default_root_dir
         name = Path(folder).name
         return f"{name or 'epoch'} {current_epoch + 1}/{self.trainer.max_epochs}"
