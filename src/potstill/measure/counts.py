@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from potstill.libraries.torch import ConvNd
 from potstill.measure.latency import blank_image, latency_ms
 from potstill.models.copies import copy_shapes
+from potstill.models.features.hooks import hooked
 from potstill.models.features.trace import in_eval_mode
 
 INTEGERS = (torch.int8, torch.uint8)
@@ -90,12 +92,9 @@ class MacCount:
     def __init__(self, net: nn.Module, image_shape: Sequence[int]) -> None:
         self.places: dict[str, int] = {}
         layers = [(p, m) for p, m in net.named_modules() if isinstance(m, (ConvNd, nn.Linear))]
-        handles = [self._listen(path, layer) for path, layer in layers]
-        try:
+        count = self._count_places
+        with hooked(layer.register_forward_hook(partial(count, path)) for path, layer in layers):
             total = _all_macs(net, image_shape)
-        finally:
-            for handle in handles:
-                handle.remove()
         self.outside = 0
         self.outside = total - self(net)
 
@@ -104,12 +103,11 @@ class MacCount:
         layers = ((net.get_submodule(path), places) for path, places in self.places.items())
         return self.outside + sum(_weights(layer) * places for layer, places in layers)
 
-    def _listen(self, path: str, layer: nn.Module) -> Any:
-        def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            channels = output.shape[1 if isinstance(module, ConvNd) else -1]
-            self.places[path] = self.places.get(path, 0) + output.numel() // channels
-
-        return layer.register_forward_hook(note)
+    def _count_places(
+        self, path: str, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor
+    ) -> None:
+        channels = output.shape[1 if isinstance(layer, ConvNd) else -1]
+        self.places[path] = self.places.get(path, 0) + output.numel() // channels
 
 
 def shape_of(net: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """Static post-training quantization: activation ranges from a few batches, no gradient."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from potstill.data.loaders.calibration import calibration_batches
 from potstill.errors import ConfigError
+from potstill.models.features.hooks import hook_side, hooked
 from potstill.models.features.trace import in_eval_mode
 from potstill.quantization.convert import convert
 from potstill.quantization.freeze import freeze_observers
@@ -78,17 +80,13 @@ def _watch(
     prepared: nn.Module, images: Iterable[Tensor], see: Callable[[nn.Module, Tensor], None]
 ) -> None:
     """Run the network, and call `see` with every tensor that a quantizer is given."""
-    handles = [
-        quantizer.register_forward_pre_hook(lambda module, args: see(module, args[0]))
-        for quantizer in activation_quantizers(prepared)
-    ]
-    try:
-        with in_eval_mode(prepared):
-            for image in images:
-                prepared(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    quantizers = activation_quantizers(prepared)
+    with (
+        hooked(hook_side(one, "input", partial(see, one)) for one in quantizers),
+        in_eval_mode(prepared),
+    ):
+        for image in images:
+            prepared(image)
 
 
 class StaticQuantization:

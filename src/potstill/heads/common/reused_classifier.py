@@ -1,11 +1,9 @@
 """Student with the teacher's classifier, the network that SimKD deploys."""
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from potstill.heads.common.shapes import to_map
+from potstill.models.features.hooks import hook_side, hooked
 
 
 class ToMap(nn.Module):
@@ -50,19 +48,10 @@ class ReusedClassifier(nn.Module):
         """Return logits (N, K) of images (N, C, H, W)."""
         pooled: list[Tensor] = []
         # Projected inside the hook, as later layers may overwrite the feature in place.
-        handle = self._hook(lambda feature: pooled.append(self._project(feature)))
-        try:
+        layer = self.body.get_submodule(self.path)
+        with hooked([hook_side(layer, self.side, lambda f: pooled.append(self._project(f)))]):
             self.body(images)
-        finally:
-            handle.remove()
         return self.classifier(pooled[-1])
 
     def _project(self, feature: Tensor) -> Tensor:
         return self.projector(self.resize(feature)).mean((2, 3))
-
-    def _hook(self, read: Callable[[Tensor], None]) -> RemovableHandle:
-        layer = self.body.get_submodule(self.path)
-        # A hook that returns `None` leaves the value as it is.
-        if self.side == "input":
-            return layer.register_forward_pre_hook(lambda _, args: read(args[0]))
-        return layer.register_forward_hook(lambda _, args, output: read(output))

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from potstill.errors import ConfigError, nearest
 from potstill.libraries.torch import version_of
+from potstill.models.features.hooks import hook_side, hooked
 from potstill.models.features.outputs import ModelOutputs
 from potstill.models.features.trace import (
     Event,
@@ -82,12 +83,8 @@ class FeatureExtractor:
         if not self.sources:
             return ModelOutputs(self.call(image), {}, sample_id)
         found: dict[str, tuple[Tensor, int]] = {}
-        handles = [self._hook(name, source, found) for name, source in self.sources.items()]
-        try:
+        with hooked(self._hook(name, source, found) for name, source in self.sources.items()):
             logits = self.network(image)
-        finally:
-            for handle in handles:
-                handle.remove()
         changed = {name for name, (value, version) in found.items() if version_of(value) != version}
         if changed - self._overwritten:
             # An in-place operation (`out += identity`) reached a feature: store copies.
@@ -118,9 +115,7 @@ class FeatureExtractor:
             value = value.clone() if name in self._overwritten else value
             found[name] = (value, version_of(value))
 
-        if source.side == "input":
-            return module.register_forward_pre_hook(lambda _, args: store(args[0]))
-        return module.register_forward_hook(lambda _, args, output: store(output))
+        return hook_side(module, source.side, store)
 
 
 def resolve(network: nn.Module, name: str, events: list[Event]) -> FeatureSource:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
+from potstill.models.features.hooks import hook_side, hooked
 from potstill.models.features.trace import in_eval_mode
 
 NAME = "logits"  # what most networks call them
@@ -39,15 +40,11 @@ def find_logits(network: nn.Module, image_shape: Sequence[int], classes: int | N
     """
     made: list[Tensor] = []
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    handles = [m.register_forward_hook(lambda _, args, out: made.append(out)) for m in layers]
     like = next(network.parameters(), torch.zeros(()))
     image = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype)
-    try:
-        with in_eval_mode(network), torch.no_grad():
-            found = network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = (hook_side(layer, "output", made.append) for layer in layers)
+    with hooked(hooks), in_eval_mode(network), torch.no_grad():
+        found = network(image)
     if isinstance(found, Tensor):
         return ""
     rows = {p: t for p, t in tensors_by_place(found) if t.dim() == 2 and t.shape[0] == len(image)}

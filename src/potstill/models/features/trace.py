@@ -1,12 +1,14 @@
 """Levels of a network, the last tensor at each resolution, found by one traced forward pass."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
+from potstill.models.features.hooks import hooked
 
 RELUS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardswish, nn.SiLU, nn.GELU)
 AVERAGES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
@@ -41,20 +43,16 @@ def trace(network: nn.Module, image: Tensor) -> list[Event]:
     """Return the calls of one forward pass in the order in which they finished."""
     events: list[Event] = []
 
-    def hook(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def collect(_: nn.Module, args: tuple[Any, ...], output: object) -> None:
-            if isinstance(output, Tensor):
-                events.append(Event(path, module, output))
+    def collect(path: str, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        if isinstance(output, Tensor):
+            events.append(Event(path, module, output))
 
-        return module.register_forward_hook(collect)
-
-    handles = [hook(path, module) for path, module in network.named_modules() if path]
-    try:
-        with in_eval_mode(network):
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    layers = [(path, module) for path, module in network.named_modules() if path]
+    with (
+        hooked(module.register_forward_hook(partial(collect, path)) for path, module in layers),
+        in_eval_mode(network),
+    ):
+        network(image)
     return events
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from potstill.models.features.hooks import hooked
+
 
 def forward_modes(net: nn.Module) -> Iterator[str]:
     """Yield "eval", and "training" where evaluation leaves a layer out; `net` is in that mode.
@@ -13,15 +15,13 @@ def forward_modes(net: nn.Module) -> Iterator[str]:
     """
     called: set[nn.Module] = set()
     leaves = {m for m in net.modules() if not [*m.children()] and [*m.parameters(recurse=False)]}
-    handles = [leaf.register_forward_hook(lambda m, *_: called.add(m)) for leaf in leaves]
-    try:
-        net.eval()
-        yield "eval"
-        if leaves - called:
-            for module in net.modules():
-                module.training = bool([*module.children()])
-            yield "training"
-    finally:
-        net.eval()
-        for handle in handles:
-            handle.remove()
+    with hooked(leaf.register_forward_hook(lambda m, *_: called.add(m)) for leaf in leaves):
+        try:
+            net.eval()
+            yield "eval"
+            if leaves - called:
+                for module in net.modules():
+                    module.training = bool([*module.children()])
+                yield "training"
+        finally:
+            net.eval()

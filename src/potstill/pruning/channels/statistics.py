@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from potstill.data.loaders.calibration import calibration_batches
 from potstill.libraries.torch import ConvNd
+from potstill.models.features.hooks import hooked
 from potstill.models.features.trace import in_eval_mode
 
 Batches = Iterable[tuple[Tensor, ...]]
@@ -41,24 +43,20 @@ def mean_inputs(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
-    def listen(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-            channels_last = args[0].movedim(1 if isinstance(layer, ConvNd) else -1, -1)
-            rows = channels_last.detach().flatten(0, -2).abs()  # (n, C)
-            sums[path] = sums.get(path, torch.zeros(())) + rows.double().sum(0).cpu()
-            counts[path] = counts.get(path, 0) + len(rows)
-
-        return module.register_forward_pre_hook(note)
+    def add(path: str, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        channels_last = args[0].movedim(1 if isinstance(layer, ConvNd) else -1, -1)
+        rows = channels_last.detach().flatten(0, -2).abs()  # (n, C)
+        sums[path] = sums.get(path, torch.zeros(())) + rows.double().sum(0).cpu()
+        counts[path] = counts.get(path, 0) + len(rows)
 
     layers = [(p, m) for p, m in model.named_modules() if isinstance(m, (ConvNd, nn.Linear))]
-    handles = [listen(path, module) for path, module in layers]
-    try:
-        with preserve_state(model), torch.no_grad():
-            for image, _ in placed(model, batches):
-                model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with (
+        hooked(layer.register_forward_pre_hook(partial(add, path)) for path, layer in layers),
+        preserve_state(model),
+        torch.no_grad(),
+    ):
+        for image, _ in placed(model, batches):
+            model(image)
     return {path: total / counts[path] for path, total in sums.items()}
 
 
