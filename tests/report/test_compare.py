@@ -1,9 +1,13 @@
 """Runs side by side: what compares, what does not and why."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from potstill.errors import DataError
 from potstill.report.compare import by_data, incomparable, members_of, write_comparison
+from potstill.tasks.scoring import Score, Scoring
 from tests.support.html_read import Page
 from tests.support.sample_runs import ROWS, write_json
 
@@ -51,6 +55,21 @@ def test_why_two_runs_do_not_compare(tmp_path, facts, why):
         tmp_path / "other", **{"image_size": 32, "data_fingerprint": "c" * 64, **facts}
     )
     assert {row.why.startswith(why) for row in apart(one, other)} == {True}
+
+
+def test_runs_of_another_task_do_not_compare_though_their_images_do(tmp_path):
+    one, other = write_json(tmp_path / "one"), write_json(tmp_path / "other")
+    record = json.loads((other / "report.json").read_text())
+    record["scoring"] = asdict(Scoring("share", (Score("rmse", "RMSE", mode="min"),)))
+    for number, row in enumerate(record["rows"]):
+        row["rmse"] = number / 8
+    (other / "report.json").write_text(json.dumps(record))
+    assert {row.why for row in apart(one, other)} == {"another task: share, not classification"}
+    page = Page(write_comparison([one, other], tmp_path / "both.html").read_text())
+    tables = [t for t in page.tables if "the same run's student" in t["caption"]]
+    assert [t["caption"].partition(" on ")[0] for t in tables] == ["Accuracy", "RMSE"]
+    chosen = [row for table in page.tables for row in table["rows"] if "best by RMSE" in row[0][2]]
+    assert [cell[2] for cell in chosen[0][1:3]] == ["other/baseline", "0.125"]  # less is better
 
 
 def test_reports_that_lack_facts_are_told_apart_by_their_sentence(tmp_path):

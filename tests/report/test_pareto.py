@@ -41,6 +41,14 @@ def test_front_of_many_with_ties(seed):
     assert [p.cost for p in front] == sorted(p.cost for p in front)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_front_of_a_score_of_which_less_is_better(seed):
+    draw = random.Random(seed)
+    points = [Point(str(i), draw.randrange(8), draw.randrange(8)) for i in range(30)]
+    mirrored = [point._replace(score=-point.score) for point in points]
+    assert {p.name for p in pareto_front(points, -1)} == {p.name for p in on_front(mirrored)}
+
+
 def test_image_has_every_point_and_the_line_of_the_front():
     axes = trade_off_figure(FOUR, "size (MB)", ACCURACY).axes[0]
     line, *marks = axes.lines

@@ -6,6 +6,7 @@ import pytest
 
 from potstill.errors import DataError
 from potstill.report.read import find_runs, labels, read_run, runs_in
+from potstill.tasks.scoring import CLASSIFICATION
 from tests.support.sample_runs import ROWS, write_exports, write_json
 
 
@@ -31,6 +32,9 @@ def test_a_report_of_another_version_is_read_as_far_as_it_goes(tmp_path):
     run = read_run(tmp_path)
     assert (run.rows[0].score("accuracy"), run.rows[0].latency_engine) == (0.5, None)
     assert (run.subject, run.title, run.curves) == ("student", tmp_path.name, {})
+    assert (run.scoring, run.charts) == (CLASSIFICATION, [])
+    (tmp_path / "report.json").write_text(json.dumps({**old, "examples": [{"picture": "data:"}]}))
+    assert read_run(tmp_path).examples[0]["image"] == "data:"
 
 
 def test_exported_files_are_read_beside_the_report(tmp_path):

@@ -62,6 +62,8 @@ def test_heat_map_has_numbers_in_order_and_gaps(tmp_path):
     heats = [[cell.heat for cell in cells] for _, cells in table.rows]
     assert heats == [[pytest.approx(11 / 16), 1.0], [0.0, 0.0]]
     assert table.rows[1][1][1].setting is None
+    least = heat_map(all_settings, keys, best, -1)  # of a score of which less is better
+    assert [cell.heat for cell in least.rows[0][1]] == [pytest.approx(5 / 16), 0.0]
 
 
 def test_further_keys_are_held_at_the_best(tmp_path):

@@ -229,3 +229,15 @@ def test_the_teacher_runs_before_the_student_takes_its_memory(tiny, batches, loa
     fit = trainer(limit_train_batches=2)
     fit.fit(ours, loader(batches))
     assert order[-4:] == ["teacher", "student"] * 2
+
+
+@pytest.mark.parametrize("place", ["student", "teacher"])
+def test_outputs_of_another_shape_are_refused(tiny, place):
+    class Flat(torch.nn.Module):
+        def forward(self, image):
+            return image.mean((1, 2, 3))
+
+    networks = {"student": tiny(4), "teacher": tiny(4), place: Flat()}
+    module = DistillationModule(**networks, heads={"kd": KD()}, image_shape=(3, 16, 16))
+    with pytest.raises(ConfigError, match=rf"module\.{place}: returns \(2,\) for 2 images"):
+        module.prepare()

@@ -54,8 +54,8 @@ def compare(
 ) -> Parity:
     """Compare outputs (N, K), by what `task` calls agreement; classification without one.
 
-    A near tie is an image of which outputs may say the other thing that lie no further away than
-    four standard deviations of the noise that `min_sqnr_db` allows.
+    A near tie is an image where outputs within four standard deviations of the noise that
+    `min_sqnr_db` allows may predict what `other` does.
     """
     task = task or Classification()
     noise = reference.double().square().mean().sqrt().item() * 10 ** (-min_sqnr_db / 20)

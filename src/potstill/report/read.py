@@ -92,6 +92,10 @@ def _run(folder: Path, record: dict[str, Any]) -> Run:
         raise ValueError("no row")
     given = {key: value for key, value in record.items() if key in known}
     given.setdefault("subject", "student")
+    # Earlier reports called it a picture.
+    given["examples"] = [
+        {"image": example.get("picture"), **example} for example in record.get("examples") or ()
+    ]
     curves = _curves(record.get("curves") or {})
     return Run(folder, rows, scoring, curves=curves, exports=_exports(folder), **given)
 

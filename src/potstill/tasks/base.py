@@ -78,9 +78,9 @@ class Task:
         raise NotImplementedError
 
     def agree(self, ours: Tensor, theirs: Tensor, slack: float = 0.0) -> Tensor:
-        """Return on which images two sets of outputs (N, K) say the same, (N,) bool.
+        """Return on which images two sets of outputs (N, K) predict the same, (N,) bool.
 
-        Those count as well of which outputs that lie within `slack` of `ours` may say it.
+        An image counts as well where outputs within `slack` of `ours` may predict what `theirs` do.
         """
         raise NotImplementedError
 

@@ -72,12 +72,13 @@ class StudentTeacher(FastModule):
             targets: labels by sample id, if known.
 
         Raises:
-            ConfigError: if a layer does not exist or the networks' classes differ.
+            ConfigError: if a layer does not exist or the networks' outputs differ.
         """
         if self.teacher_moves or uncacheable(self.teacher_layers):
             self.folded = self.cached = None
         self._student_extractor = self._extractor(self.student, 0)
         outputs = self._student_extractor.probe()
+        _num_outputs(outputs, "module.student")
         self._deployed = (self.student,)  # a callback may have put another in its place
         if self.teacher is not None:
             self._bind(outputs, self.teacher, targets)
@@ -109,11 +110,11 @@ class StudentTeacher(FastModule):
         outputs = self._teacher_extractor.probe()
         if self.folded is not None:  # a traced network's own call looks for errors to explain
             self._teacher_extractor.call = self._teacher_extractor.network.forward
-        ours, theirs = student.logits.shape[1], outputs.logits.shape[1]
+        ours, theirs = student.logits.shape[1], _num_outputs(outputs, "module.teacher")
         if ours != theirs:
             raise ConfigError(
-                f"module.teacher.num_classes={theirs}: the student has {ours} classes. "
-                "Fix: a teacher trained on the same classes"
+                f"module.teacher.num_classes={theirs}: the student has {ours}. "
+                "Fix: a teacher trained on the same classes, or of as many outputs"
             )
         for name, head in self.heads.items():
             if isinstance(head, Head):
@@ -166,3 +167,17 @@ class StudentTeacher(FastModule):
             return extractor(image, sample_id)
         first, *others = (extractor(view, sample_id) for view in image)
         return ModelOutputs(first.logits, first.features, sample_id, tuple(others))
+
+
+def _num_outputs(outputs: ModelOutputs, key: str) -> int:
+    """Return K of outputs (N, K).
+
+    Raises:
+        ConfigError: if they are of another shape; `key` is the network's.
+    """
+    shape = tuple(outputs.logits.shape)
+    if len(shape) != 2:
+        raise ConfigError(
+            f"{key}: returns {shape} for {shape[0]} images. Fix: a network of outputs (N, K)"
+        )
+    return shape[1]
