@@ -20,6 +20,7 @@ from potstill.config.compose import Command, configs
 from potstill.config.instantiate import instantiate
 from potstill.data.datamodule import ImageData
 from potstill.models.features.extractor import FeatureExtractor
+from potstill.pipeline.context import begin
 from potstill.pipeline.experiment import Experiment
 from potstill.pipeline.fit import choose_kernels
 from potstill.training.precision import compiled, lay_out, settle_precision, use_channels_last
@@ -72,10 +73,9 @@ class Job:
 
     def __post_init__(self) -> None:
         """Build the data and the student."""
-        self.data: ImageData = instantiate(self.cfg.data)
-        self.data.setup()
-        console = Console(file=io.StringIO())
-        self.study = Experiment(self.cfg, self.data, self.folder, console)
+        context = begin(self.cfg, self.folder, Console(file=io.StringIO()))
+        self.data: ImageData = context.data
+        self.study = Experiment(context)
         self.data.trainer = make_trainer(self.cfg, None, 1)  # says which device the loaders serve
         self.study.seed()
         self.student: nn.Module = instantiate(self.cfg.module.student)
@@ -83,7 +83,7 @@ class Job:
     @property
     def device(self) -> torch.device:
         """Where it trains."""
-        return self.study.device
+        return self.study.run.device
 
     def fill(self) -> tuple[Tensor, list[float]]:
         """Run the teacher for the first epoch and cache its outputs, as `teacher.store` says.
@@ -112,7 +112,7 @@ class Job:
         if self.teacher is not None and self.study.cached is None:
             self.study.meet(self.teacher)
         module = self.study.module(self.student, self.teacher)
-        choose_kernels(self.cfg, self.study.device, self.data, module, 1)
+        choose_kernels(self.study.run, module, 1)
         pace(module, pause, self.losses)
         make_trainer(self.cfg, self.folder, 1).fit(module, datamodule=self.data)
 

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from potstill.data.fake import Fake
 from potstill.data.imagenet import ImageNet
 from potstill.heads.kd import KD
+from potstill.pipeline.context import RunContext
 from potstill.pipeline.teacher_cache import open_teacher_cache
 from potstill.report.curves import merge_metrics
 from potstill.training.callbacks.checkpoint import Checkpoint
@@ -161,10 +162,14 @@ def replay(module: DistillationModule, data: Any, folder: Path) -> Any:
     """Return the cached outputs of the module's teacher, as a run opens them."""
     data.setup("fit")
     module.prepare(data.train_targets)
-    settings = {"store": "auto", "store_dir": str(folder), "precision": "float16", "top_k": None}
+    teacher = {"store": "auto", "store_dir": str(folder), "precision": "float16", "top_k": None}
     trainer = {"max_epochs": EPOCHS, "precision": "32-true"}
-    cfg = {"teacher": settings, "trainer": trainer, "callbacks": {}, "resume": True}
-    return open_teacher_cache(OmegaConf.create(cfg), data, module, Console(quiet=True))
+    cfg: Any = OmegaConf.create(
+        {"teacher": teacher, "trainer": trainer, "callbacks": {}, "resume": True}
+    )
+    quiet, cpu = Console(quiet=True), torch.device("cpu")
+    run = RunContext(cfg, cpu, data, module.task, folder, quiet, stages=())
+    return open_teacher_cache(run, module)
 
 
 def last_plain(folder: Path) -> Path | None:

@@ -25,7 +25,10 @@ PERMITTED = {
         "lightning.pytorch.callbacks.EarlyStopping",
     ],
     "criterion": ["potstill.pruning.channels.criteria.taylor.Taylor"],
-    "quantizer": ["potstill.quantization.post_training.StaticQuantization"],
+    "stage": [
+        "potstill.pipeline.stages.ptq.StaticQuantization",
+        "potstill.pipeline.stages.qat.QuantizationAwareTraining",
+    ],
     "exporter": ["potstill.export.onnx.Onnx", "potstill.export.bundle.Bundle"],
     "logger": [
         "potstill.training.loggers.wandb.wandb_logger",
@@ -96,7 +99,10 @@ def test_each_place_takes_its_own_kind_alone(kind):
         t for name, targets in PERMITTED.items() if name not in (kind, "part") for t in targets
     ]
     taken = [target for target in others if _is_permitted(target, kind)]
-    allowed = {"part": ["torch.nn.Identity", "potstill.heads.common.schedules.Halve"]}
+    allowed = {
+        "part": ["torch.nn.Identity", "potstill.heads.common.schedules.Halve"],
+        "callback": PERMITTED["stage"],  # refused by validation, with the place it belongs to
+    }
     assert taken == allowed.get(kind, [])
 
 

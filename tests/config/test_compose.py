@@ -5,7 +5,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from potstill.config.compose import Command, configs
 from potstill.errors import ConfigError
-from tests.support.places import CONF_SAMPLE
+from tests.support.places import CONF, CONF_SAMPLE
 
 SAMPLE = CONF_SAMPLE
 
@@ -127,3 +127,29 @@ def test_mistakes_in_the_files_themselves(tmp_path):
         list(configs(broken))
     with pytest.raises(ConfigError, match=r"config has no option 'tran'\. Fix: train"):
         list(configs(Command(tmp_path, config_name="tran")))
+
+
+@pytest.mark.parametrize(
+    ("line", "now"),
+    [
+        ("stages.pruned.callbacks.prune.macs=0.3", "stages.pruned.transforms.prune.macs=0.3"),
+        ("stages.int8-ptq.quantize.n_batches=1", "stages.int8-ptq.transforms.quantize.n_batches=1"),
+        (
+            "criterion@stages.pruned.callbacks.prune.criterion=taylor",
+            "criterion@stages.pruned.transforms.prune.criterion=taylor",
+        ),
+    ],
+)
+def test_the_former_place_of_a_transform_is_one_line_with_the_new(line, now):
+    with pytest.raises(ConfigError) as caught:
+        list(configs(Command(CONF, overrides=("experiment=compress_digits", line))))
+    assert str(caught.value) == f"{line}: transforms have a key of their own. Fix: {now}"
+
+
+def test_a_file_with_the_former_place_of_a_transform_is_one_line_too(tmp_path):
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage" / "mine.yaml").write_text("epochs: 0\nquantize: {_target_: x.Y}\n")
+    given = Command(CONF, overrides=("+stage@stages.a=mine",), more_dirs=(tmp_path,))
+    with pytest.raises(ConfigError, match=r"Fix: stages\.a\.transforms\.quantize$") as caught:
+        list(configs(given))
+    assert "\n" not in str(caught.value)

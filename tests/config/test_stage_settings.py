@@ -3,36 +3,38 @@
 import pytest
 from omegaconf import OmegaConf
 
-from potstill.config.stage_settings import links
+from potstill.config.stage_settings import parse_stages, respelled
 from potstill.errors import ConfigError
 
 RUN = {
     "module": {"optimizer": {"lr": 0.1, "momentum": 0.9}},
     "trainer": {"max_epochs": 3, "precision": "32-true"},
 }
-QUANTIZE = {"_target_": "potstill.quantization.post_training.StaticQuantization"}
+QUANTIZE = {"_target_": "potstill.pipeline.stages.ptq.StaticQuantization"}
+QAT = {"_target_": "potstill.pipeline.stages.qat.QuantizationAwareTraining"}
+PTQ = {"epochs": 0, "transforms": {"quantize": QUANTIZE}}
 
 
 def chain(**stages):
-    return links(OmegaConf.create(RUN | {"stages": stages}))
+    return parse_stages(OmegaConf.create(RUN | {"stages": stages}))
 
 
 def test_each_stage_starts_from_the_one_before_unless_told():
     found = chain(
         pruned={"epochs": 2},
-        ptq={"epochs": 0, "quantize": QUANTIZE},
+        ptq=PTQ,
         qat={"start": "pruned"},
     )
-    assert [(link.name, link.start) for link in found] == [
+    assert [(stage.name, stage.start) for stage in found] == [
         ("pruned", "student"),
         ("ptq", "pruned"),
         ("qat", "pruned"),
     ]
-    assert [link.settings.epochs for link in found] == [2, 0, 1]
+    assert [stage.settings.epochs for stage in found] == [2, 0, 1]
 
 
-def test_no_stages_are_no_links():
-    assert links(OmegaConf.create(RUN)) == []
+def test_no_stages_are_none():
+    assert parse_stages(OmegaConf.create(RUN)) == []
     assert chain(pruned=None) == []
 
 
@@ -47,11 +49,16 @@ def test_overrides_reach_only_their_stage():
 
 
 def test_the_table_says_what_was_done():
-    prune = {"prune": {"_target_": "x"}, "off": None}
-    first, second, third = chain(
-        a={"callbacks": prune}, b={"quantize": QUANTIZE, "epochs": 0}, c={"distil": False}
+    transforms = {"qat": QAT, "off": None}
+    found = chain(
+        a={"transforms": transforms, "callbacks": {"note": {"_target_": "x"}}},
+        b=PTQ,
+        c={"distil": False},
+        d={},
     )
-    assert [link.what for link in (first, second, third)] == ["prune + distil", "quantize", "train"]
+    assert [stage.what for stage in found] == ["qat + distil", "quantize", "train", "distil"]
+    assert [stage.distils for stage in found] == [True, False, False, True]
+    assert [list(stage.transforms) for stage in found] == [["qat"], ["quantize"], [], []]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,17 @@ def test_the_table_says_what_was_done():
         ("a", {"epochs": 0}, "stages.a.epochs=0: too few"),
         ("a", {"epochs": "three"}, "stages.a.epochs: Value 'three'"),
         ("a", {"epochs_between": 0}, "stages.a.epochs_between=0: too few"),
-        ("a", {"quantize": QUANTIZE, "epochs": 2}, "stages.a.quantize: is done after training"),
+        ("a", PTQ | {"epochs": 2}, "stages.a.transforms.quantize: is done after training"),
+        ("a", PTQ | {"callbacks": {"b": {"_target_": "x"}}}, "quantize: is done after training"),
+        (
+            "a",
+            {"epochs": 0, "transforms": {"quantize": QUANTIZE, "qat": QAT}},
+            "stages.a.transforms.quantize: is done after training",
+        ),
+        ("a", {"epochs": 0, "transforms": {"qat": QAT}}, "stages.a.epochs=0: too few"),
+        ("a", {"quantize": QUANTIZE}, "stages.a.quantize: .*Fix: stages.a.transforms.quantize"),
+        ("a", {"callbacks": {"prune": {"macs": 0.5}}}, "Fix: stages.a.transforms.prune"),
+        ("a", {"callbacks": {"q": QAT}}, "stages.a.callbacks.q: .*Fix: stages.a.transforms.q"),
         ("a", 3, "stages.a=3: must be a mapping"),
     ],
 )
@@ -72,3 +89,27 @@ def test_what_is_wrong_is_one_line(name, stage, message):
     with pytest.raises(ConfigError, match=message) as caught:
         chain(**{name: stage})
     assert "\n" not in str(caught.value)
+
+
+def test_a_transform_is_no_callback_of_the_run():
+    with pytest.raises(ConfigError, match=r"^callbacks\.q: .*Fix: stages\.NAME\.transforms\.q$"):
+        parse_stages(OmegaConf.create(RUN | {"callbacks": {"q": QAT, "off": None}}))
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("stages.a.callbacks.prune.macs=0.3", "stages.a.transforms.prune.macs=0.3"),
+        ("+stages.a-b.callbacks.keep_zeros", "+stages.a-b.transforms.keep_zeros"),
+        (
+            "criterion@stages.a.callbacks.prune.criterion=taylor",
+            "criterion@stages.a.transforms.prune.criterion=taylor",
+        ),
+        ("stages.a.quantize.n_batches=1", "stages.a.transforms.quantize.n_batches=1"),
+        ("stages.a.callbacks.ema.decay=0.9", None),
+        ("stages.quantize.epochs=2", None),
+        ("callbacks.prune=null", None),
+    ],
+)
+def test_the_former_places_of_transforms_are_known(was, now):
+    assert respelled(was) == now

@@ -47,11 +47,11 @@ RUN = [
     "+stage@stages.pruned=prune",
     "+stage@stages.int8-ptq=ptq",
     "+stage@stages.int8-qat=qat",
-    "stages.pruned.callbacks.prune.round_to=2",
-    "stages.pruned.callbacks.prune.first=null",
-    "stages.pruned.callbacks.prune.then=null",
+    "stages.pruned.transforms.prune.round_to=2",
+    "stages.pruned.transforms.prune.first=null",
+    "stages.pruned.transforms.prune.then=null",
     "stages.pruned.epochs=1",
-    "stages.int8-ptq.quantize.n_batches=1",
+    "stages.int8-ptq.transforms.quantize.n_batches=1",
     "stages.int8-ptq.start=pruned",
     "stages.int8-qat.epochs=1",
     "stages.int8-qat.start=pruned",
@@ -75,9 +75,11 @@ def studied(folder, *overrides):
         def note(study):
             for name, fitted in study.fitted.items():
                 found[name] = sha256_of(fitted.network)
-            study.data.setup("test")
+            study.run.data.setup("test")
             network = study.fitted["int8-qat"].network
-            found["logits"] = predict(network, study.data.test_dataloader(), study.device)[0]
+            found["logits"] = predict(network, study.run.data.test_dataloader(), study.run.device)[
+                0
+            ]
 
         whole.report = note
         found["accuracy"] = whole.run(plain)
@@ -149,7 +151,7 @@ class Plain(nn.Module):
 
 def trained(folder, batch_size, world):
     """Train a small network in this process and return its weights and metrics."""
-    small = ["trainer.accelerator=cpu", f"trainer.devices={world}"]
+    small = ["trainer.accelerator=cpu", f"trainer.devices={world}", "trainer.precision=32-true"]
     cfg = composed(*small, "+trainer.enable_progress_bar=false")
     cfg.callbacks = {}
     quiet()

@@ -47,17 +47,21 @@ def experiment(tmp_path_factory):
     data.setup()
     student = trained(1)
     networks = {"teacher": trained(0), "student": student, "int8": quantized(student)}
-    experiment = SimpleNamespace(
+    run = SimpleNamespace(
         data=data,
         folder=tmp_path_factory.mktemp("results") / "run",
         cfg=OmegaConf.create(
             {"name": "n", "seed": 3, "select": "last", "budget": {"size_mb": 0.1}, "lr": "${seed}"}
         ),
-        stages={"teacher": "teacher", "baseline": "baseline", "student": "distil", "int8": "ptq"},
-        fitted={name: fitted(network) for name, network in networks.items()},
         task=Classification(),
         device=torch.device("cpu"),
         console=Console(file=io.StringIO(), width=100),
+    )
+    run.settings = OmegaConf.to_container(run.cfg, resolve=True)
+    experiment = SimpleNamespace(
+        run=run,
+        stages={"teacher": "teacher", "baseline": "baseline", "student": "distil", "int8": "ptq"},
+        fitted={name: fitted(network) for name, network in networks.items()},
     )
     reported(experiment)
     return experiment
@@ -69,12 +73,12 @@ def reported(experiment):
         patch.setattr(evaluate.HydraConfig, "get", lambda: hydra)
         patch.setattr("sys.argv", ["somewhere/train.py", *OVERRIDES])
         evaluate.report(experiment)
-    return json.loads((experiment.folder / "report.json").read_text())
+    return json.loads((experiment.run.folder / "report.json").read_text())
 
 
 @pytest.fixture
 def record(experiment):
-    return json.loads((experiment.folder / "report.json").read_text())
+    return json.loads((experiment.run.folder / "report.json").read_text())
 
 
 def by_hand(network, photos, mean, std):
@@ -90,8 +94,8 @@ def test_accuracies_are_those_of_the_test_and_the_validation_split(experiment, r
     for row in record["rows"]:
         network = experiment.fitted[row["name"]].network
         for key, split in (("accuracy", "test"), ("val_accuracy", "val")):
-            photos = experiment.data._splits[split]
-            right = by_hand(network, photos, experiment.data.mean, experiment.data.std)
+            photos = experiment.run.data._splits[split]
+            right = by_hand(network, photos, experiment.run.data.mean, experiment.run.data.std)
             assert row[key] == pytest.approx(right), (row["name"], key)
 
 
@@ -128,19 +132,19 @@ def test_integers_have_the_weights_of_the_network_with_batch_norm_folded_in():
 def test_the_page_is_about_the_last_network(record, experiment):
     assert record["subject"] == "int8"
     network = experiment.fitted["int8"].network
-    photos = experiment.data._splits["test"]
-    right = by_hand(network, photos, experiment.data.mean, experiment.data.std)
+    photos = experiment.run.data._splits["test"]
+    right = by_hand(network, photos, experiment.run.data.mean, experiment.run.data.std)
     confusion = np.array(record["confusion"])
     assert confusion.trace() / confusion.sum() == pytest.approx(right)
-    assert (experiment.folder / "report.html").is_file()
+    assert (experiment.run.folder / "report.html").is_file()
 
 
 def test_examples_are_images_of_the_test_set(record, experiment):
     assert record["examples"]
     for example in record["examples"]:
-        image = experiment.data._splits["test"].images[example["position"]] / 255
+        image = experiment.run.data._splits["test"].images[example["position"]] / 255
         assert example["image"] == data_uri(image)
-        target = experiment.data._splits["test"].targets[example["position"]]
+        target = experiment.run.data._splits["test"].targets[example["position"]]
         assert example["target"] == f"class{target}"
         assert example["ours"][0] != example["theirs"][0]
 
@@ -157,10 +161,10 @@ def test_the_command_can_be_pasted_and_the_config_is_resolved(record):
 def test_what_was_tested_on_is_recorded(record, experiment):
     meta = record["meta"]
     assert (meta["dataset"], meta["num_test"], meta["image_size"]) == ("Fake", 30, 16)
-    assert meta["data_fingerprint"] == experiment.data.fingerprint
+    assert meta["data_fingerprint"] == experiment.run.data.fingerprint
 
 
 def test_the_console_gets_the_table_and_the_address(experiment):
-    printed = experiment.console.file.getvalue()
+    printed = experiment.run.console.file.getvalue()
     assert "int8" in printed
     assert printed.rstrip().endswith("report.html")

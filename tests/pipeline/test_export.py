@@ -40,14 +40,15 @@ class Data:
 def experiment(tmp_path):
     fitted = {name: SimpleNamespace(network=small()) for name in ("teacher", "student")}
     console = SimpleNamespace(print=lambda *_: None)
-    given = {"stages": dict.fromkeys((*fitted, "later"), ""), "fitted": fitted, "data": Data()}
-    given["task"] = Classification()
-    return SimpleNamespace(cfg=None, folder=tmp_path, console=console, **given)
+    given = {"data": Data(), "task": Classification(), "console": console}
+    run = SimpleNamespace(cfg=None, folder=tmp_path, **given)
+    stages = dict.fromkeys((*fitted, "later"), "")
+    return SimpleNamespace(run=run, stages=stages, fitted=fitted)
 
 
 def asked(experiment, *names):
     nodes = [OmegaConf.load(EXPORTS / f"{name}.yaml") for name in names]
-    experiment.cfg = OmegaConf.create({"export": OmegaConf.merge(*nodes)})
+    experiment.run.cfg = OmegaConf.create({"export": OmegaConf.merge(*nodes)})
     return export.export(experiment)
 
 
@@ -57,7 +58,7 @@ def test_the_bundle_is_made_of_the_file_beside_it(experiment, monkeypatch):
     file, bundle = asked(experiment, "bundle", "onnx")
     assert converted == [1]
     assert [file["path"], bundle["path"]] == ["student.onnx", "student-bundle"]
-    folder = experiment.folder / "export"
+    folder = experiment.run.folder / "export"
     assert json.loads((folder / "exports.json").read_text()) == [file, bundle]
     model = folder / "student-bundle" / "model.onnx"
     assert model.read_bytes() == (folder / "student.onnx").read_bytes()
@@ -69,7 +70,7 @@ def test_the_bundle_is_made_of_the_file_beside_it(experiment, monkeypatch):
 @pytest.mark.parametrize("others", [(), ("state_dict",)])
 def test_a_bundle_without_a_file_for_it_writes_one(experiment, others):
     *_, record = asked(experiment, "bundle", *others)
-    folder = experiment.folder / "export"
+    folder = experiment.run.folder / "export"
     assert (record["format"], record["runtime"]) == ("bundle", "ONNX Runtime")
     assert record["accuracy"] is not None
     assert (folder / "student-bundle" / "model.onnx").is_file()
@@ -80,7 +81,7 @@ def test_what_is_refused_is_recorded_and_the_rest_is_written(experiment):
     experiment.fitted["later"] = SimpleNamespace(network=Refused())
     with pytest.raises(DataError, match=r"export=onnx: 2 of 4 files refused, first later: "):
         asked(experiment, "onnx", "bundle")
-    records = json.loads((experiment.folder / "export" / "exports.json").read_text())
+    records = json.loads((experiment.run.folder / "export" / "exports.json").read_text())
     assert [bool(record["error"]) for record in records] == [False, False, True, True]
-    names = sorted(path.name for path in (experiment.folder / "export").iterdir())
+    names = sorted(path.name for path in (experiment.run.folder / "export").iterdir())
     assert names == ["exports.json", "student-bundle", "student.onnx"]

@@ -8,16 +8,16 @@ import torch
 from potstill.artifact.file import load_artifact, read_artifact
 from potstill.errors import ConfigError
 from potstill.measure.counts import count_macs
-from potstill.pipeline import stage_runner
+from potstill.pipeline.stages import ptq
 from tests.pipeline.test_run import SMALL, UNCHECKED, ran
 
 STAGES = [
     "+stage@stages.pruned=prune",
     "+stage@stages.int8-ptq=ptq",
     "+stage@stages.int8-qat=qat",
-    "stages.pruned.callbacks.prune.round_to=2",
+    "stages.pruned.transforms.prune.round_to=2",
     "stages.pruned.epochs=1",
-    "stages.int8-ptq.quantize.n_batches=1",
+    "stages.int8-ptq.transforms.quantize.n_batches=1",
     "stages.int8-qat.epochs=1",
     "stages.int8-qat.start=pruned",
 ]
@@ -71,21 +71,13 @@ def test_what_was_removed_is_in_the_artifact_and_in_the_checkpoint(compressed):
     assert plan_of(folder / "pruned" / "pruned.safetensors") == record["plan"]
     found = next((folder / "pruned" / "checkpoints").glob("*.ckpt"))
     state = torch.load(found, weights_only=True)["callbacks"]
-    assert json.loads(state["PruneChannels"]["pruned"])["plan"] == record["plan"]
+    assert json.loads(state["RecordedPruning"]["pruned"])["plan"] == record["plan"]
 
 
 def test_a_finished_run_does_nothing_twice(compressed, monkeypatch):
     folder, found = compressed
-    monkeypatch.setattr(stage_runner.Experiment, "seed", stage_runner.Experiment.seed)
     monkeypatch.setattr("lightning.pytorch.Trainer.fit", lambda *_, **__: pytest.fail("trained"))
-    monkeypatch.setattr(
-        "potstill.quantization.post_training.StaticQuantization.__call__",
-        lambda self, network, batches: (
-            network
-            if len(batches[0]) == 2 and not isinstance(batches[0], tuple)
-            else pytest.fail("quantized")
-        ),
-    )
+    monkeypatch.setattr(ptq, "calibrate", lambda prepared, images, _: len(images[0]) == 2)
     again = ran(folder, *RUN, *STAGES, "resume=true")
     for before, after in zip(found["rows"], again["rows"], strict=True):
         assert before["accuracy"] == after["accuracy"]
@@ -107,13 +99,16 @@ def test_an_artifact_starts_a_new_experiment(compressed):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("stages.pruned.callbacks.prune.macs=1", "macs=1"),
-        ("stages.pruned.callbacks.prune.macs=0", "macs=0"),
-        ("stages.pruned.callbacks.prune.ratio=0.5", "target="),
-        ("stages.pruned.callbacks.prune.untouchable=[level9]", "untouchable=level9: no such layer"),
-        ("stages.int8-qat.callbacks.qat.bits=3", "bits=3"),
-        ("stages.int8-ptq.quantize.bits=3", "bits=3"),
-        ("stages.int8-qat.start=int8-ptq", "is in integers by then"),
+        ("stages.pruned.transforms.prune.macs=1", "macs=1"),
+        ("stages.pruned.transforms.prune.macs=0", "macs=0"),
+        ("stages.pruned.transforms.prune.ratio=0.5", "target="),
+        (
+            "stages.pruned.transforms.prune.untouchable=[level9]",
+            "untouchable=level9: no such layer",
+        ),
+        ("stages.int8-qat.transforms.qat.bits=3", "bits=3"),
+        ("stages.int8-ptq.transforms.quantize.bits=3", "bits=3"),
+        ("stages.int8-qat.start=int8-ptq", "is quantized by then"),
         ("+module.teacher.unused=1", "unused"),
     ],
 )
@@ -140,6 +135,9 @@ def test_a_schedule_must_fit_every_fit_of_the_run(change, which, tmp_path, monke
 
 
 def test_a_size_out_of_reach_names_the_smallest(tmp_path):
-    size = ["stages.pruned.callbacks.prune.macs=null", "stages.pruned.callbacks.prune.size_mb=1e-4"]
+    size = [
+        "stages.pruned.transforms.prune.macs=null",
+        "stages.pruned.transforms.prune.size_mb=1e-4",
+    ]
     with pytest.raises(ConfigError, match=r"size_mb=0.0001: the smallest .* is size_mb="):
         ran(tmp_path / "run", *RUN, *STAGES, *size)

@@ -3,14 +3,19 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from potstill.config.compose import Command, configs
-from potstill.data.fake import Fake
+from potstill.pipeline.context import begin
 from potstill.pipeline.summary import called, describe, loss
 from tests.support.places import CONF
 
 HALVE = "{_target_: potstill.heads.common.schedules.Halve, start: 20, every: 5}"
+
+
+def without_hydra(cfg):
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
 def composed(*overrides):
@@ -50,9 +55,9 @@ def test_a_network_is_told_from_others_of_its_builder(option, text):
 
 
 def test_every_line_fits_in_80_columns(capsys):
-    data = Fake(train_size=64, val_size=32, test_size=32)
-    data.setup("fit")
-    Console(width=80).print(describe(composed(), data, Path("outputs/runs/digits/now")))
+    few = ("data=fake", "data.train_size=64", "data.val_size=32", "data.test_size=32")
+    run = begin(without_hydra(composed(*few)), Path("outputs/runs/digits/now"))
+    Console(width=80).print(describe(run))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
         *("potstill", "teacher", "student", "data", "loss", "train", "output")

@@ -1,6 +1,5 @@
 """Dynamic int8 against integers added one by one, and against torchao."""
 
-import logging
 import warnings
 
 import pytest
@@ -9,7 +8,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from potstill.errors import ConfigError
-from potstill.quantization.dynamic import DynamicLinear, DynamicQuantization, quantize_dynamic
+from potstill.quantization.dynamic import DynamicLinear, quantize_dynamic
 
 
 def linear(out=6, inputs=20, bias=True):
@@ -107,10 +106,3 @@ def test_attention_reads_its_own_weight():
 def test_nothing_to_quantize():
     with pytest.raises(ConfigError, match="no linear layer"):
         quantize_dynamic(nn.Conv2d(3, 4, 3))
-
-
-def test_the_stage_says_how_far_it_reached(tiny, caplog):
-    with caplog.at_level(logging.INFO, "potstill"):
-        network = DynamicQuantization()(tiny())
-    assert isinstance(network.fc, DynamicLinear)
-    assert "14.2 % of the parameters" in caplog.text

@@ -10,7 +10,7 @@ from potstill.errors import ConfigError
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.quantization.convert import convert
 from potstill.quantization.observers import activation_quantizers
-from potstill.quantization.post_training import StaticQuantization, quantize_static
+from potstill.quantization.post_training import quantize_static
 from potstill.quantization.range_methods import find_range_method
 from tests.support.digits_net import (
     accuracy,
@@ -109,27 +109,3 @@ def test_one_broken_pixel_spoils_min_max_only():
 def test_nothing_to_calibrate_with(batches):
     with pytest.raises(ConfigError, match="nothing to calibrate with"):
         quantize_static(tiny_cnn(10), batches)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"bits": 3}, "bits=3"),
-        ({"method": "entropy"}, "method=entropy: unknown"),
-        ({"percent": 99.0}, "percent=99.0: has no effect with method=min_max"),
-        ({"n_batches": 0}, "n_batches=0"),
-        ({"method": "percentile", "percent": 0}, "percent=0"),
-    ],
-)
-def test_impossible_settings_are_one_line(settings, message):
-    with pytest.raises(ConfigError, match=message) as error:
-        StaticQuantization(**settings)
-    assert "\n" not in str(error.value)
-
-
-def test_the_stage_gives_the_deployed_network():
-    network, (test, _) = trained(), make_images(test=True)
-    with torch.no_grad():
-        found = StaticQuantization(n_batches=2)(network, training_batches())(test[:8])
-        prepared = quantize_static(network, training_batches(), n_batches=2)
-        assert torch.equal(found, convert(prepared)(test[:8]))

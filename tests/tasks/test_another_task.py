@@ -18,8 +18,8 @@ from potstill.benchmark.evaluate import HeldOut, fill_in
 from potstill.benchmark.tables import Measured, score_table
 from potstill.config.calls import check_calls
 from potstill.errors import ConfigError
-from potstill.pipeline import experiment
-from potstill.pipeline.experiment import make_task
+from potstill.pipeline import context
+from potstill.pipeline.context import make_task
 from potstill.pipeline.export import exporters
 from potstill.report.command import main as report
 from potstill.report.read import read_run
@@ -208,7 +208,7 @@ def test_classes_are_missed_before_training(data):
     ],
 )
 def test_an_accuracy_says_nothing_where_another_score_decides(data, monkeypatch, changes, key):
-    monkeypatch.setattr(experiment, "instantiate", lambda _: Share(0.05))
+    monkeypatch.setattr(context, "instantiate", lambda _: Share(0.05))
     with pytest.raises(ConfigError, match=f"{key}: task share is judged by RMSE"):
         make_task(settings(**changes), data)
 

@@ -15,7 +15,9 @@ from torch import nn
 from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError
 from potstill.pipeline import fit
+from potstill.pipeline.context import begin
 from potstill.pipeline.experiment import Experiment
+from potstill.pipeline.rehearsal import rehearse
 from potstill.teacher.frozen import sha256_of
 from potstill.training import precision
 from potstill.training.module import DistillationModule
@@ -59,9 +61,7 @@ def study(tmp_path, monkeypatch):
 
     def build(*overrides, name="run"):
         cfg = composed(*overrides, f"teacher.store_dir={tmp_path / 'teachers'}")
-        data = instantiate(cfg.data)
-        data.setup()
-        made = Experiment(cfg, data, tmp_path / name, Console(quiet=True))
+        made = Experiment(begin(cfg, tmp_path / name, Console(quiet=True)))
         made.seed()
         return made
 
@@ -69,7 +69,7 @@ def study(tmp_path, monkeypatch):
 
 
 def trained(study, monkeypatch, teaches=True):
-    teacher = instantiate(study.cfg.module.teacher) if teaches else None
+    teacher = instantiate(study.run.cfg.module.teacher) if teaches else None
     if teacher is not None:
         study.meet(teacher)
     watch, make_trainer = Watch(), fit.make_trainer
@@ -157,10 +157,10 @@ def test_a_compiled_student_is_saved_as_any_other(study, monkeypatch, tmp_path):
 def test_the_teacher_runs_in_a_folded_form_that_the_store_names(study, monkeypatch, tmp_path):
     teacher_calls = []
     one = study()
-    teacher = instantiate(one.cfg.module.teacher)
+    teacher = instantiate(one.run.cfg.module.teacher)
     one.meet(teacher)
     before, image = sha256_of(teacher), torch.randn(8, 3, 16, 16)
-    module = one.module(instantiate(one.cfg.module.student), teacher)
+    module = one.module(instantiate(one.run.cfg.module.student), teacher)
     module.prepare()
     teacher.register_forward_hook(lambda *_: teacher_calls.append(1))
     folded = (
@@ -188,15 +188,15 @@ def test_the_teacher_runs_in_a_folded_form_that_the_store_names(study, monkeypat
 )
 def test_where_the_teacher_itself_runs(study, overrides):
     one = study(*overrides)
-    one.meet(instantiate(one.cfg.module.teacher))
+    one.meet(instantiate(one.run.cfg.module.teacher))
     assert one.folded is None
 
 
 def test_a_moving_teacher_runs_itself(study):
     one = study()
-    teacher = instantiate(one.cfg.module.teacher)
+    teacher = instantiate(one.run.cfg.module.teacher)
     one.meet(teacher)
-    module = one.module(instantiate(one.cfg.module.student), teacher)
+    module = one.module(instantiate(one.run.cfg.module.student), teacher)
     module.teacher_moves = module.channels_last = True
     module.prepare()
     assert (module.folded, module.cached) == (None, None)
@@ -205,11 +205,11 @@ def test_a_moving_teacher_runs_itself(study):
 
 def test_other_arithmetic_is_another_run(study, monkeypatch):
     trained(study("callbacks.checkpoint.every_n_steps=2"), monkeypatch)
-    weights = Path(study("name=x").folder / "student" / "student.safetensors")
+    weights = Path(study("name=x").run.folder / "student" / "student.safetensors")
     weights.unlink()
     for change, found in (
         ("channels_last=false", "channels_last: True -> False"),
-        ("trainer.precision=bf16-mixed", "trainer.precision: auto -> bf16-mixed"),
+        ("trainer.precision=bf16-mixed", "trainer.precision: 32-true -> bf16-mixed"),
         ("teacher.rounding=0", "teacher_arithmetic: float32, batch-norm folded"),
     ):
         with pytest.raises(ConfigError, match=found):
@@ -220,7 +220,7 @@ def test_other_arithmetic_is_another_run(study, monkeypatch):
 
 def test_what_cannot_take_effect_is_refused_before_training(study):
     with pytest.raises(ConfigError, match="compile=true: heads read"):
-        study("compile=true", "head@module.heads=[kd,fitnet]").rehearse()
+        rehearse(study("compile=true", "head@module.heads=[kd,fitnet]"))
 
 
 def test_precision_is_settled_for_the_run_and_its_stages(monkeypatch):

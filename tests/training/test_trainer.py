@@ -28,14 +28,17 @@ def test_what_lightning_would_refuse_or_pass_over(override, said):
 
 def test_no_bar_says_which_callback_goes_with_it(tmp_path):
     override = "+trainer.enable_progress_bar=false"
-    cfg = composed(*(line for line in SMALL if "progress" not in line), override)
+    lines = [line for line in SMALL if "progress" not in line]
+    cfg = composed(*lines, override, "trainer.precision=32-true")
     with pytest.raises(ConfigError, match=r"trainer: .*Fix: callbacks\.progress=null as well"):
         make_trainer(cfg, tmp_path / "student", 1)
 
 
 @pytest.mark.parametrize("loop", ["auto", "fast", "lightning"])
 def test_a_fit_runs_the_loop_it_was_told_to(tmp_path, loop):
-    trainer = make_trainer(composed(*SMALL, f"loop={loop}"), tmp_path / "student", 3)
+    trainer = make_trainer(
+        composed(*SMALL, f"loop={loop}", "trainer.precision=32-true"), tmp_path, 3
+    )
     assert isinstance(trainer.fit_loop.epoch_loop, FastLoop) is (loop != "lightning")
     assert trainer.max_epochs == 3
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
+from potstill.config.schema import Config
 from potstill.data.datamodule import ImageData
 from potstill.tasks.base import Task
 
@@ -29,7 +29,7 @@ def facts(data: ImageData, task: Task) -> dict[str, Any]:
     }
 
 
-def source(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
+def source(cfg: Config, data: ImageData, folder: Path) -> dict[str, Any]:
     """Return where an artifact comes from; without a date, so that equal runs are equal files."""
     return {
         "experiment": cfg.name,

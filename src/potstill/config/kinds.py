@@ -80,9 +80,11 @@ KINDS = {
         ("potstill.pruning.channels.criteria.base.Criterion", _WEIGHTS + "base.Criterion"),
         homes=("potstill.pruning.channels.criteria.", _WEIGHTS),
     ),
-    "quantizer": Kind(
-        "quantizer",
-        homes=("potstill.quantization.post_training.", "potstill.quantization.dynamic."),
+    "stage": Kind(
+        "stage",
+        ("potstill.pipeline.stages.base.Stage",),
+        ("potstill.pipeline.stages.",),
+        parts={"criterion": "criterion", "*": "part"},
     ),
     "task": Kind("task", ("potstill.tasks.base.Task",), ("potstill.tasks.",)),
     "exporter": Kind("exporter", ("potstill.export.base.Exporter",), ("potstill.export.",)),
@@ -134,7 +136,7 @@ PLACES = {
     "export.*": "exporter",
     "trainer": "trainer",
     "stages.*.callbacks.*": "callback",
-    "stages.*.quantize": "quantizer",
+    "stages.*.transforms.*": "stage",
     "hydra.callbacks.*": "hydra_callback",
 }
 

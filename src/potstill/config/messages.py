@@ -16,6 +16,7 @@ from omegaconf.errors import (
 
 from potstill.config.introspect import find, signature
 from potstill.config.options import groups, options
+from potstill.config.stage_settings import respelled
 from potstill.errors import ConfigError, nearest
 
 Compose = Callable[[list[str]], DictConfig]
@@ -46,6 +47,9 @@ def explain(
     if isinstance(error, MissingConfigException):
         return _missing_option(error, blamed, folders)
     cause = _omegaconf_error(error)
+    said = blamed if respelled(blamed) else str(getattr(cause, "full_key", None) or "")
+    if new := respelled(said):
+        return ConfigError(f"{said}: transforms have a key of their own. Fix: {new}")
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return _unknown_key(cause, blamed, before, folders)
     if isinstance(cause, ValidationError):

@@ -45,13 +45,14 @@ class StageSettings:
 
     Attributes:
         start: the row whose network it starts from; null: the stage before, at first the student.
-        epochs: of training, after the last step of a change that goes by steps.
+        epochs: of training, after the last step of a transform that goes by steps; 0 for
+            transforms that need none.
         epochs_between: of training after each earlier step.
         distil: keep the teacher and its heads; else train on labels alone.
         module: settings of the module that differ in this stage, such as `optimizer.lr`.
         trainer: settings of the trainer that differ.
-        callbacks: what is done, by name, beside the run's own callbacks.
-        quantize: post-training quantization, in place of any training.
+        transforms: what is done to the network, by name, in order; none: it is trained on.
+        callbacks: Lightning callbacks of this stage's training, beside the run's own.
     """
 
     start: str | None = None
@@ -60,8 +61,8 @@ class StageSettings:
     distil: bool = True
     module: Any = None
     trainer: Any = None
+    transforms: Any = None
     callbacks: Any = None
-    quantize: Any = None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The stages of a run, read from its config: what is done to which network, in which order."""
+"""Stages of a run, read from its config: what is done to which network, in which order."""
 
 import re
 from dataclasses import dataclass, fields
@@ -7,15 +7,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from potstill.config.introspect import class_constant, find
 from potstill.config.schema import StageSettings
 from potstill.errors import ConfigError, nearest
 
 TAKEN = ("teacher", "student", "baseline")  # rows of every run
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # a name is a folder
+# Where transforms were said before they had a key of their own.
+_FORMER = re.compile(r"(stages\.[^.=]+)\.(?:callbacks\.(prune|qat|sparsify|keep_zeros)|quantize)\b")
 
 
 @dataclass(frozen=True)
-class Link:
+class StageConfig:
     """One stage.
 
     Attributes:
@@ -31,35 +34,70 @@ class Link:
     cfg: DictConfig
 
     @property
+    def transforms(self) -> dict[str, Any]:
+        """The nodes of what is done to the network, by name, in order."""
+        return _nodes(self.settings.transforms)
+
+    @property
     def callbacks(self) -> dict[str, Any]:
-        """The nodes of the stage's own callbacks, by name."""
-        nodes = (self.settings.callbacks or {}).items()
-        return {str(name): node for name, node in nodes if node is not None}
+        """The nodes of the stage's own Lightning callbacks, by name."""
+        return _nodes(self.settings.callbacks)
+
+    @property
+    def distils(self) -> bool:
+        """Whether the teacher and its heads take part."""
+        return self.settings.distil and self.settings.epochs > 0
 
     @property
     def what(self) -> str:
         """What is done, in a word or two for the table."""
-        names = ["quantize"] if self.settings.quantize is not None else [*self.callbacks]
-        taught = self.settings.distil and self.settings.quantize is None
-        return " + ".join([*names, *(["distil"] if taught else [])]) or "train"
+        return " + ".join([*self.transforms, *(["distil"] if self.distils else [])]) or "train"
 
 
-def links(cfg: DictConfig) -> list[Link]:
+def parse_stages(cfg: DictConfig) -> list[StageConfig]:
     """Return the stages after distillation, in order.
 
     Raises:
         ConfigError: if a stage has an unknown key, starts from nothing, or changes nothing.
     """
-    found: list[Link] = []
+    check_callbacks(cfg.get("callbacks"), "callbacks", "stages.NAME.transforms")
+    found: list[StageConfig] = []
     for name, node in (cfg.get("stages") or {}).items():
         if node is None:  # taken out of an experiment: stages.NAME=null
             continue
-        rows = ["student", *(link.name for link in found)]
-        found.append(_link(cfg, str(name), node, rows))
+        rows = ["student", *(stage.name for stage in found)]
+        found.append(_parse(cfg, str(name), node, rows))
     return found
 
 
-def _link(cfg: DictConfig, name: str, node: Any, rows: list[str]) -> Link:
+def check_callbacks(callbacks: Any, path: str, fix: str) -> None:
+    """Raise where a transform stands among Lightning callbacks.
+
+    Args:
+        callbacks: nodes by name.
+        path: the key they are under.
+        fix: the key that transforms are under.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for name, node in _nodes(callbacks).items():
+        # Without a target it is half of what was a transform's settings.
+        if _trains(node) is not None or not node.get("_target_"):
+            raise ConfigError(f"{path}.{name}: is a transform. Fix: {fix}.{name}")
+
+
+def respelled(text: str) -> str | None:
+    """Return an override or a key as it is spelled today; None where nothing has changed.
+
+    >>> respelled("stages.pruned.callbacks.prune.macs=0.3")
+    'stages.pruned.transforms.prune.macs=0.3'
+    """
+    new = _FORMER.sub(lambda m: f"{m[1]}.transforms.{m[2] or 'quantize'}", text)
+    return new if new != text else None
+
+
+def _parse(cfg: DictConfig, name: str, node: Any, rows: list[str]) -> StageConfig:
     path = f"stages.{name}"
     if name in TAKEN or not NAME.fullmatch(name):
         raise ConfigError(f"{path}: not a name for a stage. Fix: another, such as pruned")
@@ -68,8 +106,9 @@ def _link(cfg: DictConfig, name: str, node: Any, rows: list[str]) -> Link:
     if start not in rows:
         near = nearest(start, rows)
         raise ConfigError(f"{path}.start={start}: no such row before it. Fix: {near}")
-    _check(settings, path)
-    return Link(name, start, settings, _merged(cfg, settings, path))
+    check_callbacks(settings.callbacks, f"{path}.callbacks", f"{path}.transforms")
+    _check_epochs(settings, path)
+    return StageConfig(name, start, settings, _merged(cfg, settings, path))
 
 
 def _settings(node: Any, path: str) -> StageSettings:
@@ -77,6 +116,8 @@ def _settings(node: Any, path: str) -> StageSettings:
     if not isinstance(node, DictConfig):
         raise ConfigError(f"{path}={node}: must be a mapping. Fix: an option of conf/stage")
     for key in map(str, node):
+        if new := respelled(f"{path}.{key}"):
+            raise ConfigError(f"{path}.{key}: is a transform. Fix: {new}")
         if key not in names:
             raise ConfigError(f"{path}.{key}: unknown key. Fix: {nearest(key, names)}")
     try:
@@ -89,14 +130,26 @@ def _settings(node: Any, path: str) -> StageSettings:
     return StageSettings(**{name: OmegaConf.select(merged, name) for name in names})
 
 
-def _check(settings: StageSettings, path: str) -> None:
-    changes = [node for node in (settings.callbacks or {}).values() if node is not None]
-    if settings.quantize is not None and (changes or settings.epochs):
+def _nodes(group: Any) -> dict[str, Any]:
+    return {str(name): node for name, node in (group or {}).items() if node is not None}
+
+
+def _trains(node: Any) -> bool | None:
+    """Return whether a transform needs training, by its source; None where it is none."""
+    found = find(str(node.get("_target_")))
+    trains = class_constant(found, "trains") if found is not None else None
+    return trains if isinstance(trains, bool) else None
+
+
+def _check_epochs(settings: StageSettings, path: str) -> None:
+    untrained = [k for k, node in _nodes(settings.transforms).items() if _trains(node) is False]
+    others = len(_nodes(settings.transforms)) + len(_nodes(settings.callbacks)) - len(untrained)
+    if untrained and (settings.epochs or others):
         raise ConfigError(
-            f"{path}.quantize: is done after training, in a stage of its own. "
-            f"Fix: {path}.epochs=0 {path}.callbacks=null"
+            f"{path}.transforms.{untrained[0]}: is done after training, in a stage of its own. "
+            f"Fix: {path}.epochs=0, and its other transforms and callbacks in another stage"
         )
-    if settings.quantize is None and settings.epochs < 1:
+    if not untrained and settings.epochs < 1:
         raise ConfigError(f"{path}.epochs={settings.epochs}: too few. Fix: 1 or more")
     if settings.epochs_between < 1:
         raise ConfigError(

@@ -14,7 +14,7 @@ from potstill.config.calls import check_calls, join
 from potstill.config.introspect import class_constant
 from potstill.config.kinds import KINDS, children
 from potstill.config.schema import Config, TeacherSettings
-from potstill.config.stage_settings import links
+from potstill.config.stage_settings import parse_stages
 from potstill.config.value_rules import check_value, shorten
 from potstill.errors import ConfigError, nearest
 
@@ -83,12 +83,12 @@ def _check_mappings(cfg: DictConfig) -> None:
 
 def _check_stages(cfg: DictConfig) -> None:
     """Raise where a stage would train with settings that the run itself could not have."""
-    for link in links(cfg):
-        _check_smoothing(link.cfg, f"stages.{link.name}.")
-        own = {"module": link.settings.module, "trainer": link.settings.trainer}
+    for stage in parse_stages(cfg):
+        _check_smoothing(stage.cfg, f"stages.{stage.name}.")
+        own = {"module": stage.settings.module, "trainer": stage.settings.trainer}
         for key in (key for key, node in own.items() if node is not None):
-            config = OmegaConf.to_container(link.cfg[key], resolve=True)
-            check_calls(config, ("stages", link.name, key))
+            config = OmegaConf.to_container(stage.cfg[key], resolve=True)
+            check_calls(config, ("stages", stage.name, key))
             for path, value in _leaves(config, key):
                 check_value(path, value)
 

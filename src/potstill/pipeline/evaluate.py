@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from potstill.benchmark.onnx_latency import in_onnxruntime
@@ -39,7 +38,7 @@ def report(experiment: Experiment) -> None:
 
     Where there are several processes all test, and the first does the rest.
     """
-    experiment.data.setup("test")
+    experiment.run.data.setup("test")
     names = [name for name in experiment.stages if name in experiment.fitted]
     answers = {name: _test(experiment, name) for name in names}
     outputs = {name: found for name, (found, _) in answers.items()}
@@ -52,7 +51,7 @@ def report(experiment: Experiment) -> None:
         return
     timed: dict[str, dict[str, Any]] = {}
     if any(is_quantized(network) for network in networks.values()):
-        timed = in_onnxruntime(networks, experiment.data.image_shape)
+        timed = in_onnxruntime(networks, experiment.run.data.image_shape)
     rows = [
         _row(experiment, name, outputs, targets, on_validation[name], timed.get(name, {}))
         for name in names
@@ -62,28 +61,28 @@ def report(experiment: Experiment) -> None:
     }
     results = _results(experiment, rows, outputs, targets)
     page = write_report(
-        experiment.folder,
+        experiment.run.folder,
         results,
         curves,
         _facts(experiment, len(targets)),
-        OmegaConf.to_container(experiment.cfg, resolve=True),  # type: ignore[arg-type]
+        experiment.run.settings,
     )
     student = experiment.fitted["student"]
-    merge_metrics(student.metrics, experiment.folder / "metrics.csv")
-    log_summary(student.loggers, [row.to_json() for row in rows], experiment.folder)
-    experiment.console.print(rich_table(rows, experiment.task.scoring))
-    experiment.console.print(f"report    {_short(page)}", soft_wrap=True)
+    merge_metrics(student.metrics, experiment.run.folder / "metrics.csv")
+    log_summary(student.loggers, [row.to_json() for row in rows], experiment.run.folder)
+    experiment.run.console.print(rich_table(rows, experiment.run.task.scoring))
+    experiment.run.console.print(f"report    {_short(page)}", soft_wrap=True)
 
 
 def _test(experiment: Experiment, name: str) -> tuple[Tensor, Tensor]:
     network = experiment.fitted[name].network
-    loader, title = experiment.data.test_dataloader(), f"testing {name}"
+    loader, title = experiment.run.data.test_dataloader(), f"testing {name}"
     return predict(network, loader, _device(experiment, network), title)
 
 
 def _device(experiment: Experiment, network: nn.Module) -> torch.device:
     # Integers are for the CPU: no kernel of a GPU takes them.
-    return torch.device("cpu") if is_quantized(network) else experiment.device
+    return torch.device("cpu") if is_quantized(network) else experiment.run.device
 
 
 def _row(
@@ -94,7 +93,7 @@ def _row(
     on_validation: float,
     timed: dict[str, Any],
 ) -> Row:
-    fitted, task = experiment.fitted[name], experiment.task
+    fitted, task = experiment.fitted[name], experiment.run.task
     teacher = outputs.get("teacher") if name != "teacher" else None
     scores = task.evaluate(outputs[name], targets, teacher)
     return Row(
@@ -103,13 +102,13 @@ def _row(
         scores={**scores, task.scoring.val: on_validation},
         epochs=fitted.epochs,
         seconds=fitted.seconds,
-        **(costs(fitted.network.cpu(), experiment.data.image_shape) | timed),
+        **(costs(fitted.network.cpu(), experiment.run.data.image_shape) | timed),
     )
 
 
 def _on_validation(experiment: Experiment, network: nn.Module) -> float:
-    loader = experiment.data.val_dataloader()
-    return experiment.task.score(*predict(network, loader, _device(experiment, network)))
+    loader = experiment.run.data.val_dataloader()
+    return experiment.run.task.score(*predict(network, loader, _device(experiment, network)))
 
 
 def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -131,15 +130,15 @@ def _results(
     experiment: Experiment, rows: list[Row], outputs: dict[str, Tensor], targets: Tensor
 ) -> Results:
     """Return table and page; the page looks closely at the network that the run ends with."""
-    subject, task = list(outputs)[-1], experiment.task
+    subject, task = list(outputs)[-1], experiment.run.task
     images = partial(_images, experiment)
-    tested = NetworkOutputs(outputs, targets, subject, experiment.data.class_names, images)
+    tested = NetworkOutputs(outputs, targets, subject, experiment.run.data.class_names, images)
     return Results(rows, task.scoring, subject, task.parts(tested))
 
 
 def _images(experiment: Experiment, positions: Tensor) -> Tensor:
     """Return test images (E, 3, H, W) by position, in 0 .. 1 as before normalisation."""
-    data = experiment.data
+    data = experiment.run.data
     if not len(positions):
         return torch.empty(0, *data.image_shape)
     # Only these: reading a whole test set again takes minutes where it lies in files.
@@ -152,21 +151,21 @@ def _images(experiment: Experiment, positions: Tensor) -> Tensor:
 
 def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
-    teacher, budget = experiment.fitted.get("teacher"), Budget.of(experiment.cfg.get("budget"))
-    dataset = experiment.data.dataset_name
+    teacher, budget = experiment.fitted.get("teacher"), Budget.of(experiment.run.cfg.budget)
+    dataset = experiment.run.data.dataset_name
     return {
         # Quoted where brackets or braces would mean something to the shell.
         "command": shlex.join([*program(), *overrides]),
         "overrides": overrides,
-        "name": experiment.cfg.name,
-        "seed": experiment.cfg.seed,
+        "name": experiment.run.cfg.name,
+        "seed": experiment.run.cfg.seed,
         "data": f"{dataset}, test split, {num_test} images",
         "dataset": dataset,
         "num_test": num_test,
-        "image_size": experiment.data.image_size,
-        "data_fingerprint": experiment.data.fingerprint,
-        "epoch": f"the {experiment.cfg.select} one",
-        "device": str(experiment.device),
+        "image_size": experiment.run.data.image_size,
+        "data_fingerprint": experiment.run.data.fingerprint,
+        "epoch": f"the {experiment.run.cfg.select} one",
+        "device": str(experiment.run.device),
         "teacher_sha256": sha256_of(teacher.network) if teacher else None,
         "budget": asdict(budget) if budget else None,
     }

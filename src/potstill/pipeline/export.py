@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
 from potstill.artifact.metadata import facts
 from potstill.atomic import write_atomically
 from potstill.config.instantiate import instantiate
+from potstill.config.schema import Config
 from potstill.data.loaders.epoch_order import single_process
 from potstill.errors import ConfigError, DataError, PotstillError
 from potstill.export.base import Exported, Exporter
@@ -29,7 +29,7 @@ CHECKED = 64  # validation images an exporter checks its file on
 NOT_EXPORTED = ("teacher", "baseline")
 
 
-def exporters(cfg: DictConfig, task: Task) -> dict[str, Exporter]:
+def exporters(cfg: Config, task: Task) -> dict[str, Exporter]:
     """Return the exporters of a run by name, those of bundles last.
 
     Raises:
@@ -57,15 +57,15 @@ def export(experiment: Experiment) -> list[dict[str, Any]]:
     Raises:
         DataError: at the end, if any was refused.
     """
-    chosen = exporters(experiment.cfg, experiment.task)
+    chosen = exporters(experiment.run.cfg, experiment.run.task)
     names = [
         name for name in experiment.stages if name in experiment.fitted and name not in NOT_EXPORTED
     ]
     records = [record for name in names for record in _records(experiment, name, chosen)]
     if records:
         text = json.dumps(records, indent=2, default=str)
-        write_atomically(experiment.folder / "export" / "exports.json", text + "\n")
-        experiment.console.print(_table(records, experiment.task.scoring))
+        write_atomically(experiment.run.folder / "export" / "exports.json", text + "\n")
+        experiment.run.console.print(_table(records, experiment.run.task.scoring))
     if refused := [record for record in records if record["error"]]:
         first = refused[0]
         raise DataError(
@@ -81,9 +81,9 @@ def _records(
     """Return the record of each file of one network."""
     written: list[Exported] = []
     scores: dict[str, float | None] = {}
-    records, score = [], experiment.task.scoring.main.name
+    records, score = [], experiment.run.task.scoring.main.name
     for key, exporter in chosen.items():
-        experiment.console.print(f"exporting {name} as {key}")
+        experiment.run.console.print(f"exporting {name} as {key}")
         write: Callable[..., Exported] = exporter
         if exporter.bundles:
             write = partial(write, files=tuple(written))
@@ -104,11 +104,11 @@ def _records(
 
 def _write(experiment: Experiment, name: str, exporter: Callable[..., Exported]) -> Exported:
     with single_process():
-        images = next(iter(experiment.data.val_dataloader()))[0][:CHECKED]
-    folder = experiment.folder / "export"
+        images = next(iter(experiment.run.data.val_dataloader()))[0][:CHECKED]
+    folder = experiment.run.folder / "export"
     folder.mkdir(exist_ok=True)
-    task = experiment.task
-    about = facts(experiment.data, task)
+    task = experiment.run.task
+    about = facts(experiment.run.data, task)
     return exporter(experiment.fitted[name].network.cpu(), folder / name, images, about, task=task)
 
 
@@ -118,7 +118,7 @@ def _score(experiment: Experiment, file: Path) -> float | None:
         return None
     forward = partial(in_batches, written.runtime(file))
     with single_process():
-        return experiment.task.score(*predict(forward, experiment.data.test_dataloader()))
+        return experiment.run.task.score(*predict(forward, experiment.run.data.test_dataloader()))
 
 
 def _table(records: list[dict[str, Any]], scoring: Scoring) -> Table:

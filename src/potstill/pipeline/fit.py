@@ -9,23 +9,23 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from potstill.artifact.file import Artifact, load_artifact, read_artifact, save_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import ModelSpec
-from potstill.data.datamodule import ImageData
+from potstill.config.names import by_name
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
 from potstill.models.weights import load_weights
-from potstill.pipeline.stages.base import Change
+from potstill.pipeline.context import RunContext
+from potstill.pipeline.stages.base import Stage
 from potstill.training.callbacks.checkpoint import Checkpoint
 from potstill.training.callbacks.ema import EMA
 from potstill.training.checkpoints.files import last_good
 from potstill.training.checkpoints.identity import identity
 from potstill.training.module import DistillationModule
-from potstill.training.precision import resolve_precision, use_channels_last, use_compile
+from potstill.training.precision import use_channels_last, use_compile
 from potstill.training.trainer import make_trainer
 
 
@@ -51,56 +51,95 @@ class TrainedModel:
     @property
     def file(self) -> Path:
         """The artifact."""
-        return self.folder / f"{self.folder.name}.safetensors"
+        return artifact_of(self.folder)
+
+
+def artifact_of(folder: Path) -> Path:
+    """Return where the artifact of a folder is; it is written last."""
+    return folder / f"{folder.name}.safetensors"
 
 
 def fit(
-    cfg: DictConfig,
-    data: ImageData,
+    run: RunContext,
     folder: Path,
     module: DistillationModule,
-    max_epochs: int | None = None,
+    epochs: int | None = None,
     spec: ModelSpec | None = None,
-    extra: Sequence[pl.Callback] = (),
+    stages: Sequence[Stage] = (),
+    callbacks: Sequence[pl.Callback] = (),
 ) -> TrainedModel:
-    """Train `module` in `folder`; with `cfg.resume`, go on where its last checkpoint is.
+    """Train `module` in `folder`; with `resume`, go on where its last checkpoint is.
 
-    A finished folder (it holds the artifact) is read, not trained again. `spec` is that of
-    the student as it comes; `extra` are the stage's own callbacks.
+    A finished folder (it holds the artifact) is read, not trained again.
+
+    Args:
+        run: with the settings of this fit.
+        folder: of its files.
+        module: whose student has what `stages` apply.
+        epochs: how long; None for `trainer.max_epochs`.
+        spec: of the network before `stages`.
+        stages: what is finalized after the fit.
+        callbacks: of this fit, before the run's own.
     """
-    weights = folder / f"{folder.name}.safetensors"
-    epochs = cfg.trainer.max_epochs if max_epochs is None else max_epochs
-    if cfg.resume and collectives.broadcast(weights.is_file()):
-        return _finished(module, data, folder, epochs)
-    trainer, start = make_trainer(cfg, folder, epochs, extra), time.perf_counter()
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    arithmetic = choose_kernels(cfg, trainer.strategy.root_device, data, module, epochs)
-    facts_of_fit = {"data_fingerprint": data.fingerprint, "epochs": epochs, **arithmetic}
-    _identify(trainer, settings | facts_of_fit)
+    epochs = run.cfg.trainer.max_epochs if epochs is None else epochs
+    if is_finished(run, folder):
+        return _read(run, folder, module, epochs)
+    start = time.perf_counter()
+    trainer = make_trainer(run.node, folder, epochs, callbacks)
+    _identify(run, trainer, {"epochs": epochs, **choose_kernels(run, module, epochs)})
     for logger in trainer.loggers:
-        logger.log_hyperparams(settings)
-    last = last_good(folder / "checkpoints") if cfg.resume and collectives.is_first() else None
-    resumed = collectives.broadcast(str(last) if last else None)
-    trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        logger.log_hyperparams(run.settings)
+    resumed = _checkpoint(run, folder)
+    trainer.fit(module, datamodule=run.data, ckpt_path=resumed, weights_only=True)
     seconds = None if resumed else time.perf_counter() - start
     collectives.barrier()  # what the first has written is there for all
-    network, spec = _deployed(trainer, module, spec, cfg.select)
-    if trainer.is_global_zero:
-        about = Artifact(spec, facts(data, module.task), source(cfg, data, folder))
-        save_artifact(weights, network, about)
-    return TrainedModel(network, folder, trainer.current_epoch, seconds, trainer.loggers, spec)
+    network = _chosen(run.cfg.select, trainer, module)
+    network.to(memory_format=torch.contiguous_format)  # as it comes back from its file
+    collectives.share(network)
+    if network is not module.student:  # a head has added layers that no specification knows
+        spec = None
+    fitted = keep(run, folder, network, spec, stages)
+    fitted.epochs, fitted.seconds, fitted.loggers = trainer.current_epoch, seconds, trainer.loggers
+    return fitted
 
 
-def choose_kernels(
-    cfg: DictConfig, device: torch.device, data: ImageData, module: DistillationModule, epochs: int
-) -> dict[str, Any]:
+def keep(
+    run: RunContext,
+    folder: Path,
+    network: nn.Module,
+    spec: ModelSpec | None,
+    stages: Sequence[Stage] = (),
+) -> TrainedModel:
+    """Finalize a network and write its artifact, which makes its folder finished."""
+    for stage in stages:
+        network = stage.finalize(network)
+        if spec is not None and (entry := stage.describe()) is not None:
+            spec = spec.then(entry)
+    if collectives.is_first():
+        about = Artifact(spec, facts(run.data, run.task), source(run.cfg, run.data, folder))
+        save_artifact(artifact_of(folder), network, about)
+    return TrainedModel(network, folder, 0, spec=spec)
+
+
+def is_finished(run: RunContext, folder: Path) -> bool:
+    """Return whether an earlier attempt of the run has finished a folder."""
+    return run.cfg.resume and bool(collectives.broadcast(artifact_of(folder).is_file()))
+
+
+def read_finished(folder: Path, epochs: int) -> TrainedModel:
+    """Return what is in a finished folder."""
+    network, artifact = load_artifact(artifact_of(folder))
+    return TrainedModel(network, folder, epochs, spec=artifact.spec)
+
+
+def choose_kernels(run: RunContext, module: DistillationModule, epochs: int) -> dict[str, Any]:
     """Have `module` compute as the config says; return what decides how its results round.
 
     Raises:
         ConfigError: if a setting cannot take effect.
     """
-    precision = resolve_precision(str(cfg.trainer.get("precision")), device)
-    steps = epochs * math.ceil(data.num_train / (data.batch_size * collectives.world()))
+    cfg, device, precision = run.cfg, run.device, run.precision
+    steps = epochs * math.ceil(run.data.num_train / (run.data.batch_size * collectives.world()))
     module.channels_last = use_channels_last(cfg.channels_last, device, precision, module.student)
     module.compiled = use_compile(cfg.compile, device, steps, precision, module.student_layers)
     return {
@@ -110,40 +149,29 @@ def choose_kernels(
     }
 
 
-def _identify(trainer: pl.Trainer, settings: dict[str, Any]) -> None:
+def _identify(run: RunContext, trainer: pl.Trainer, facts_of_fit: dict[str, Any]) -> None:
     """Have checkpoints say what run they are of, and compare it when they are read."""
+    found = by_name(run.settings) | {"data_fingerprint": run.data.fingerprint} | facts_of_fit
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, Checkpoint):
-            callback.identity = identity(settings, {})
-            callback.allow = tuple(settings["resume_allow"])
+            callback.identity = identity(found, {})
+            callback.allow = tuple(run.cfg.resume_allow)
 
 
-def _finished(
-    module: DistillationModule, data: ImageData, folder: Path, epochs: int
-) -> TrainedModel:
-    weights = folder / f"{folder.name}.safetensors"
-    if read_artifact(weights).spec is not None:
-        network, artifact = load_artifact(weights)
-        return TrainedModel(network, folder, epochs, spec=artifact.spec)
-    module.prepare(data.train_targets)
-    load_weights(module.export_student(), weights)
+def _checkpoint(run: RunContext, folder: Path) -> str | None:
+    """Return the last good checkpoint of an earlier attempt, None to begin."""
+    resumes = run.cfg.resume and collectives.is_first()
+    last = last_good(folder / "checkpoints") if resumes else None
+    found: str | None = collectives.broadcast(str(last) if last else None)
+    return found
+
+
+def _read(run: RunContext, folder: Path, module: DistillationModule, epochs: int) -> TrainedModel:
+    if read_artifact(artifact_of(folder)).spec is not None:
+        return read_finished(folder, epochs)
+    module.prepare(run.data.train_targets)
+    load_weights(module.export_student(), artifact_of(folder))
     return TrainedModel(module.export_student(), folder, epochs)
-
-
-def _deployed(
-    trainer: pl.Trainer, module: DistillationModule, spec: ModelSpec | None, select: str
-) -> tuple[nn.Module, ModelSpec | None]:
-    """Return what is kept of a trained module, and how it is built anew."""
-    network = _chosen(select, trainer, module)
-    network.to(memory_format=torch.contiguous_format)  # as it comes back from its file
-    collectives.share(network)
-    if network is not module.student:  # a head has added layers that no specification knows
-        spec = None
-    for change in (c for c in trainer.callbacks if isinstance(c, Change)):  # type: ignore[attr-defined]
-        network = change.finish(network)
-        if spec and (entry := change.describe()):
-            spec = spec.then(entry)
-    return network, spec
 
 
 def _chosen(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.Module:

@@ -2,28 +2,27 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from potstill.atomic import write_atomically
-from potstill.config.instantiate import instantiate
+from potstill.config.names import OURS, by_name
 from potstill.distributed import collectives
-from potstill.distributed.consistency import check_same
 from potstill.distributed.environment import rank
-from potstill.distributed.strategy import join
+from potstill.errors import ConfigError
 from potstill.libraries import quiet
-from potstill.pipeline import stage_runner
+from potstill.pipeline.context import RunContext, begin
 from potstill.pipeline.evaluate import report
 from potstill.pipeline.experiment import Experiment
 from potstill.pipeline.export import export, exporters
+from potstill.pipeline.rehearsal import rehearse
+from potstill.pipeline.stage_runner import run_stage
 from potstill.pipeline.summary import describe
 from potstill.report.budget import Budget
 from potstill.report.page import write_page
 from potstill.training.checkpoints.identity import (
+    Identity,
     compare,
     environment,
     held,
@@ -32,8 +31,6 @@ from potstill.training.checkpoints.identity import (
     save_identity,
 )
 from potstill.training.loggers.wandb import finish
-from potstill.training.precision import settle_precision
-from potstill.training.trainer import make_trainer
 
 
 def run(cfg: DictConfig) -> float:
@@ -42,42 +39,25 @@ def run(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     # By one process: the others are of the same run.
     with held(folder) if rank() == 0 else nullcontext():
-        return _run(cfg, folder)
-
-
-def _run(cfg: DictConfig, folder: Path) -> float:
-    trainer = make_trainer(cfg, None, 1)
-    join(trainer)
-    cfg = settle_precision(cfg, trainer.strategy.root_device)
-    check_same(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    console = Console(quiet=not collectives.is_first())
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    data = instantiate(cfg.data)
-    with collectives.first_goes_ahead():
-        data.prepare_data()
-    data.setup("fit")
-    known = _identify(cfg, data, folder)
-    Budget.of(cfg.budget)  # or its mistakes would show after training
-    experiment = Experiment(cfg, data, folder, console)
-    exporters(cfg, experiment.task)  # a library that is missing is missed now
-    stage_runner.rehearse(experiment, *experiment.rehearse())
-    if collectives.is_first():
-        save_identity(folder, known)
-        write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    console.print(describe(cfg, data, folder))
-    try:
-        _train(experiment)
-        score = experiment.score_on_validation(experiment.fitted["student"].network)
-        report(experiment)
-        if cfg.export and collectives.is_first():
-            try:
-                export(experiment)
-            finally:  # those that were written are on the page
-                write_page(experiment.folder)
-    finally:
-        for fitted in experiment.fitted.values():
-            finish(fitted.loggers)
+        context = begin(cfg, folder)
+        known = _identify(context)
+        Budget.of(context.cfg.budget)  # or its mistakes would show after training
+        exporters(context.cfg, context.task)  # a library that is missing is missed now
+        experiment = Experiment(context)
+        rehearse(experiment)
+        if collectives.is_first():
+            save_identity(folder, known)
+            text = OmegaConf.to_yaml(context.node, resolve=True)
+            write_atomically(folder / "config.yaml", text)
+        context.console.print(describe(context))
+        try:
+            _train(experiment)
+            score = experiment.score_on_validation(experiment.fitted["student"].network)
+            report(experiment)
+            _export(experiment)
+        finally:
+            for fitted in experiment.fitted.values():
+                finish(fitted.loggers)
     return score
 
 
@@ -87,17 +67,36 @@ def _train(experiment: Experiment) -> None:
     if teacher is not None:
         experiment.meet(teacher)
     experiment.train("student", teacher)
-    if experiment.cfg.baseline and experiment.distils:
+    if experiment.run.cfg.baseline and experiment.distils:
         experiment.train("baseline", None)
-    for link in experiment.links:
-        stage_runner.run_stage(experiment, link, teacher)
+    for stage in experiment.run.stages:
+        run_stage(experiment, stage, teacher)
 
 
-def _identify(cfg: DictConfig, data: Any, folder: Path) -> dict[str, Any]:
+def _export(experiment: Experiment) -> None:
+    """Write the files of the other formats, and the page again: it shows them."""
+    if experiment.run.cfg.export and collectives.is_first():
+        try:
+            export(experiment)
+        finally:  # those that were written are on the page
+            write_page(experiment.run.folder)
+
+
+def _identify(context: RunContext) -> Identity:
     """Return what run this is; raise if the folder's run, which is to go on, is another."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    new = identity(settings, {"data_fingerprint": data.fingerprint, **environment()})
-    old = load_identity(folder) if cfg.resume else None
+    facts = {"data_fingerprint": context.data.fingerprint, **environment()}
+    new = identity(by_name(context.settings), facts)
+    old = load_identity(context.folder) if context.cfg.resume else None
     if old is not None:
-        compare(old, new, cfg.resume_allow)
+        _check_version(old, context.folder)
+        compare(old, new, context.cfg.resume_allow)
     return new
+
+
+def _check_version(old: Identity, folder: Path) -> None:
+    """Raise where a run was begun when settings named modules, whose checkpoints do so too."""
+    if str(old.get("module._target_", "")).startswith(OURS):
+        raise ConfigError(
+            f"resume=true: the run in {folder} was begun by an older potstill, whose modules had "
+            "other names. Fix: begin again in another hydra.run.dir; its kept teacher is used"
+        )

@@ -7,33 +7,35 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from rich.table import Table
 
-from potstill.config.stage_settings import Link, links
+from potstill.config.schema import Config
+from potstill.config.stage_settings import StageConfig
+from potstill.pipeline.context import RunContext
 
 
-def describe(cfg: DictConfig, data: Any, folder: Path) -> Table:
+def describe(run: RunContext) -> Table:
     """Return what is about to run: networks, data, heads, training, where it goes."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _lines(cfg, data).items():
+    for name, value in _lines(run).items():
         table.add_row(name, value)
-    table.add_row("output", str(_short(folder)))
+    table.add_row("output", str(_short(run.folder)))
     return table
 
 
-def _lines(cfg: DictConfig, data: Any) -> dict[str, str]:
-    module, trainer = cfg.module, cfg.trainer
+def _lines(run: RunContext) -> dict[str, str]:
+    cfg, module, trainer = run.cfg, run.cfg.module, run.cfg.trainer
     optimizer = module.optimizer
     schedule = _last(module.scheduler) if module.scheduler else "constant"
     return {
         "potstill": cfg.name,
         "teacher": called(module.teacher) if module.get("heads") else "none",
         "student": called(module.student),
-        "data": ", ".join(_data(data)),
+        "data": ", ".join(_data(run.data)),
         "loss": loss(cfg),
         "train": f"{trainer.max_epochs} epochs, batches of {cfg.data.batch_size}, "
         f"{_last(optimizer)} lr {optimizer.lr:g}, {schedule}, {trainer.precision}, seed {cfg.seed}",
-        **{link.name: _stage(link) for link in links(cfg)},
+        **{stage.name: _stage(stage) for stage in run.stages},
     }
 
 
@@ -43,13 +45,13 @@ def _data(data: Any) -> list[str]:
     return [data.dataset_name, *images, f"{data.image_size}x{data.image_size}"]
 
 
-def _stage(link: Link) -> str:
+def _stage(stage: StageConfig) -> str:
     """Return what a stage does, from where, for how long."""
-    if link.settings.quantize is not None:
-        return f"from {link.start}: {_last(link.settings.quantize)}, no training"
-    what = [called(node) for node in link.callbacks.values()]
-    taught = "with the teacher" if link.settings.distil else "on labels alone"
-    return f"from {link.start}: {'; '.join([*what, f'{link.settings.epochs} epochs {taught}'])}"
+    what = [called(node) for node in (*stage.transforms.values(), *stage.callbacks.values())]
+    taught = "with the teacher" if stage.distils else "on labels alone"
+    epochs = stage.settings.epochs
+    training = f"{epochs} epochs {taught}" if epochs else "no training"
+    return f"from {stage.start}: {'; '.join([*what, training])}"
 
 
 def called(node: DictConfig) -> str:
@@ -60,7 +62,7 @@ def called(node: DictConfig) -> str:
     return ", ".join([name, *settings])
 
 
-def loss(cfg: DictConfig) -> str:
+def loss(cfg: Config) -> str:
     """Return the loss as a sum, each term with its weight."""
     heads = cfg.module.get("heads") or {}
     if not heads:

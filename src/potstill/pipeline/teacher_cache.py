@@ -5,105 +5,103 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
-from rich.console import Console
 
+from potstill.config.schema import Config, TeacherSettings
 from potstill.data.datamodule import ImageData
 from potstill.distributed import collectives
 from potstill.models.features.extractor import FeatureExtractor
+from potstill.pipeline.context import RunContext
 from potstill.teacher.cache.cached_teacher import CachedTeacher
 from potstill.teacher.cache.manifest import CacheManifest
 from potstill.teacher.cache.open import check_mode, open_store, summarize, uncacheable
 from potstill.teacher.cache.verify import verify
 from potstill.teacher.folded import FoldedTeacher, fold_teacher
 from potstill.training.module import DistillationModule
-from potstill.training.precision import half_of, resolve_precision
+from potstill.training.precision import half_of
 
 IMAGES = 16  # to time the teacher, and to measure the difference of its folded copy
 HALF_TOLERANCE = 0.05
 
 
 @torch.no_grad()
-def folded_copy(
-    cfg: DictConfig, data: ImageData, module: DistillationModule, device: torch.device
-) -> FoldedTeacher | None:
+def folded_copy(run: RunContext, module: DistillationModule) -> FoldedTeacher | None:
     """Return a faster copy of the teacher, equal to it within `teacher.rounding`.
 
     None where the heads need the teacher's own layers, or `teacher.rounding` is 0.
     """
     assert module.teacher is not None
-    if not cfg.teacher.rounding or uncacheable(module.teacher_layers) or _moves(cfg):
+    rounding = run.cfg.teacher.rounding
+    if not rounding or uncacheable(module.teacher_layers) or _moves(run.cfg):
         return None
-    image, *_ = next(iter(data.val_dataloader()))
-    precision = resolve_precision(str(cfg.trainer.get("precision")), device)
-    teacher, image = module.teacher.network.to(device), image[:IMAGES].to(device)
-    folded = fold_teacher(teacher, image, half_of(precision, device), cfg.teacher.rounding)
+    image, *_ = next(iter(run.data.val_dataloader()))
+    teacher, image = module.teacher.network.to(run.device), image[:IMAGES].to(run.device)
+    folded = fold_teacher(teacher, image, half_of(run.precision, run.device), rounding)
     teacher.cpu()
     folded.network.cpu()
     return folded
 
 
-def check_teacher_cache(cfg: DictConfig, data: ImageData, module: DistillationModule) -> None:
+def check_teacher_cache(run: RunContext, module: DistillationModule) -> None:
     """Raise where `teacher.store` asks for a store and there can be none, before any training.
 
     Raises:
         ConfigError: saying why not.
     """
-    check_mode(cfg.teacher.store, _uncacheable_reason(cfg, data, module.teacher_layers))
+    check_mode(run.cfg.teacher.store, _uncacheable_reason(run, module.teacher_layers))
 
 
-def open_teacher_cache(
-    cfg: DictConfig, data: ImageData, module: DistillationModule, console: Console
-) -> CachedTeacher | None:
+def open_teacher_cache(run: RunContext, module: DistillationModule) -> CachedTeacher | None:
     """Return the store's teacher for a run, checked against the real one; None for none.
 
+    A line on its console says what the store holds and what it will cost.
+
     Args:
-        cfg: the run's config.
-        data: after its setup.
+        run: with data after its setup.
         module: student, teacher and heads, prepared.
-        console: for a line on what the store holds and what it will cost.
 
     Raises:
         ConfigError: if the mode wants a store where there can be none.
         DataError: if a store is another run's, damaged, or not what the teacher gives.
     """
     assert module.teacher is not None
-    layers, settings = module.teacher_layers, cfg.teacher
-    reason = _uncacheable_reason(cfg, data, layers)
+    layers, settings, data = module.teacher_layers, run.cfg.teacher, run.data
+    reason = _uncacheable_reason(run, layers)
     if reason and settings.store == "auto":
-        console.print(f"teacher   runs at every step, nothing cached: {reason}", soft_wrap=True)
+        run.console.print(f"teacher   runs at every step, nothing cached: {reason}", soft_wrap=True)
     network = module.folded.network if module.folded else module.teacher.network
     extractor = FeatureExtractor(network, layers if not reason else (), data.image_shape)
-    manifest = None if reason else _manifest(cfg, data, module, extractor)
+    manifest = None if reason else _manifest(settings, data, module, extractor)
     # What an attempt of this run has cached already is what it goes on with.
-    mode = "auto" if settings.store == "refresh" and cfg.resume else settings.store
+    mode = "auto" if settings.store == "refresh" and run.cfg.resume else settings.store
     with collectives.first_goes_ahead():
         store = open_store(mode, settings.store_dir, manifest, reason)
     if store is None:
         return None
-    seconds = _seconds(extractor, data)
-    epochs = cfg.trainer.max_epochs
-    console.print(f"teacher   {summarize(store, seconds, epochs=epochs)}", soft_wrap=True)
+    seconds, epochs = _seconds(extractor, data), run.cfg.trainer.max_epochs
+    run.console.print(f"teacher   {summarize(store, seconds, epochs=epochs)}", soft_wrap=True)
     verify(store, extractor, data.view_images)
     return CachedTeacher(store, data.view_index)
 
 
-def _uncacheable_reason(cfg: DictConfig, data: ImageData, layers: tuple[str, ...]) -> str:
+def _uncacheable_reason(run: RunContext, layers: tuple[str, ...]) -> str:
     """Return why a store cannot serve this run; empty where it can."""
-    if data.num_views is None:
+    if run.data.num_views is None:
         return "no two epochs show the same view of an image (data.view_cycle=K makes them)"
     if missing := uncacheable(layers):
         return f"a head reads {', '.join(missing)}, and a store holds logits and pooled"
-    return "the teacher moves with the student" if _moves(cfg) else ""
+    return "the teacher moves with the student" if _moves(run.cfg) else ""
 
 
-def _moves(cfg: DictConfig) -> bool:
+def _moves(cfg: Config) -> bool:
     callbacks: Mapping[str, Any] = cfg.callbacks or {}
     return any(node is not None and "EMATeacher" in node._target_ for node in callbacks.values())
 
 
 def _manifest(
-    cfg: DictConfig, data: ImageData, module: DistillationModule, extractor: FeatureExtractor
+    settings: TeacherSettings,
+    data: ImageData,
+    module: DistillationModule,
+    extractor: FeatureExtractor,
 ) -> CacheManifest:
     assert module.teacher is not None
     pooled, folded = extractor.probe().features.get("pooled"), module.folded
@@ -118,8 +116,8 @@ def _manifest(
         num_samples=data.num_train,
         num_views=data.num_views or 0,
         num_classes=module.num_outputs,
-        precision=cfg.teacher.precision,
-        top_k=cfg.teacher.top_k,
+        precision=settings.precision,
+        top_k=settings.top_k,
         dim_pooled=0 if pooled is None else pooled.flatten(1).shape[1],
         arithmetic=folded.arithmetic if folded else "float32",
         # A batch of another size is rounded otherwise, and half precision rounds coarsely.

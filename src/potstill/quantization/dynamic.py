@@ -1,8 +1,6 @@
 """Dynamic int8 of linear layers: weights quantized beforehand, activations in the forward."""
 
 import logging
-from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,19 +62,3 @@ def _dynamic(linear: nn.Linear) -> DynamicLinear:
 def is_dynamic(network: nn.Module) -> bool:
     """Return whether any module of `network` is a dynamically quantized layer."""
     return any(isinstance(module, DynamicLinear) for module in network.modules())
-
-
-class DynamicQuantization:
-    """Quantize linear layers to int8 after training, with no images."""
-
-    n_batches = 0  # needs none
-
-    def __call__(self, network: nn.Module, batches: Iterable[Any] = ()) -> nn.Module:
-        """Return the int8 network, a copy; `batches` are not read."""
-        quantized, share = quantize_dynamic(network)
-        log.info("dynamic int8 reached %.1f %% of the parameters", 100 * share)
-        return quantized
-
-    def describe(self) -> dict[str, Any]:
-        """Return the transform to the int8 network."""
-        return {"kind": "int8_dynamic"}

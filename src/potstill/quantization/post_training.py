@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.data.loaders.calibration import calibration_batches
-from potstill.errors import ConfigError
 from potstill.models.features.hooks import hook_side, hooked
 from potstill.models.features.trace import in_eval_mode
-from potstill.quantization.convert import convert
 from potstill.quantization.freeze import freeze_observers
 from potstill.quantization.observers import activation_quantizers, set_faking
 from potstill.quantization.prepare import prepare
@@ -19,7 +17,6 @@ from potstill.quantization.range_methods import (
     Histogram,
     RangeMethod,
     count,
-    find_range_method,
     min_max,
 )
 from potstill.quantization.scheme import Scheme
@@ -87,42 +84,3 @@ def _watch(
     ):
         for image in images:
             prepared(image)
-
-
-class StaticQuantization:
-    """Quantize a trained network to int8 with ranges from some images.
-
-    Args:
-        method: min_max, percentile or mse.
-        percent: of the values within the range, with method=percentile; None for 99.99.
-        n_batches: to calibrate with.
-        bits: 8.
-
-    Raises:
-        ConfigError: if a setting is unknown or cannot take effect.
-    """
-
-    def __init__(
-        self,
-        method: str = "min_max",
-        percent: float | None = None,
-        n_batches: int = 8,
-        bits: int = 8,
-    ) -> None:
-        if percent is not None and method != "percentile":
-            raise ConfigError(
-                f"percent={percent}: has no effect with method={method}. Fix: method=percentile"
-            )
-        if n_batches < 1:
-            raise ConfigError(f"n_batches={n_batches}: too few. Fix: 1 or more")
-        self.method = find_range_method(method, 99.99 if percent is None else percent)
-        self.scheme, self.n_batches = Scheme(bits=bits), n_batches
-
-    def __call__(self, network: nn.Module, batches: Iterable[Any]) -> nn.Module:
-        """Return an int8 copy of `network`, calibrated on the first `n_batches` batches."""
-        prepared = quantize_static(network, batches, self.method, self.n_batches, self.scheme)
-        return convert(prepared)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the transform to the int8 network."""
-        return {"kind": "int8_static", **self.scheme.to_dict()}

@@ -51,6 +51,8 @@ class DistillationModule(StudentTeacher):
         compiled: compile the student's step; its heads may read no layer of it.
 
     Attributes:
+        step: (module, batch) -> the loss of a batch that takes several passes, as a stage of the
+            pipeline may define it; None for one pass.
         record: loss, scores and terms of the steps, as the host knows them.
         num_outputs: K, after `prepare`.
 
@@ -87,6 +89,8 @@ class DistillationModule(StudentTeacher):
         )
         self.scheduler = scheduler
         self.terms: dict[str, Tensor] = {}
+        self.step: Callable[[DistillationModule, Batch], Tensor] | None = None
+        self._batch_idx = 0
         self.record = StepMetrics()
         self._teacher_on_val: list[Tensor] = []
 
@@ -136,7 +140,13 @@ class DistillationModule(StudentTeacher):
             self.cached.start_epoch(loader.sample_ids(epoch), epoch, views, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the weighted loss of a batch."""
+        """Return the loss of a batch: of one pass over it, or of those that `step` makes."""
+        self.__dict__["_batch_idx"] = batch_idx  # past nn.Module's search for parameters
+        return self.one_pass(batch) if self.step is None else self.step(self, batch)
+
+    def one_pass(self, batch: Batch) -> Tensor:
+        """Return the weighted loss of one pass over a batch, and keep its terms."""
+        batch_idx = self._batch_idx
         image, target, sample_id = unpack(batch)
         epoch = self.current_epoch + batch_idx / max(float(self.trainer.num_training_batches), 1.0)
         weights = self.weighting.at(epoch)

@@ -65,6 +65,11 @@ class StudentTeacher(FastModule):
         """Return the logits (N, K) of the network that is deployed."""
         return self._deployed[0](image)
 
+    def replace_student(self, network: nn.Module) -> None:
+        """Put another network in the student's place; before it trains, `bind_networks` is due."""
+        self.student = network
+        self._deployed = (network,)
+
     def bind_networks(self, targets: Tensor | None = None) -> ModelOutputs:
         """Probe both networks, bind the heads to them, and return the student's outputs.
 

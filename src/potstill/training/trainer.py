@@ -14,7 +14,7 @@ from potstill.distributed.strategy import strategy
 from potstill.errors import ConfigError
 from potstill.training.loggers.csv import MetricsFile
 from potstill.training.loop import use_loop
-from potstill.training.precision import AUTO, HALF_MIXED, resolve_precision
+from potstill.training.precision import AUTO, HALF_MIXED
 
 # Settings that would be ignored under trainer, and where to set them.
 ELSEWHERE = {
@@ -30,7 +30,8 @@ def make_trainer(
 ) -> pl.Trainer:
     """Return the Trainer of one fit, its loggers and callbacks writing under `folder`.
 
-    With no folder it is a bare Trainer, to see whether the settings make one.
+    With no folder it is a bare Trainer, to see whether the settings make one, and which device is
+    its. With one, `trainer.precision` is settled for that device; see `settle_precision`.
 
     Raises:
         ConfigError: where they do not.
@@ -42,10 +43,6 @@ def make_trainer(
     nodes = [node for node in cfg.callbacks.values() if node is not None]
     csv = MetricsFile(folder.parent, name="", version=folder.name)
     others = [_logger(node, folder) for node in (cfg.logger or {}).values()]
-    given: dict[str, Any] = {}
-    if cfg.trainer.get("precision") == AUTO:
-        device = _bare_trainer(cfg, epochs).strategy.root_device
-        given["precision"] = resolve_precision(AUTO, device)
     trainer = _built(
         cfg,
         max_epochs=epochs,
@@ -53,7 +50,6 @@ def make_trainer(
         logger=[csv, *others],
         default_root_dir=str(folder),
         **strategy(cfg),
-        **given,
     )
     return use_loop(trainer, cfg.loop)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from potstill.errors import ConfigError
+from potstill.pipeline.stages.context import StageContext
 from potstill.pipeline.stages.keep_zeros import KeepZeros
 from potstill.pruning.weights.masks import add_masks, remove_masks
 from potstill.training.module import DistillationModule
@@ -27,14 +28,13 @@ def fit(batches, loader, trainer):
         adam = partial(torch.optim.AdamW, lr=0.05)
         module = DistillationModule(copy.deepcopy(network), optimizer=adam, image_shape=(3, 16, 16))
         trainer(callbacks=callbacks).fit(module, loader(batches))
-        return module.student
+        return module.student  # finalized: without masks
 
     return run
 
 
 def test_zeros_stay_and_the_rest_trains(fit, pruned):
-    callback = KeepZeros()
-    network = callback.finish(fit(pruned, [callback]))
+    network = fit(pruned, [KeepZeros()])
     assert network.state_dict().keys() == pruned.state_dict().keys()
     for name in ("conv", "fc"):
         before, after = getattr(pruned, name).weight, getattr(network, name).weight
@@ -54,3 +54,12 @@ def test_nothing_to_keep(fit, tiny, pruned):
     pruned.fc.weight.data.zero_()
     with pytest.raises(ConfigError, match=r"fc\.weight is all zeros"):
         fit(pruned, [KeepZeros()])
+
+
+def test_a_rehearsal_has_no_zeros_to_keep(tiny):
+    context = StageContext((3, 16, 16), dry_run=True)
+    stage = KeepZeros()
+    network = stage.finalize(stage.apply(tiny(), context))
+    assert network.state_dict().keys() == tiny().state_dict().keys()
+    with pytest.raises(ConfigError, match="untouchable=fx: no such layer"):
+        KeepZeros(untouchable=["fx"]).apply(tiny(), context)

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from potstill.errors import ConfigError
+from potstill.pipeline.stages.context import StageContext
 from potstill.pipeline.stages.prune_pattern import PrunePattern
 from potstill.pipeline.stages.prune_weights import PruneWeights
 from potstill.pruning.weights.criteria.lamp import LAMP
@@ -28,6 +29,7 @@ from potstill.training.module import DistillationModule
 from tests.support.masked_nets import update_masks
 
 STEPS = 8
+DRY = StageContext((3, 16, 16), dry_run=True)
 RAMP = {"start": 0.25, "end": 0.75, "every": 2}  # of 8 steps: before the steps 2, 4 and 6
 SETTINGS = {
     "magnitude": lambda: PruneWeights(0.75, **RAMP),
@@ -48,7 +50,10 @@ def make(tiny, seed=0, optimizer=None):
 
 
 class Watch(pl.Callback):
-    """Copies the student's state after every optimizer step; saves a checkpoint after each."""
+    """Copies the student's state after every optimizer step; saves a checkpoint after each.
+
+    The last is `last.ckpt`: after the fit the student has no masks.
+    """
 
     def __init__(self, folder=None):
         self.folder, self.states = folder, []
@@ -59,6 +64,10 @@ class Watch(pl.Callback):
         self.states.append(copy.deepcopy(module.student.state_dict()))
         if self.folder:
             trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+    def on_train_end(self, trainer, module):
+        if self.folder:
+            trainer.save_checkpoint(self.folder / "last.ckpt")
 
 
 def zeros(state):
@@ -105,7 +114,8 @@ def test_masks_are_those_of_the_function(fit, tiny, batches, name):
     """The last pruning, done again in a notebook's way on the weights before it."""
     watch, callback = Watch(), SETTINGS[name]()
     fit([callback, watch], batches)
-    before, after = watch.states[callback.ramp.end - 1], watch.states[callback.ramp.end]
+    last = callback.ramp(STEPS).end
+    before, after = watch.states[last - 1], watch.states[last]
     masks = {key: value for key, value in after.items() if key.endswith("_mask")}
     assert len(masks) == 2
     for key, mask in masks.items():
@@ -162,9 +172,8 @@ def test_resume_from_every_step_has_the_same_bits(fit, same, tmp_path, name):
         return [EMA(0.9), *more, SETTINGS[name]()]
 
     watch = Watch(tmp_path)
-    _, whole = fit(callbacks(watch), same)
-    whole.save_checkpoint(tmp_path / "whole.ckpt")
-    expected = flat(torch.load(tmp_path / "whole.ckpt", weights_only=True))
+    fit(callbacks(watch), same)
+    expected = flat(torch.load(tmp_path / "last.ckpt", weights_only=True))
     assert any("momentum_buffer" in key for key in expected)
     assert any("EMA" in key and key.endswith("fc.weight_mask") for key in expected)
     keys = None
@@ -172,9 +181,8 @@ def test_resume_from_every_step_has_the_same_bits(fit, same, tmp_path, name):
         path = tmp_path / f"{step}.ckpt"
         saved = torch.load(path, weights_only=True)
         assert keys in (None, keys := list(saved["state_dict"]))  # constant from the first step
-        _, resumed = fit(callbacks(), same, seed=9, ckpt_path=path)
-        resumed.save_checkpoint(tmp_path / "resumed.ckpt")
-        found = flat(torch.load(tmp_path / "resumed.ckpt", weights_only=True))
+        fit(callbacks(Watch(tmp_path / "resumed")), same, seed=9, ckpt_path=path)
+        found = flat(torch.load(tmp_path / "resumed" / "last.ckpt", weights_only=True))
         assert found.keys() == expected.keys()
         for key, value in found.items():
             assert torch.equal(value, expected[key]), (step, key)
@@ -215,12 +223,12 @@ def test_clipping_sees_the_gradients_that_count(fit, batches):
 
 
 def test_finished_network_and_logs(fit, batches, tiny, tmp_path, caplog):
-    callback, csv = PruneWeights(0.75, **RAMP), CSVLogger(tmp_path, version="")
+    csv = CSVLogger(tmp_path, version="")
     with caplog.at_level(logging.INFO, "potstill"):
-        module, _ = fit([callback], batches, logger=csv)
+        module, _ = fit([PruneWeights(0.75, **RAMP)], batches, logger=csv)
     assert "75.00 % of the weights under masks are zero" in caplog.text
     assert "before the ramp" not in caplog.text
-    network = callback.finish(module.student)
+    network = module.student
     assert network.state_dict().keys() == tiny(4).state_dict().keys()
     assert zeros(network.state_dict()) == [81, 15]
     rows = (tmp_path / "lightning_logs" / "metrics.csv").read_text()
@@ -268,13 +276,14 @@ def test_settings_that_cannot_be(settings, message):
 )
 def test_what_can_be_foreseen_stops_a_rehearsal_and_a_fit(fit, batches, tiny, callback, message):
     with pytest.raises(ConfigError, match=message):
-        callback.rehearse(tiny(4), (3, 16, 16))
+        callback.apply(tiny(4), DRY)
     with pytest.raises(ConfigError, match=message):
         fit([callback], batches)
 
 
 def test_a_rehearsal_leaves_the_network_as_it_was(tiny):
-    net = PruneWeights(0.5).rehearse(tiny(4), (3, 16, 16))
+    stage = PruneWeights(0.5)
+    net = stage.finalize(stage.apply(tiny(4), DRY))
     expected = tiny(4).state_dict()
     assert net.state_dict().keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
@@ -311,7 +320,7 @@ def worker(rank, folder):
     )
     generator = torch.Generator().manual_seed(rank)
     data = [(torch.randn(8, 3, 16, 16, generator=generator), torch.arange(8) % 5) for _ in range(8)]
-    ema = EMA(0.9)
+    ema, watch = EMA(0.9), Watch()
     pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -322,10 +331,9 @@ def worker(rank, folder):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[PruneWeights(0.75, Taylor(), "global", **RAMP), ema],
+        callbacks=[PruneWeights(0.75, Taylor(), "global", **RAMP), ema, watch],
     ).fit(module, torch.utils.data.DataLoader(data, batch_size=None))
-    averaged = ema.average(copy.deepcopy(module)).state_dict()
-    torch.save([module.student.state_dict(), averaged], f"{folder}/{rank}.pt")
+    torch.save([watch.states[-1], ema._live().module.state_dict()], f"{folder}/{rank}.pt")
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ from potstill.errors import ConfigError
 from potstill.heads.at import AT
 from potstill.heads.fitnet import FitNet
 from potstill.heads.kd import KD
+from potstill.measure.counts import is_quantized
 from potstill.models.tiny_cnn import tiny_cnn
+from potstill.pipeline.stages.context import StageContext
 from potstill.pipeline.stages.qat import QuantizationAwareTraining
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.prepare import is_prepared
@@ -54,13 +56,16 @@ class Trace(pl.Callback):
     """Notes the student after every step, reseeds dropout by the step, and saves after each."""
 
     def __init__(self, folder=None):
-        self.states, self.folder = {}, folder
+        self.states, self.folder, self.student = {}, folder, None
 
     def on_train_batch_start(self, trainer, *_):
         torch.manual_seed(trainer.global_step)
 
     def on_train_batch_end(self, trainer, module, *_):
         self.states[trainer.global_step] = copy.deepcopy(module.student.state_dict())
+
+    def on_train_end(self, trainer, module):
+        self.student = copy.deepcopy(module.student)  # before it is finalized
 
     def on_train_epoch_end(self, trainer, module):
         if self.folder:
@@ -94,22 +99,22 @@ def test_statistics_and_ranges_move_until_they_freeze(heads, batches, loader, tr
     assert moved(trace.states, is_statistic) == [2, 3, 4, 5, 6]
     assert moved(trace.states, lambda name: name == "conv1.weight") == list(range(2, STEPS + 1))
     ends = [name for name in trace.states[1] if is_range(name)]
-    assert len(ends) == 2 * len(activation_quantizers(module.student)) >= 10
+    assert len(ends) == 2 * len(activation_quantizers(trace.student)) >= 10
     assert all(trace.states[1][name].isfinite().all() for name in ends)
     for name in ("bn1", "bn2", "bn3"):
-        ours, before = module.student.get_submodule(name), given.get_submodule(name)
+        ours, before = trace.student.get_submodule(name), given.get_submodule(name)
         assert (ours.eps, ours.momentum) == (before.eps, before.momentum)
         assert ours.num_batches_tracked == 6
         assert not torch.equal(ours.running_mean, before.running_mean)
-    assert [m.p for m in module.student.modules() if isinstance(m, nn.Dropout)] == [0.2]
+    assert [m.p for m in trace.student.modules() if isinstance(m, nn.Dropout)] == [0.2]
 
 
 def test_first_range_is_the_first_batch(batches, loader, trainer):
     module, trace = make(), Trace()
     callbacks = [QuantizationAwareTraining(momentum=0.25), trace]
     trainer(max_epochs=1, callbacks=callbacks).fit(module, loader(batches[:2]))
-    quantizer = activation_quantizers(module.student)[0]  # of the images
-    (path,) = [path for path, one in module.student.named_modules() if one is quantizer]
+    quantizer = activation_quantizers(trace.student)[0]  # of the images
+    (path,) = [path for path, one in trace.student.named_modules() if one is quantizer]
     lowest = [images.min().item() for images, *_ in batches[:2]]
     assert trace.states[1][f"{path}.lo"].item() == lowest[0]
     expected = 0.75 * lowest[0] + 0.25 * lowest[1]
@@ -162,11 +167,13 @@ def test_feature_heads_read_the_same_layers_and_send_gradients(batches, loader, 
     assert not any(m.training for m in module.teacher.network.modules())
 
 
-def test_set_up_twice_is_once(batches, loader, trainer):
+def test_set_up_twice_is_once(trainer):
     module, qat = make(), QuantizationAwareTraining()
     for _ in range(2):
-        qat.setup(trainer(), module, "fit")
+        fit = trainer(callbacks=[qat])
+        qat.setup(fit, module, "fit")
         student = module.student
+        assert [type(c).__name__ for c in fit.callbacks].count("FreezeAtSteps") == 1
     qat.setup(trainer(), module, "test")
     assert module.student is student
     assert is_prepared(student)
@@ -179,11 +186,12 @@ def test_fake_quantized_and_deployed_agree_on_digits(trainer):
         tiny_cnn(10, width=8), optimizer=partial(torch.optim.AdamW, lr=1e-2),
         image_shape=(3, 16, 16),
     )  # fmt: skip
-    qat = QuantizationAwareTraining()
-    trainer(max_epochs=2, callbacks=[qat]).fit(module, datamodule=data)
+    trace = Trace()
+    callbacks = [QuantizationAwareTraining(), trace]
+    trainer(max_epochs=2, callbacks=callbacks).fit(module, datamodule=data)
     cpu = torch.device("cpu")
-    fake, target = predict(module.student, data.test_dataloader(), cpu)
-    deployed, _ = predict(qat.finish(module.student), data.test_dataloader(), cpu)
+    fake, target = predict(trace.student, data.test_dataloader(), cpu)
+    deployed, _ = predict(module.student, data.test_dataloader(), cpu)
     right = [(logits.argmax(1) == target).float().mean().item() for logits in (fake, deployed)]
     assert len(target) == 360
     assert right[0] > 0.8
@@ -207,10 +215,11 @@ def test_impossible_settings_are_one_line(settings, message):
     assert "\n" not in str(error.value)
 
 
-def test_rehearsal_and_recipe():
-    qat = QuantizationAwareTraining(momentum=0.1)
-    assert is_prepared(qat.rehearse(tiny_cnn(5), (3, 16, 16)))
+def test_a_rehearsal_and_what_an_artifact_says():
+    qat, context = QuantizationAwareTraining(momentum=0.1), StageContext((3, 16, 16), dry_run=True)
+    prepared = qat.apply(tiny_cnn(5), context)
+    assert is_prepared(prepared)
+    assert is_quantized(qat.finalize(prepared))
     with pytest.raises(ConfigError, match="no convolution or linear"):
-        qat.rehearse(nn.Sequential(nn.ReLU()), (3, 16, 16))
+        qat.apply(nn.Sequential(nn.ReLU()), context)
     assert qat.describe() == {"kind": "int8_static", "bits": 8, "momentum": 0.1}
-    assert qat.to_integers

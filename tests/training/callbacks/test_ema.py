@@ -12,6 +12,7 @@ from potstill.errors import ConfigError
 from potstill.heads.kd import KD
 from potstill.heads.simkd import SimKD
 from potstill.pipeline.stages.prune_weights import PruneWeights
+from potstill.pruning.weights.masks import remove_masks
 from potstill.training.callbacks.ema import EMA, decay_at
 from potstill.training.module import DistillationModule
 
@@ -53,8 +54,8 @@ def average(states, warmup=False):
     return found
 
 
-def check(ema, module, expected):
-    own = copy.deepcopy(module.export_student().state_dict())
+def check(ema, module, expected, own=None):
+    own = own or copy.deepcopy(module.export_student().state_dict())
     found = ema.average(module).state_dict()
     assert found.keys() == expected.keys() == own.keys()
     for name, value in found.items():
@@ -80,8 +81,10 @@ def test_masks_hold_in_the_average(tiny, batches, loader, trainer, order):
     trainer(max_epochs=2, callbacks=[*callbacks, trace]).fit(module, loader(batches))
     expected = average(trace.states)
     assert int((expected["conv.weight"] == 0).sum()) == 54
-    check(ema, module, expected)
+    check(ema, module, expected, trace.states[-1])
     assert int((module.student.conv.weight == 0).sum()) == 54
+    finalized = remove_masks(ema.average(module)).state_dict()
+    assert finalized.keys() == module.student.state_dict().keys()
 
 
 def test_teacher_is_not_in_it(tiny, batches, loader, trainer):

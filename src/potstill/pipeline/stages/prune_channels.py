@@ -1,35 +1,30 @@
 """Structured pruning as a stage: channels go before the first step, training brings it back."""
 
-import copy
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from rich import print as say
 from torch import nn
 
 from potstill.artifact.spec import Entry
 from potstill.artifact.transforms import PRUNE_CHANNELS
-from potstill.atomic import write_atomically
-from potstill.data.loaders.calibration import first_batches
 from potstill.errors import ConfigError, DataError
 from potstill.measure.latency import latency_ms as measure_latency
 from potstill.models.copies import copy_network
-from potstill.pipeline.stages.base import Change
+from potstill.pipeline.stages.base import Stage
+from potstill.pipeline.stages.context import Decision, StageContext
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.result import Pruned
 from potstill.pruning.channels.target import SHARES, Target, steps
-from potstill.training.module import DistillationModule
 
 RECORD = "pruned.json"
 
 
-class PruneChannels(Change):
+class PruneChannels(Stage):
     """Remove channels of the student until one target is met, in steps with training between.
 
     What was removed is in `pruned.json` of the stage's folder, in every checkpoint and in the
@@ -73,85 +68,74 @@ class PruneChannels(Change):
                 f"criterion={type(criterion).__name__}: does not score channels. "
                 "Fix: one of the group criterion"
             )
-        target = Target(ratio, macs, parameters, size_mb, latency_ms)
-        self.targets = _split(target, first, then)
-        self.target, self.before = self.targets[-1], None
+        self.targets = _split(Target(ratio, macs, parameters, size_mb, latency_ms), first, then)
         self.criterion = criterion or L2Magnitude()
         self.n_batches = n_batches
         self.settings: dict[str, Any] = {"scope": scope, "floor": floor, "round_to": round_to}
         self.settings["untouchable"] = tuple(untouchable)
         self.done: Pruned | None = None
 
-    before: Pruned | None
-
     @property
     def steps(self) -> int:
         """How many steps lead to the target."""
         return len(self.targets)
 
-    def at(self, step: int, previous: Path | None = None) -> "PruneChannels":
-        """Return what `step` does; `previous` is the folder of the step before."""
-        one = copy.copy(self)
-        one.target = self.targets[step]
-        if previous is not None:
-            one.before = _read(previous / RECORD)
-        return one
+    def apply(self, network: nn.Module, context: StageContext) -> nn.Module:
+        """Prune, or repeat what an earlier attempt decided; every process does the same.
 
-    def rehearse(self, network: nn.Module, image_shape: Sequence[int]) -> nn.Module:
-        """Return a network pruned to the target, by the size of weights that mean nothing yet."""
-        self._prune(network, image_shape, L2Magnitude())
-        return network
+        In a rehearsal the size of weights that mean nothing yet decides.
+        """
+        earlier = context.before(RECORD)
+        before = Pruned.from_json(earlier) if earlier is not None else None
+        found = context.decided(RECORD, lambda: self._decide(network, context, before))
+        self.done = Pruned.from_json(found)
+        return apply_plan(network, self.done.plan.since(before.plan if before else ChannelPlan()))
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Prune, or repeat what an earlier attempt decided; every process does the same."""
-        assert isinstance(pl_module, DistillationModule)
-        if stage != "fit" or self.done is not None:
-            return
-        path = Path(trainer.default_root_dir) / RECORD
-        found = _read(path) if path.is_file() else None
-        if found is None and trainer.is_global_zero:
-            found = self._decide(trainer, pl_module)
-            write_atomically(path, json.dumps(found.to_json()))
-            say(f"[bold]{Path(trainer.default_root_dir).name}[/bold]  {found}")
-        self.done = Pruned.from_json(trainer.strategy.broadcast(found.to_json() if found else {}))
-        earlier = self.before.plan if self.before else ChannelPlan()
-        apply_plan(pl_module.student, self.done.plan.since(earlier))
-
-    def _decide(self, trainer: pl.Trainer, module: DistillationModule) -> Pruned:
-        student, batches = copy_network(module.student), None
-        if self.criterion.needs != "weights":
-            student = student.to(trainer.strategy.root_device)
-            batches = first_batches(trainer.datamodule, self.n_batches)  # type: ignore[attr-defined]
-        return self._prune(student, module.image_shape, self.criterion, batches, module.task.loss)
-
-    def _prune(
-        self,
-        network: nn.Module,
-        image_shape: Sequence[int],
-        criterion: Criterion,
-        batches: Any = None,
-        loss: Any = None,
-    ) -> Pruned:
-        return prune_channels(
+    def _decide(self, network: nn.Module, context: StageContext, before: Pruned | None) -> Decision:
+        criterion: Criterion = L2Magnitude() if context.dry_run else self.criterion
+        network, batches = copy_network(network), None
+        if criterion.needs != "weights":
+            network, batches = network.to(context.device), context.batches(self.n_batches)
+        found = prune_channels(
             network,
-            image_shape,
+            context.image_shape,
             criterion,
-            self.target,
+            self.targets[min(context.step, self.steps - 1)],
             batches=batches,
-            loss=loss,
-            latency=lambda net: measure_latency(net, image_shape).median,
-            before=self.before,
+            loss=context.task_loss,
+            latency=lambda net: measure_latency(net, context.image_shape).median,
+            before=before,
             **self.settings,
         )
+        if not context.dry_run:
+            name = f"[bold]{context.folder.name}[/bold]  " if context.folder else ""
+            context.say(f"{name}{found}")
+        return found.to_json()
+
+    def callbacks(self) -> list[pl.Callback]:
+        """Return what puts the pruning into every checkpoint."""
+        return [RecordedPruning(lambda: self.done)]
 
     def describe(self) -> Entry:
         """Return the transform to the pruned network, from that of the stage's first step."""
         assert self.done is not None
         return {"kind": PRUNE_CHANNELS, "plan": self.done.plan.to_json()}
 
+
+class RecordedPruning(pl.Callback):
+    """The pruning of a network in its checkpoints, compared with its own when one is restored.
+
+    Args:
+        pruned: what was pruned, None before that.
+    """
+
+    def __init__(self, pruned: Callable[[], Pruned | None]) -> None:
+        self.pruned = pruned
+
     def state_dict(self) -> dict[str, Any]:
         """Return what was removed."""
-        return {"pruned": json.dumps(self.done.to_json()) if self.done else ""}
+        done = self.pruned()
+        return {"pruned": json.dumps(done.to_json()) if done else ""}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that a checkpoint is of the network as it was pruned here."""
@@ -165,10 +149,3 @@ def _split(target: Target, first: float | None, then: float | None) -> list[Targ
     if first is None or then is None or target.name not in SHARES:
         return [target]
     return steps(target, first, then)
-
-
-def _read(path: Path) -> Pruned:
-    try:
-        return Pruned.from_json(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: damaged ({error}). Fix: delete the stage's folder") from error

@@ -1,32 +1,22 @@
 """Prune single weights while training: on a cubic ramp (arXiv:1710.01878), or at one step."""
 
-import logging
 from collections.abc import Sequence
-from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from potstill.errors import ConfigError
-from potstill.pipeline.stages.held_masks import HeldMasks
+from potstill.pipeline.stages.base import Stage
+from potstill.pipeline.stages.context import StageContext
+from potstill.pipeline.stages.mask_ramp import MaskRamp
 from potstill.pruning.weights.criteria.base import Criterion
 from potstill.pruning.weights.criteria.magnitude import Magnitude
-from potstill.pruning.weights.masks import (
-    add_masks,
-    mask_gradients,
-    set_masks,
-)
+from potstill.pruning.weights.masks import add_masks, remove_masks
 from potstill.pruning.weights.schedules import Ramp
 from potstill.pruning.weights.select import check_sparsity, choose_masks
-from potstill.pruning.weights.sparsity import compressed_bytes, masked_share
-from potstill.training.module import DistillationModule
-from potstill.training.schedules import count_steps
-
-log = logging.getLogger("potstill")
 
 
-class PruneWeights(HeldMasks):
+class PruneWeights(Stage):
     """Bring the student's sparsity to `sparsity`, and keep every pruned weight at exactly zero.
 
     The masks are buffers of the student from before step 0; which weights fall is decided
@@ -80,7 +70,6 @@ class PruneWeights(HeldMasks):
         self.sparsity, self.criterion, self.scope = sparsity, criterion or Magnitude(), scope
         self.start, self.end, self.every, self.initial = start, end, every, initial
         self.layers, self.untouchable = layers, untouchable
-        self.ramp: Ramp | None = None
 
     # -- what a subclass may do otherwise ----------------------------------------------------
 
@@ -92,74 +81,23 @@ class PruneWeights(HeldMasks):
         """Return the masks by weight that give `sparsity`."""
         return choose_masks(network, sparsity, self.criterion, self.scope)
 
-    # -- structure ---------------------------------------------------------------------------
+    # -- the stage ---------------------------------------------------------------------------
 
-    def rehearse(self, network: nn.Module, image_shape: Sequence[int]) -> nn.Module:
-        """Return the network as it is, its shape will not change; raise what can be foreseen."""
+    def apply(self, network: nn.Module, context: StageContext) -> nn.Module:
+        """Add the masks, of ones, and raise what can be foreseen."""
         add_masks(network, self.layers, self.untouchable)
         self.check(network)
-        return self.finish(network)
+        return network
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Add the masks, before a checkpoint is restored into them."""
-        assert isinstance(pl_module, DistillationModule)
-        if stage == "fit":
-            add_masks(pl_module.student, self.layers, self.untouchable)
-            self.check(pl_module.student)
+    def callbacks(self) -> list[pl.Callback]:
+        """Return what prunes on the ramp, and holds what is pruned."""
+        return [MaskRamp(self.choose, self.criterion, self.ramp)]
 
-    # -- time --------------------------------------------------------------------------------
+    def ramp(self, steps: int) -> Ramp:
+        """Return the ramp laid over the steps of a fit."""
+        start, end = int(self.start * steps), int(self.end * steps)
+        return Ramp(start, end, self.every, self.sparsity, self.initial)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lay the ramp over the steps of this fit."""
-        total = count_steps(trainer)
-        start, end = int(self.start * total), int(self.end * total)
-        self.ramp = Ramp(start, end, self.every, self.sparsity, self.initial)
-
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        """Prune if it is time; mask the gradients before they are clipped."""
-        assert isinstance(pl_module, DistillationModule)
-        assert self.ramp is not None
-        student, step = pl_module.student, trainer.global_step
-        if self.criterion.needs == "gradients" and step <= self.ramp.end:
-            self.criterion.observe(student)
-        if self.ramp.is_due(step):
-            self._prune(trainer, student, self.ramp(step))
-        mask_gradients(student)
-
-    def _prune(self, trainer: pl.Trainer, student: nn.Module, sparsity: float) -> None:
-        if sparsity > 0:
-            set_masks(student, self.choose(student, sparsity))
-        for logger in trainer.loggers:
-            logger.log_metrics({"sparsity": masked_share(student)}, step=trainer.global_step)
-        self.criterion.forget()  # the next scores are those of the network as it is now
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say what was reached, and what it is good for."""
-        assert isinstance(pl_module, DistillationModule)
-        assert self.ramp is not None
-        if not trainer.is_global_zero:
-            return
-        if trainer.global_step <= self.ramp.end:
-            log.warning(
-                "the fit ended at step %d, before the ramp did at step %d",
-                trainer.global_step,
-                self.ramp.end,
-            )
-        log.info(
-            "%.2f %% of the weights under masks are zero: %d bytes gzipped; neither smaller "
-            "unpacked nor faster, but for a runtime made for sparse weights",
-            100 * masked_share(pl_module.student),
-            compressed_bytes(pl_module.student),
-        )
-
-    # -- resume ------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the scores that are being summed; the masks are in the student's own state."""
-        return self.criterion.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on summing."""
-        self.criterion.load_state_dict(state_dict)
+    def finalize(self, network: nn.Module) -> nn.Module:
+        """Return the network without masks, the zeros in its weights."""
+        return remove_masks(network)

@@ -1,5 +1,6 @@
 """Exponential moving average of the student's weights, validated beside them (arXiv:1703.01780)."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,10 +87,13 @@ class EMA(pl.Callback):
     def average(self, module: DistillationModule) -> nn.Module:
         """Put the average into `module` and return its deployed network, as `export_student` does.
 
-        The student's own weights are overwritten.
+        The student's own weights are overwritten. Where a stage has finalized the student after
+        the fit, it is a copy of the average as it was trained, to be finalized as well.
         """
-        network = module.export_student()
-        network.load_state_dict(self._live().module.state_dict())
+        network, averaged = module.export_student(), self._live().module
+        if network.state_dict().keys() != averaged.state_dict().keys():
+            return copy.deepcopy(averaged)
+        network.load_state_dict(averaged.state_dict())
         return network
 
     # -- beside the student ------------------------------------------------------------------

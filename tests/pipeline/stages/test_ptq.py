@@ -1,0 +1,69 @@
+"""Quantization without training: the network of the functions, and ranges that are kept."""
+
+import logging
+
+import pytest
+import torch
+
+from potstill.errors import ConfigError
+from potstill.measure.counts import is_quantized
+from potstill.pipeline.stages.context import StageContext
+from potstill.pipeline.stages.ptq import StaticQuantization
+from potstill.pipeline.stages.ptq_dynamic import DynamicQuantization
+from potstill.quantization.convert import convert
+from potstill.quantization.dynamic import DynamicLinear
+from potstill.quantization.post_training import quantize_static
+from potstill.quantization.range_methods import find_range_method
+
+SHAPE = (3, 16, 16)
+DRY = StageContext(SHAPE, dry_run=True)
+
+
+@pytest.fixture
+def context(batches, tmp_path):
+    return StageContext(SHAPE, folder=tmp_path, training_batches=lambda n: batches[:n])
+
+
+@pytest.mark.parametrize("method", ["min_max", "percentile", "mse"])
+def test_it_is_the_network_of_the_functions_the_second_time_too(tiny, batches, context, method):
+    network, image = tiny().eval(), batches[3][0]
+    expected = convert(quantize_static(network, batches[:2], find_range_method(method), 2))
+    empty = StageContext(SHAPE, folder=context.folder)  # with no images: the ranges are read
+    for given in (context, empty):
+        stage = StaticQuantization(method, n_batches=2)
+        found = stage.finalize(stage.apply(network, given))
+        assert not found.training
+        for key, value in expected.state_dict().items():
+            assert torch.equal(found.state_dict()[key], value)
+        assert torch.equal(found(image), expected(image))
+
+
+def test_a_rehearsal_needs_no_images(tiny, tmp_path):
+    stage = StaticQuantization()
+    assert is_quantized(stage.finalize(stage.apply(tiny(), DRY)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bits": 3}, "bits=3"),
+        ({"method": "entropy"}, "method=entropy: unknown"),
+        ({"percent": 99.0}, "percent=99.0: has no effect with method=min_max"),
+        ({"n_batches": 0}, "n_batches=0"),
+        ({"method": "percentile", "percent": 0}, "percent=0"),
+    ],
+)
+def test_impossible_settings_are_one_line(settings, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        StaticQuantization(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_dynamic_says_how_far_it_reached_but_not_in_a_rehearsal(tiny, caplog):
+    with caplog.at_level(logging.INFO, "potstill"):
+        DynamicQuantization().apply(tiny(), DRY)
+        assert not caplog.text
+        network = DynamicQuantization().apply(tiny(), StageContext(SHAPE))
+    assert isinstance(network.fc, DynamicLinear)
+    assert "14.2 % of the parameters" in caplog.text
