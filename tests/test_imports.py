@@ -1,10 +1,11 @@
 """Imports go one way: a package imports lower floors alone."""
 
 import ast
+import re
 
 import pytest
 
-from tests.support.places import SOURCE
+from tests.support.places import ROOT, SOURCE
 
 FLOORS = [
     {"errors"},
@@ -52,3 +53,18 @@ def test_imports_go_down(path):
     others = {name[0] for name in names}
     assert "lightning" not in others or here in LIGHTNING
     assert "hydra" not in others or here in HYDRA
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_architecture_page_lists_the_floors():
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", PAGE, re.MULTILINE)
+    listed = {int(floor): set(re.findall(r"`(\w+)`", names)) for floor, names in rows}
+    assert listed == dict(enumerate(FLOORS))
+
+
+def test_the_architecture_page_names_what_is_there():
+    named = set(re.findall(r"\w+/(?:\w+/)*(?:\w+\.py)?", PAGE)) - {"tests/test_imports.py"}
+    assert len(named) > 20
+    assert [name for name in named if not (SOURCE / name).exists()] == []

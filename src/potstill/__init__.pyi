@@ -48,6 +48,11 @@ from potstill.heads.wsld import WSLD as WSLD
 from potstill.measure.counts import measure_network as measure_network
 from potstill.models.features.extractor import FeatureExtractor as FeatureExtractor
 from potstill.models.features.outputs import ModelOutputs as ModelOutputs
+from potstill.pipeline.stages.base import Stage as Stage
+from potstill.pipeline.stages.prune_channels import PruneChannels as PruneChannels
+from potstill.pipeline.stages.prune_pattern import PrunePattern as PrunePattern
+from potstill.pipeline.stages.prune_weights import PruneWeights as PruneWeights
+from potstill.pipeline.stages.qat import QuantizationAwareTraining as QuantizationAwareTraining
 from potstill.pruning.channels.criteria.l1_magnitude import L1Magnitude as L1Magnitude
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude as L2Magnitude
 from potstill.pruning.channels.prune import prune_channels as prune_channels
@@ -56,6 +61,8 @@ from potstill.quantization.convert import convert as convert
 from potstill.quantization.dynamic import quantize_dynamic as quantize_dynamic
 from potstill.quantization.post_training import quantize_static as quantize_static
 from potstill.quantization.prepare import prepare as prepare
+from potstill.tasks.base import Task as Task
+from potstill.tasks.classification import Classification as Classification
 from potstill.training.callbacks.ema import EMA as EMA
 from potstill.training.callbacks.ema_teacher import EMATeacher as EMATeacher
 from potstill.training.callbacks.head_diagnostics import HeadDiagnostics as HeadDiagnostics

@@ -1,4 +1,4 @@
-"""Optional libraries: imported when needed, and original from chattering on the terminal."""
+"""Optional libraries: imported when needed, and kept quiet on the terminal."""
 
 import importlib
 import io
