@@ -3,8 +3,8 @@
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
+from potstill.config.compose import Command, configs
 from potstill.data.datamodule import ImageData
 from potstill.data.fake import Fake
 from potstill.data.loaders.views import Viewing
@@ -15,15 +15,16 @@ from tests.support.places import CONF
 
 # Shards are the folder's settings and more, a Dataset must be given: both have tests of their own.
 APART = ("imagenet_shards", "dataset")
-CONF = [path for path in sorted((CONF / "data").glob("*.yaml")) if path.stem not in APART]
+OPTIONS = [path for path in sorted((CONF / "data").glob("[!_]*.yaml")) if path.stem not in APART]
 
 
 def composed(path, **overrides):
-    node = OmegaConf.merge(OmegaConf.load(path), overrides)
-    return OmegaConf.create({"seed": 3, "data": node}).data
+    given = [f"++data.{key}={value}" for key, value in overrides.items()]
+    [config] = configs(Command(CONF, overrides=(f"data={path.stem}", "seed=3", *given)))
+    return config.data
 
 
-@pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
 def test_every_option_instantiates(path):
     config = composed(path)
     data = instantiate(config)
@@ -37,7 +38,7 @@ def test_every_option_instantiates(path):
     assert (list(data.mean), list(data.std)) == (config["mean"], config["std"])
 
 
-@pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
 def test_an_unknown_key_is_refused(path):
     with pytest.raises(Exception, match="unexpected keyword argument 'num_clases'"):
         instantiate(composed(path, num_clases=3))
@@ -80,14 +81,14 @@ def test_fake_training_covers_what_is_not_held_out():
 
 
 def test_every_setting_of_the_configuration_reaches_the_augmentation():
-    path = next(path for path in CONF if path.stem == "fake")
+    path = next(path for path in OPTIONS if path.stem == "fake")
     settings = {"color_jitter": [0.4, 0.3, 0.2, 0.1], "randaugment": [2, 9], "cutout": 3}
     data = instantiate(composed(path, **settings, mixup=0.2, cutmix=1.0, views=2, view_cycle=4))
     assert data.augment.distort == Distort(3, (0.4, 0.3, 0.2, 0.1), (2, 9), 3)
     assert data.viewing == Viewing(data.augment, Mix(3, 10, 0.2, 1.0), count=2, cycle=4)
 
 
-@pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
     "setting",
     [

@@ -23,7 +23,7 @@ SENTENCES = {
 
 def options(folders: Iterable[str | Path], group: str) -> list[str]:
     """Return the names of the options of `group` over all config folders, sorted."""
-    return sorted({file.stem for folder in folders for file in Path(folder, group).glob("*.yaml")})
+    return sorted({file.stem for folder in folders for file in _files(Path(folder, group))})
 
 
 def groups(folders: Iterable[str | Path]) -> list[str]:
@@ -50,6 +50,11 @@ def list_options(folders: Iterable[str | Path]) -> str:
     for group in groups(paths):
         lines.append(f"{group}: {SENTENCES[group]}" if group in SENTENCES else group)
         for folder in paths:
-            for file in sorted((folder / group).glob("*.yaml")):
+            for file in sorted(_files(folder / group)):
                 lines.append(f"  {file.stem:<24} {sentence(file)}".rstrip())
     return "\n".join(lines)
+
+
+def _files(folder: Path) -> list[Path]:
+    # A name with an underscore before it is for other options' defaults lists.
+    return [file for file in folder.glob("*.yaml") if not file.stem.startswith("_")]
