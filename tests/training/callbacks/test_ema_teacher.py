@@ -132,5 +132,5 @@ def test_nothing_happens_without_a_teacher(tiny, batches, loader, trainer, tmp_p
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decay_is_a_fraction(decay):
-    with pytest.raises(ValueError, match=str(decay)):
+    with pytest.raises(ConfigError, match=f"decay={decay}"):
         EMATeacher(decay)

@@ -29,6 +29,13 @@ def decay_at(count: int, decay: float, warmup: bool) -> float:
     return min(decay, (1 + count) / (10 + count)) if warmup else decay
 
 
+def check_decay(decay: float) -> float:
+    """Return the decay of an average; ConfigError unless it is in [0, 1)."""
+    if not 0 <= decay < 1:
+        raise ConfigError(f"decay={decay}: must be in [0, 1). Fix: decay=0.999")
+    return decay
+
+
 class EMA(pl.Callback):
     """Average the deployed student once an optimizer step, and log its main score.
 
@@ -45,9 +52,7 @@ class EMA(pl.Callback):
     """
 
     def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
-        if not 0 <= decay < 1:
-            raise ConfigError(f"decay={decay}: must be in [0, 1). Fix: decay=0.999")
-        self.decay, self.warmup = decay, warmup
+        self.decay, self.warmup = check_decay(decay), warmup
         self._averaged: AveragedModel | None = None
         self._student: nn.Module | None = None
         self._restored: dict[str, Any] = {}

@@ -5,8 +5,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from potstill.errors import ConfigError
+from potstill.training.callbacks.ema import check_decay
 from potstill.training.module import DistillationModule
 
 
@@ -18,12 +20,13 @@ class EMATeacher(pl.Callback):
 
     Args:
         decay: of the average, in [0, 1); buffers are copied.
+
+    Raises:
+        ConfigError: if the decay is out of range.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), got {decay}")
-        self.decay = decay
+        self.decay = check_decay(decay)
         self._restored: dict[str, Any] | None = None
         self._teacher: nn.Module | None = None
         self._step = 0
@@ -55,8 +58,8 @@ class EMATeacher(pl.Callback):
             return
         self._step = trainer.global_step
         ours = dict(pl_module.student.named_parameters())
-        for name, average in self._teacher.named_parameters():
-            average.lerp_(ours[name], 1 - self.decay)
+        names, moved = zip(*self._teacher.named_parameters(), strict=True)
+        get_ema_multi_avg_fn(self.decay)(moved, tuple(ours[name] for name in names), 0)
         buffers = zip(self._teacher.buffers(), pl_module.student.buffers(), strict=True)
         for mine, theirs in buffers:
             mine.copy_(theirs)
