@@ -158,6 +158,15 @@ class ImageData(LightningDataModule):
             self._viewer = self.train_loader(self._splits["train"])
         return render(self._viewer, sample_id, view_index, self.image_shape)
 
+    def subset(self, split: str, sample_id: Tensor) -> Any:
+        """Return what `eval_loader` takes for some images of a split: "train", "val" or "test".
+
+        Args:
+            split: after `setup`.
+            sample_id: (N,) positions in it.
+        """
+        return self._splits[split][sample_id]
+
     def load(self) -> tuple[Any, Any]:
         """Return the official (training, test) `Images` or `Files`, before the split."""
         raise NotImplementedError

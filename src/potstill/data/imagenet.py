@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from potstill.data.datamodule import ImageData
 from potstill.data.loaders.workers import FolderEvalLoader, FolderLoader, Workers, check_workers
 from potstill.data.storage.image_folder import Files, check_classes, class_folders, find_files
 from potstill.data.transforms.random_crop import CentreCrop, RandomCrop
 from potstill.errors import DataError
+
+Loader = TypeVar("Loader", bound=FolderLoader)
 
 
 class ImageNet(ImageData):
@@ -79,14 +81,11 @@ class ImageNet(ImageData):
 
     def train_loader(self, split: Files) -> FolderLoader:
         """Return the shuffled, augmented batches of a split."""
-        return FolderLoader(
-            split,
-            self.batch_size,
-            self.viewing,
-            self.normalize,
-            self._workers(),
-            self.drop_last,
-        )
+        return self._train_loader(FolderLoader, split)
+
+    def _train_loader(self, kind: type[Loader], split: Files, **settings: Any) -> Loader:
+        shared = (self.batch_size, self.viewing, self.normalize, self._workers(), self.drop_last)
+        return kind(split, *shared, **settings)
 
     def eval_loader(self, split: Files) -> FolderEvalLoader:
         """Return the batches of a split, the middle of every image, in order."""

@@ -66,15 +66,7 @@ class ImageNetShards(ImageNet):
 
     def train_loader(self, split: Files) -> ShardLoader:
         """Return the shuffled, augmented batches of a split."""
-        return ShardLoader(
-            split,
-            self.batch_size,
-            self.viewing,
-            self.normalize,
-            self._workers(),
-            self.drop_last,
-            chunk_window=self.chunk_window,
-        )
+        return self._train_loader(ShardLoader, split, chunk_window=self.chunk_window)
 
     def eval_loader(self, split: Files) -> FolderEvalLoader:
         """Return the batches of a split, the middle of every image, in order."""

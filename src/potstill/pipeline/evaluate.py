@@ -143,7 +143,7 @@ def _images(experiment: Experiment, positions: Tensor) -> Tensor:
         return torch.empty(0, *data.image_shape)
     # Only these: reading a whole test set again takes minutes where it lies in files.
     with single_process():
-        loader = data.eval_loader(data._splits["test"][positions])
+        loader = data.eval_loader(data.subset("test", positions))
         images = torch.cat([batch[0].cpu() for batch in loader])
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
     return images * std + mean

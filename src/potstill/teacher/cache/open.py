@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from potstill.config.value_rules import STORES
 from potstill.errors import ConfigError, DataError, StorageError
 from potstill.teacher.cache.manifest import CacheManifest, read_fields
 from potstill.teacher.cache.segments import remove_leftovers
 from potstill.teacher.cache.store import TeacherStore
 
-MODES = ("auto", "off", "read", "refresh")
 SERVED = frozenset({"pooled"})
 
 
@@ -67,8 +67,8 @@ def check_mode(mode: str, reason: str) -> None:
     Raises:
         ConfigError: with the reason.
     """
-    if mode not in MODES:
-        raise ConfigError(f"teacher.store={mode}: unknown. Fix: one of {', '.join(MODES)}")
+    if mode not in STORES:
+        raise ConfigError(f"teacher.store={mode}: unknown. Fix: one of {', '.join(STORES)}")
     if mode in ("read", "refresh") and reason:
         raise ConfigError(f"teacher.store={mode}: {reason}. Fix: teacher.store=off")
 
