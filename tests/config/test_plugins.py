@@ -1,8 +1,10 @@
 """Plugins: found by name, folder or file, from the command line alone, and checked twice."""
 
 import hashlib
+import multiprocessing
 import sys
 
+import joblib
 import pytest
 
 from potstill.cli.train import check
@@ -212,3 +214,19 @@ def test_a_config_file_that_names_one_is_refused_with_its_name(plugin, tmp_path,
     line = refusal(check, command)
     assert line.startswith(f"{file}: plugins=['mylab'] in a file")
     assert line.endswith("Fix: plugins=[...] on the command line")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["loky", "spawn"])
+def test_processes_that_begin_afresh_know_them(plugin, start):
+    plugin({"parts.py": PARTS})
+    node = {"_target_": "mylab.parts.MyHead", "weight": 3.0}
+    if start == "loky":  # as Hydra's joblib launcher starts its workers
+        with joblib.parallel_config("loky", n_jobs=2):
+            (made, _) = joblib.Parallel()([joblib.delayed(instantiate)(node)] * 2)
+        joblib.externals.loky.get_reusable_executor().shutdown()
+    else:  # as data workers are started where fork is not safe
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            made = pool.apply(instantiate, (node,))
+    assert type(made).__module__ == "mylab.parts"
+    assert made.weight == 3.0
