@@ -62,10 +62,11 @@ OPTIONS = [
     "optimizer@module.optimizer=my_optimizer",
     "scheduler@module.scheduler=my_schedule",
     "callbacks=my_callback",
+    "+stage@stages.factored=my_stage",
     "+stage@stages.pruned=prune",
-    "criterion@stages.pruned.callbacks.prune.criterion=my_channels",
+    "criterion@stages.pruned.transforms.prune.criterion=my_channels",
     "+stage@stages.sparse=sparsify",
-    "weight_criterion@stages.sparse.callbacks.sparsify.criterion=my_weights",
+    "weight_criterion@stages.sparse.transforms.sparsify.criterion=my_weights",
     "+stage@stages.int8=qat",
     "export=[onnx,my_exporter]",
 ]
@@ -77,11 +78,11 @@ SMALL = [
     "teacher.epochs=2",
     "teacher.store_dir=teachers",
     "stages.pruned.epochs=1",
-    "stages.pruned.callbacks.prune.first=null",
-    "stages.pruned.callbacks.prune.then=null",
-    "stages.pruned.callbacks.prune.round_to=2",
+    "stages.pruned.transforms.prune.first=null",
+    "stages.pruned.transforms.prune.then=null",
+    "stages.pruned.transforms.prune.round_to=2",
     "stages.sparse.epochs=1",
-    "stages.sparse.callbacks.sparsify.every=2",
+    "stages.sparse.transforms.sparsify.every=2",
     "stages.int8.epochs=1",
     "hydra.run.dir=run",
 ]
@@ -112,7 +113,8 @@ def finished(tmp_path_factory):
 def test_all_that_a_plugin_offers_takes_part_in_a_run(finished):
     run = finished / "run"
     rows = {row["name"]: row for row in json.loads((run / "report.json").read_text())["rows"]}
-    assert list(rows) == ["teacher", "student", "pruned", "sparse", "int8"]
+    assert list(rows) == ["teacher", "student", "factored", "pruned", "sparse", "int8"]
+    assert rows["factored"]["num_parameters"] == rows["student"]["num_parameters"] - 16 * 2 + 16 + 2
     assert rows["pruned"]["macs"] <= rows["student"]["macs"] / 2
     sparse = load_file(run / "sparse" / "sparse.safetensors")
     weights = torch.cat([sparse[name].flatten() for name in ("0.weight", "3.weight")])
@@ -148,6 +150,7 @@ def test_its_network_is_read_again_where_it_is_named(finished, plugin):
     plugin({path.relative_to(MYLAB): path.read_text() for path in MYLAB.rglob("*.py")})
     network, artifact = load_artifact(file)
     assert artifact.spec.builder == "mylab:my_net"
+    assert artifact.spec.transforms[0] == {"kind": "mylab:low_rank", "rank": 1}
     assert artifact.facts["class_names"] == ["upright", "lying"]
     images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(finished / "run" / "export" / "int8.onnx")

@@ -123,7 +123,7 @@ class Experiment:
             cfg.module, [str(key) for key in cfg.module if key not in networks]
         )
         put_under(node, cfg)
-        made: DistillationModule = instantiate(node, **networks)
+        made: DistillationModule = instantiate(node, "module", **networks)
         if teacher is not None and set(made.teacher_layers) <= self._served:
             made.folded, made.cached = self.folded, self.cached
         return made
