@@ -1,4 +1,4 @@
-"""The comparison of a pruned network with the dense one whose removed channels are silenced."""
+"""Comparison of a pruned network with the dense one whose removed channels are silenced."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Follow channel labels through one forward pass, operator by operator."""
+"""Tracing of channel labels through one forward pass, operator by operator."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

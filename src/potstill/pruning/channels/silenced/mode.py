@@ -1,4 +1,4 @@
-"""Run a dense network as if some channels were absent: they are NaN, and nobody reads NaN.
+"""Forward pass of a dense network without some channels: they are NaN, and nothing reads NaN.
 
 What layers compute of absent channels is absent as well; sums run over what is there, and so do
 norms. Nothing here knows how channels are coupled: that is what it is to check.

@@ -1,4 +1,4 @@
-"""Make the channels that a plan removes absent, and follow where a forward pass fails."""
+"""Dense network without the channels that a plan removes, and the place where it fails."""
 
 from typing import Any
 
