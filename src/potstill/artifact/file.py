@@ -1,4 +1,4 @@
-"""One file from which a network is built again without the experiment that made it."""
+"""Artifact file, from which a network is built again without the experiment that made it."""
 
 import json
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ KEY = "potstill"  # one key in the header: the order of several is not fixed
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a file says of itself.
+    """Header of an artifact.
 
     Attributes:
         spec: how the network is built; None for one that only its experiment can build.
@@ -56,10 +56,10 @@ def save_artifact(path: Path, network: nn.Module, artifact: Artifact) -> Path:
 
 
 def read_artifact(path: str | Path) -> Artifact:
-    """Return what a file says of itself; nothing in it is executed.
+    """Return the header of a file; nothing in it is executed.
 
     Raises:
-        DataError: if it is missing, damaged, or says nothing.
+        DataError: if it is missing, damaged, or has no header.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -80,7 +80,7 @@ def read_artifact(path: str | Path) -> Artifact:
 
 
 def load_artifact(path: str | Path) -> tuple[nn.Module, Artifact]:
-    """Return the network in a file, in eval mode, and what the file says of it.
+    """Return the network in a file, in eval mode, and the header of the file.
 
     Raises:
         DataError: if the file is damaged or does not say how its network is built.

@@ -1,4 +1,4 @@
-"""Files of before names stood for code: one table of the module paths in them, read both ways."""
+"""Reading of files from before names stood for code: one table of their module paths."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from potstill.errors import DataError
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.quantization.rebuild import dynamic_shape, static_shape
 
-Rebuild = Callable[..., nn.Module]  # (network, **what the entry says) -> network
+Rebuild = Callable[..., nn.Module]  # (network, **settings of the entry) -> network
 
 
 def _without_channels(network: nn.Module, plan: dict[str, Any]) -> nn.Module:

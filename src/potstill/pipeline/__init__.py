@@ -1,1 +1,1 @@
-"""One command: teacher, student, baseline, stages, test, export, report."""
+"""Pipeline of one command: teacher, student, baseline, stages, test, export, report."""

@@ -1,4 +1,4 @@
-"""Test every network of a study once, at the end, and report."""
+"""Evaluation of every network of a run on the test set, once, at the end; and the report."""
 
 import shlex
 from dataclasses import asdict
@@ -40,9 +40,9 @@ def report(experiment: Experiment) -> None:
     """
     experiment.run.data.setup("test")
     names = [name for name in experiment.stages if name in experiment.fitted]
-    answers = {name: _test(experiment, name) for name in names}
-    outputs = {name: found for name, (found, _) in answers.items()}
-    targets = answers["student"][1]
+    results = {name: _test(experiment, name) for name in names}
+    outputs = {name: found for name, (found, _) in results.items()}
+    targets = results["student"][1]
     networks = {name: experiment.fitted[name].network for name in names}
     on_validation = {
         name: _on_validation(experiment, network) for name, network in networks.items()
@@ -115,7 +115,7 @@ def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, An
     """Return the columns of a row that do not depend on the data.
 
     PyTorch runs a network of integers by way of floating-point numbers, slower than a network
-    that was never quantized: that time says nothing, and is left out.
+    that was never quantized: that time means nothing, and is left out.
     """
     if not is_quantized(network):
         return {**measure_network(network, image_shape), "latency_engine": "eager"}

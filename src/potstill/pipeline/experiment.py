@@ -1,4 +1,4 @@
-"""The networks of one run, trained or read one after another."""
+"""Networks of one run, trained or read one after another."""
 
 from typing import Any
 

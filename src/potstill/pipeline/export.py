@@ -1,4 +1,4 @@
-"""Write a run's networks for other runtimes, and test each file where it will run."""
+"""Export of a run's networks, each file evaluated in its own runtime."""
 
 import json
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def exporters(cfg: Config, task: Task) -> dict[str, Exporter]:
 
 
 def export(experiment: Experiment) -> list[dict[str, Any]]:
-    """Write every network but teacher and baseline in every format asked for, bundles last.
+    """Write every network but teacher and baseline in every format of the config, bundles last.
 
     A bundle is made of the other formats' files. Returns a record for each file: name, format,
     path, bytes, agreement, max_difference, sqnr_db, runtime, and by its name the task's main score

@@ -1,4 +1,4 @@
-"""Train one network and leave its folder: checkpoints, metrics, and the artifact at its end."""
+"""Training of one network into its folder: checkpoints, metrics, and the artifact at its end."""
 
 import math
 import time
@@ -133,7 +133,7 @@ def read_finished(folder: Path, epochs: int) -> TrainedModel:
 
 
 def choose_kernels(run: RunContext, module: DistillationModule, epochs: int) -> dict[str, Any]:
-    """Have `module` compute as the config says; return what decides how its results round.
+    """Have `module` compute as configured; return what decides how its results round.
 
     Raises:
         ConfigError: if a setting cannot take effect.

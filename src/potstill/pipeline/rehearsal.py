@@ -25,7 +25,7 @@ def rehearse(experiment: Experiment) -> None:
     """Build the networks of a run and take them through its stages, untrained.
 
     Raises:
-        ConfigError: if something cannot be as the config says.
+        ConfigError: if something of the config is impossible.
         DataError: if a teacher's file is of other classes.
     """
     module, teacher = rehearse_distillation(experiment)

@@ -1,4 +1,4 @@
-"""One command: a teacher, a student distilled from it, the same student alone, and a report."""
+"""One run: a teacher, a student distilled from it, the same student alone, and a report."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -34,7 +34,7 @@ from potstill.training.loggers.wandb import finish
 
 
 def run(cfg: DictConfig) -> float:
-    """Do what the config says and return the student's main score on validation."""
+    """Run the config and return the student's main score on validation."""
     quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     # By one process: the others are of the same run.

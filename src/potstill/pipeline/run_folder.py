@@ -37,7 +37,7 @@ def check_writable(folder: Path, key: str) -> None:
     if not existing.is_dir():
         raise StorageError(f"{key}={folder}: {existing} is a file. Fix: another {key}")
     try:
-        # os.access says yes to root on file systems that then refuse.
+        # os.access grants root on file systems that then refuse.
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The composed experiment in a few lines, for a person at a terminal."""
+"""Summary of the composed experiment for a terminal."""
 
 from pathlib import Path
 from pkgutil import resolve_name

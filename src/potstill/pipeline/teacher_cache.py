@@ -1,4 +1,4 @@
-"""The teacher's outputs of a run, kept and replayed: `teacher.store`."""
+"""Cache of the teacher's outputs of a run: `teacher.store`."""
 
 import time
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def folded_copy(run: RunContext, module: DistillationModule) -> FoldedTeacher | 
 
 
 def check_teacher_cache(run: RunContext, module: DistillationModule) -> None:
-    """Raise where `teacher.store` asks for a store and there can be none, before any training.
+    """Raise where `teacher.store` wants a store and there can be none, before any training.
 
     Raises:
         ConfigError: saying why not.
@@ -53,7 +53,7 @@ def check_teacher_cache(run: RunContext, module: DistillationModule) -> None:
 def open_teacher_cache(run: RunContext, module: DistillationModule) -> CachedTeacher | None:
     """Return the store's teacher for a run, checked against the real one; None for none.
 
-    A line on its console says what the store holds and what it will cost.
+    A line on its console tells how full the store is and what it will cost.
 
     Args:
         run: with data after its setup.

@@ -1,4 +1,4 @@
-"""Place of a run's own teacher among those that are kept, by all that its weights depend on."""
+"""Key of a run's own teacher in the registry, by all that its weights depend on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +33,7 @@ def teacher_settings(run: RunContext) -> dict[str, Any]:
     training = {key: cfg["module"][key] for key in ("optimizer", "scheduler")}
     return {
         "model": cfg["module"]["teacher"],
-        # Whether the same images come from a folder or from shards, the fingerprint says.
+        # The fingerprint is the same for images from a folder and from shards.
         "data": _counting(cfg, "data", without="_target_"),
         "fingerprint": run.data.fingerprint,
         "training": training | task,

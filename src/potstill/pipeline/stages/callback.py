@@ -89,7 +89,7 @@ class StageCallback(pl.Callback):
 
 
 def use_training_step(module: DistillationModule, stages: Sequence["Stage"]) -> None:
-    """Have `module` make its batches' losses as one of the stages says, where one does.
+    """Have `module` make its batches' losses by a stage's `training_step`, where one has it.
 
     Raises:
         ConfigError: if several do.

@@ -1,4 +1,4 @@
-"""What a stage may look at and where it writes when it changes a network."""
+"""Context of a stage: what it may read, and where it writes, when it changes a network."""
 
 import json
 from collections.abc import Callable

@@ -36,7 +36,7 @@ class PruneChannels(Stage):
         first: the share that the first step takes at most; null to go all the way at once.
         then: the share that each later step takes more; null as well then.
         scope: "uniform" or "global".
-        floor: the share of a layer's channels that stays whatever the criterion says.
+        floor: the share of a layer's channels that stays whatever the criterion.
         round_to: what the channels of a layer are a multiple of.
         untouchable: layers that keep all their outputs, with all that is under them.
         n_batches: training batches for a criterion that looks at images.

@@ -1,4 +1,4 @@
-"""Prune to n of every m weights while training (n:m sparsity, arXiv:2102.04010)."""
+"""Pruning to n of every m weights while training (n:m sparsity, arXiv:2102.04010)."""
 
 from collections.abc import Sequence
 

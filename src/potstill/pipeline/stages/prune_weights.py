@@ -1,4 +1,4 @@
-"""Prune single weights while training: on a cubic ramp (arXiv:1710.01878), or at one step."""
+"""Pruning of single weights: on a cubic ramp (arXiv:1710.01878), or at one step."""
 
 from collections.abc import Sequence
 

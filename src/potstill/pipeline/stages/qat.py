@@ -1,4 +1,4 @@
-"""Quantization-aware training: the student learns with the rounding its deployed form will have."""
+"""Quantization-aware training: the student learns with the rounding of its int8 form."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ class QuantizationAwareTraining(Stage):
 
     Ranges of activations start at the first training batch's and follow the next ones until
     they freeze; batch-norm's statistics train as ever until they freeze. The number of the step
-    says when, and buffers of the student say whether, so a resumed run goes on bit by bit.
+    decides when, and buffers of the student hold whether, so a resumed run goes on bit by bit.
 
     Args:
         bits: 8.
