@@ -1,4 +1,4 @@
-"""Whole files or none: written beside their place, then moved there."""
+"""Atomic file writes: a file is written beside its place, then moved there."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What goes wrong, by kind: each kind has its own exit code and prints as one line."""
+"""Errors by kind: each has its own exit code and prints as one line."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""The words of a training command: Hydra's flags, checked, and the overrides."""
+"""Arguments of a training command: Hydra's flags, checked, and the overrides."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which `_target_`s a config may call at which place: checked before anything is imported."""
+"""Allow-list of `_target_`s by their place in a config, checked before anything is imported."""
 
 from potstill.config import plugins
 from potstill.config.introspect import Definition, descends, find
@@ -16,7 +16,7 @@ def permit(target: str, path: str, kind: Kind | None) -> Definition:
         kind: what may stand there; None where nothing is called.
 
     Raises:
-        ConfigError: if it does not exist or is no such thing, as far as its source says.
+        ConfigError: if it does not exist or is of another kind, as far as its source shows.
     """
     given = f"{path}._target_={target}" if path else f"_target_={target}"
     if kind is None:
@@ -32,7 +32,7 @@ def permit(target: str, path: str, kind: Kind | None) -> Definition:
 
 
 def _refusal(found: Definition, kind: Kind) -> str:
-    """Return why it is not of a kind, as far as its source says; nothing where it is."""
+    """Return why it is not of a kind, as far as its source shows; nothing where it is."""
     is_kind = descends(found, kind.bases) if kind.bases else True
     # A module's own imports are attributes too: where it is defined counts.
     if plugins.owner(found.name) is None:

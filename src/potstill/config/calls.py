@@ -1,4 +1,4 @@
-"""Calls that a config asks for: checked by place, name and arguments, from source alone."""
+"""Calls in a config, checked by place, name and arguments, from source alone."""
 
 from typing import Any
 

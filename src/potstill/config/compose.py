@@ -1,4 +1,4 @@
-"""The configs of a command, composed as Hydra will, before it starts anything."""
+"""Composition of a command's configs as Hydra does it, before anything starts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

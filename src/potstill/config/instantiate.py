@@ -1,4 +1,4 @@
-"""Objects made from a config: the one place where what a config names is imported and called."""
+"""Instantiation of config nodes: the one place where a `_target_` is imported and called."""
 
 from functools import partial
 from importlib import import_module

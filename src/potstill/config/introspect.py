@@ -1,4 +1,4 @@
-"""Classes and functions by dotted name, and what they take and descend from, read from source."""
+"""Signatures and base classes of classes and functions by dotted name, read from source."""
 
 import ast
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from potstill.config import sources
-from potstill.config.sources import Source, imports, module_of
+from potstill.config.sources import ParsedModule, imports, module_of
 
 _MAX_HOPS = 12
 
@@ -16,7 +16,7 @@ class Definition:
     """A class or function, and the module that holds its source."""
 
     node: ast.ClassDef | ast.FunctionDef
-    source: Source
+    source: ParsedModule
 
     @property
     def name(self) -> str:
@@ -47,14 +47,14 @@ def find(dotted: str, hops: int = _MAX_HOPS) -> Definition | None:
 
 
 def signature(definition: Definition) -> Signature | None:
-    """Return what calling `definition` takes; `None` where its source does not say."""
+    """Return what calling `definition` takes; `None` where its source does not show it."""
     node = definition.node
     if isinstance(node, ast.FunctionDef):
         return _arguments(node.args, skip=0)
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             return _arguments(statement.args, skip=1)
-    if node.decorator_list:  # a dataclass, say, writes its own
+    if node.decorator_list:  # a dataclass, for one, writes its own
         return None
     if not node.bases:
         return Signature((), is_open=False)
@@ -78,14 +78,14 @@ def class_constant(definition: Definition, name: str) -> object:
 
 
 def descends(definition: Definition, ancestors: tuple[str, ...]) -> bool | None:
-    """Return whether a class, or what a function says it returns, descends from any of these.
+    """Return whether a class, or a function's return annotation, descends from any of these.
 
     Args:
         definition: the class or function.
         ancestors: dotted names of where the classes are defined.
 
     Returns:
-        None where its source does not say: a base that is computed, no return annotation.
+        None where its source does not show it: a base that is computed, no return annotation.
     """
     if isinstance(definition.node, ast.FunctionDef):
         returns = definition.node.returns
@@ -117,7 +117,7 @@ def _bases(definition: Definition) -> Iterator[Definition | None]:
         yield _named(definition.source, node)
 
 
-def _named(source: Source, node: ast.expr) -> Definition | None:
+def _named(source: ParsedModule, node: ast.expr) -> Definition | None:
     """Return what an expression such as `nn.Module`, `Base[T]` or `"Name"` names in a module."""
     if isinstance(node, ast.Subscript):
         node = node.value
@@ -131,7 +131,7 @@ def _named(source: Source, node: ast.expr) -> Definition | None:
     return None
 
 
-def _lookup(source: Source, name: str, hops: int) -> Definition | None:
+def _lookup(source: ParsedModule, name: str, hops: int) -> Definition | None:
     for node in reversed(source.statements):  # the last definition is the one that counts
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             return Definition(node, source)

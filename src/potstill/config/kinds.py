@@ -1,4 +1,4 @@
-"""Kinds of what a config may call: where a `_target_` stands decides what it may be."""
+"""Kinds of callables in a config: the place of a `_target_` decides which may stand there."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Hydra's errors, each as one line that names the setting, what is wrong and what would do."""
+"""Errors of Hydra and OmegaConf as one line: the setting, the fault, the fix."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The options of a config folder, each with the sentence its file begins with, for --help."""
+"""Options of a config folder for --help, each with its file's first comment."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The words with which this program was started, to be said again in texts and reports."""
+"""Name of the running command, as it stands in texts and reports."""
 
 import sys
 from pathlib import Path

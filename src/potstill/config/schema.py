@@ -1,4 +1,4 @@
-"""The root of every config: a key that is not declared here is an error."""
+"""Schema of the root config: a key that is not declared here is an error."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from potstill.config.program import program
 
 @dataclass
 class TeacherSettings:
-    """How a teacher without weights is trained, kept and judged.
+    """Training, registration and verification of a teacher without weights.
 
     Attributes:
         epochs: of fine-tuning on the task's own data.
-        store_dir: where trained teachers and their outputs are kept.
+        store_dir: the folder of trained teachers and their cached outputs.
         store: keep the teacher's outputs and replay them: auto, off, read or refresh.
-        precision: of the kept outputs, float16 or float32.
+        precision: of the cached outputs, float16 or float32.
         top_k: how many logits an image keeps, for many classes; null for all.
         accuracy: the recorded accuracy, a fraction.
         tolerance: how far under `accuracy` a teacher may test, a fraction.
         rounding: how far its logits may move, relative to the largest, when it runs in a
-            quicker arithmetic; 0 asks it as it is.
+            folded copy; 0 runs it as it is.
     """
 
     epochs: int = 20

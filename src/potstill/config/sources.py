@@ -11,7 +11,7 @@ from potstill.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Source:
+class ParsedModule:
     """A parsed module, by its dotted name."""
 
     name: str
@@ -19,7 +19,7 @@ class Source:
     statements: tuple[ast.stmt, ...]
 
 
-def module_of(dotted: str) -> tuple[Source | None, list[str]]:
+def module_of(dotted: str) -> tuple[ParsedModule | None, list[str]]:
     """Return the longest module that `dotted` begins with, and the names left over."""
     parts = dotted.split(".")
     for length in range(len(parts), 0, -1):
@@ -29,10 +29,10 @@ def module_of(dotted: str) -> tuple[Source | None, list[str]]:
     return None, parts
 
 
-def imports(source: Source) -> Iterator[tuple[str, str]]:
+def imports(module: ParsedModule) -> Iterator[tuple[str, str]]:
     """Yield (name here, dotted name there) of every import; the stars last."""
     stars = []
-    for node in source.statements:
+    for node in module.statements:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 # `import a.b` binds a, `import a.b as c` binds a.b.
@@ -41,7 +41,7 @@ def imports(source: Source) -> Iterator[tuple[str, str]]:
                 )
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                pair = (alias.asname or alias.name, f"{_origin(source, node)}.{alias.name}")
+                pair = (alias.asname or alias.name, f"{_origin(module, node)}.{alias.name}")
                 if alias.name == "*":
                     stars.append(pair)
                 else:
@@ -51,14 +51,14 @@ def imports(source: Source) -> Iterator[tuple[str, str]]:
 
 def names_beside(dotted: str) -> tuple[str, list[str]]:
     """Return the deepest module that `dotted` begins with, and the public names in it."""
-    source, _ = module_of(dotted)
-    if source is None:
+    module, _ = module_of(dotted)
+    if module is None:
         return "", []
-    names = [n.name for n in source.statements if isinstance(n, ast.ClassDef | ast.FunctionDef)]
-    file = file_of(source.name)
-    if source.is_package and file is not None:
+    names = [n.name for n in module.statements if isinstance(n, ast.ClassDef | ast.FunctionDef)]
+    file = file_of(module.name)
+    if module.is_package and file is not None:
         names += [path.stem for path in file.parent.iterdir() if path.stem.isidentifier()]
-    return source.name, [name for name in dict.fromkeys(names) if not name.startswith("_")]
+    return module.name, [name for name in dict.fromkeys(names) if not name.startswith("_")]
 
 
 def forget() -> None:
@@ -86,21 +86,21 @@ def file_of(module: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _origin(source: Source, node: ast.ImportFrom) -> str:
+def _origin(module: ParsedModule, node: ast.ImportFrom) -> str:
     if node.level == 0:
         return node.module or ""
-    parts = source.name.split(".")
-    parts = parts[: len(parts) - node.level + source.is_package]
+    parts = module.name.split(".")
+    parts = parts[: len(parts) - node.level + module.is_package]
     return ".".join([*parts, node.module] if node.module else parts)
 
 
 @cache
-def _parse(file: Path, name: str) -> Source:
+def _parse(file: Path, name: str) -> ParsedModule:
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError) as error:
         raise ConfigError(f"{name}: {file} cannot be read ({error}). Fix: that file") from error
-    return Source(name, file.name == "__init__.py", tuple(_flat(tree.body)))
+    return ParsedModule(name, file.name == "__init__.py", tuple(_flat(tree.body)))
 
 
 def _flat(statements: list[ast.stmt]) -> Iterator[ast.stmt]:

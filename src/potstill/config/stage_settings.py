@@ -1,4 +1,4 @@
-"""Stages of a run, read from its config: what is done to which network, in which order."""
+"""Stages of a run in order, read from its config."""
 
 import re
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""A composed config, checked before torch is imported."""
+"""Validation of a composed config before torch is imported."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -54,7 +54,7 @@ def check_no_plugins(cfg: DictConfig, folders: Sequence[Path]) -> None:
         files = (file for folder in folders for file in sorted(folder.rglob("*.yaml")))
         file = next((file for file in files if _says_plugins(file)), "a config file")
         raise ConfigError(
-            f"{file}: plugins={list(cfg.plugins)} in a file, which may not say what to import. "
+            f"{file}: plugins={list(cfg.plugins)} in a file, which may not import code. "
             "Fix: plugins=[...] on the command line"
         )
 

@@ -1,4 +1,4 @@
-"""Which values make sense, by the path of the setting."""
+"""Rules for values, by the path of the setting."""
 
 import math
 from collections.abc import Callable

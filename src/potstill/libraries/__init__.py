@@ -1,4 +1,4 @@
-"""Optional libraries: imported when needed, and kept quiet on the terminal."""
+"""Optional libraries: imported on use, their messages off the terminal."""
 
 import importlib
 import io
@@ -64,7 +64,7 @@ class CapturedStderr:
 
     @property
     def reason(self) -> str:
-        """The first line that says what went wrong, or nothing."""
+        """The first line that is no chatter, the cause of a failure; empty if none."""
         lines = [line for line in self.text.splitlines() if not line.startswith(CHATTER)]
         return lines[0].strip() if lines else ""
 
@@ -73,7 +73,7 @@ class CapturedStderr:
 def native_stderr() -> Iterator[CapturedStderr]:
     """Catch what C++ code writes to standard error, which no logger reaches.
 
-    ExecuTorch says there why a file does not load, and chatters about the processor.
+    ExecuTorch writes there why a file does not load, and notes on the processor.
     """
     captured, original = CapturedStderr(), os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -58,7 +58,7 @@ def min_max(histogram: Histogram) -> Range:
 def percentile(histogram: Histogram, percent: float = 99.99) -> Range:
     """Return the range that leaves (100 - percent) / 2 percent of the values out at either end.
 
-    Source: calibration by percentiles in Wu et al. 2020, arXiv:2004.09602, section 5.2.
+    Calibration by percentiles as in Wu et al. 2020, arXiv:2004.09602, section 5.2.
 
     Example:
         >>> counts = torch.tensor([1.0, 98.0, 1.0], dtype=torch.float64)
@@ -78,7 +78,7 @@ def mse(histogram: Histogram, candidates: int = 100) -> Range:
     """Return the range, shrunk towards zero by one factor, of the least squared int8 error.
 
     The factors are k / candidates; clipped values count with the error clipping makes.
-    Source: the search of Choukroun et al. 2019, arXiv:1902.06822, section 3, over a grid.
+    The search is that of Choukroun et al. 2019, arXiv:1902.06822, section 3, over a grid.
     """
     factors = torch.arange(1, candidates + 1, dtype=torch.float64) / candidates
     errors = torch.stack(
