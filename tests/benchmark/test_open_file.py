@@ -63,7 +63,7 @@ def test_a_file_of_somebody_else(tmp_path):
     assert found.shape == (1, 3, 5, 7)
     with pytest.raises(DataError, match="takes no 2 images at once"):
         opened.bind(torch.zeros(2, 3, 5, 7))
-    with pytest.raises(DataError, match=r"any\.onnx: does not say how large its images are"):
+    with pytest.raises(DataError, match=r"any\.onnx: does not hold the size of its images"):
         _ = foreign_onnx(tmp_path / "any.onnx", ["n", 3, "h", "w"]).image_shape
 
 

@@ -83,7 +83,7 @@ def load_artifact(path: str | Path) -> tuple[nn.Module, Artifact]:
     """Return the network in a file, in eval mode, and the header of the file.
 
     Raises:
-        DataError: if the file is damaged or does not say how its network is built.
+        DataError: if the file is damaged or does not hold how its network is built.
     """
     artifact = read_artifact(path)
     if artifact.spec is None:
@@ -122,7 +122,7 @@ def load_network(
 
     Raises:
         ConfigError: if it is quantized already, or made for other classes or images.
-        DataError: if the file is damaged or does not say how its network is built.
+        DataError: if the file is damaged or does not hold how its network is built.
     """
     network, artifact = load_artifact(path)
     if is_quantized(network):

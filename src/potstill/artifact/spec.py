@@ -62,7 +62,7 @@ class ModelSpec:
         return replace(self, transforms=(*self.transforms, *entries))
 
     def node(self) -> dict[str, Any]:
-        """Return what builds the network as a config would say it, with `_target_`."""
+        """Return what builds the network as a node of a config, with `_target_`."""
         return _called({"builder": self.builder, "kwargs": self.kwargs})
 
 

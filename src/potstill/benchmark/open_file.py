@@ -43,12 +43,12 @@ class Opened:
         """The shape (C, H, W) of an image.
 
         Raises:
-            DataError: if the file does not say.
+            DataError: if the file does not hold it.
         """
         shape = self.facts.get("image_shape")
         if not shape:
             raise DataError(
-                f"{self.path}: does not say how large its images are. "
+                f"{self.path}: does not hold the size of its images. "
                 "Fix: a file that was exported by potstill"
             )
         return tuple(shape)

@@ -47,9 +47,9 @@ def explain(
     if isinstance(error, MissingConfigException):
         return _missing_option(error, blamed, folders)
     cause = _omegaconf_error(error)
-    said = blamed if respelled(blamed) else str(getattr(cause, "full_key", None) or "")
-    if new := respelled(said):
-        return ConfigError(f"{said}: transforms have a key of their own. Fix: {new}")
+    key = blamed if respelled(blamed) else str(getattr(cause, "full_key", None) or "")
+    if new := respelled(key):
+        return ConfigError(f"{key}: transforms have a key of their own. Fix: {new}")
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return _unknown_key(cause, blamed, before, folders)
     if isinstance(cause, ValidationError):

@@ -13,7 +13,7 @@ from potstill.errors import ConfigError, nearest
 
 TAKEN = ("teacher", "student", "baseline")  # rows of every run
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # a name is a folder
-# Where transforms were said before they had a key of their own.
+# Where transforms were set before they had a key of their own.
 _FORMER = re.compile(r"(stages\.[^.=]+)\.(?:callbacks\.(prune|qat|sparsify|keep_zeros)|quantize)\b")
 
 

@@ -23,7 +23,7 @@ class Exported:
         path: the file.
         bytes: its size.
         runtime: what ran it.
-        agreement: share of images on which both say the same, as the task sees it, a fraction.
+        agreement: share of images on which both agree, by the task, a fraction.
         max_difference: largest difference of an output.
         sqnr_db: power of the logits over that of their differences, in decibels.
     """
@@ -62,7 +62,7 @@ class Exporter:
 
         The network is a float one, or an int8 one as `potstill.quantization.convert` leaves it.
         `facts` are those of an artifact: `class_names` or `output`, `mean`, `std`, `image_shape`,
-        `preprocess`. `task` says when two outputs agree; classification without one. Where the
+        `preprocess`. `task` decides when two outputs agree; classification without one. Where the
         check fails no file is left.
 
         Raises:

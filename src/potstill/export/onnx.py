@@ -99,7 +99,7 @@ def convert(network: nn.Module, images: Tensor) -> Any:
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return the error that caused all others: those say how to report a bug."""
+    """Return the error that caused all others: those tell how to report a bug."""
     return _first(error.__cause__) if error.__cause__ else error
 
 

@@ -40,9 +40,9 @@ def report(experiment: Experiment) -> None:
     """
     experiment.run.data.setup("test")
     names = [name for name in experiment.stages if name in experiment.fitted]
-    results = {name: _test(experiment, name) for name in names}
-    outputs = {name: found for name, (found, _) in results.items()}
-    targets = results["student"][1]
+    tested = {name: _test(experiment, name) for name in names}
+    outputs = {name: found for name, (found, _) in tested.items()}
+    targets = tested["student"][1]
     networks = {name: experiment.fitted[name].network for name in names}
     on_validation = {
         name: _on_validation(experiment, network) for name, network in networks.items()

@@ -150,7 +150,7 @@ def choose_kernels(run: RunContext, module: DistillationModule, epochs: int) -> 
 
 
 def _identify(run: RunContext, trainer: pl.Trainer, facts_of_fit: dict[str, Any]) -> None:
-    """Have checkpoints say what run they are of, and compare it when they are read."""
+    """Write the run's identity into checkpoints, and compare it when they are read."""
     found = by_name(run.settings) | {"data_fingerprint": run.data.fingerprint} | facts_of_fit
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, Checkpoint):

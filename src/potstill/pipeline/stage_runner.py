@@ -38,7 +38,7 @@ def run_stage(experiment: Experiment, config: StageConfig, teacher: nn.Module | 
     """Do one stage, or read what an earlier attempt of the run left of it.
 
     Each step but the last has a folder of its own, `NAME-1`, `NAME-2` ...; so has the last where
-    only its fit says that it was.
+    only its fit shows that it was.
     """
     run, name, settings = experiment.run, config.name, config.settings
     if is_finished(run, run.folder / name):

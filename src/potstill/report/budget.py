@@ -103,7 +103,7 @@ class Choice:
 
     Attributes:
         what: the question.
-        row: the answer; None where nothing measured is one.
+        row: the network that fits; None where nothing measured is one.
         why: a remark.
     """
 

@@ -83,7 +83,7 @@ def read_run(folder: Path | str) -> Run:
 
 def _run(folder: Path, record: dict[str, Any]) -> Run:
     known = {item.name for item in fields(Run)} - {"folder", "rows", "curves", "exports", "scoring"}
-    # Earlier reports were all of classification, and did not say so.
+    # Earlier reports were all of classification, and named no task.
     found = record.get("scoring")
     scoring = Scoring.from_json(found) if found else CLASSIFICATION
     names = {score.name for score in scoring.scores} | {scoring.val}
@@ -92,12 +92,17 @@ def _run(folder: Path, record: dict[str, Any]) -> Run:
         raise ValueError("no row")
     given = {key: value for key, value in record.items() if key in known}
     given.setdefault("subject", "student")
-    # Earlier reports called it a picture.
+    # Earlier reports had the image under another name: it is the one data URI of an example.
     given["examples"] = [
-        {"image": example.get("picture"), **example} for example in record.get("examples") or ()
+        {"image": _data_uri(example), **example} for example in record.get("examples") or ()
     ]
     curves = _curves(record.get("curves") or {})
     return Run(folder, rows, scoring, curves=curves, exports=_exports(folder), **given)
+
+
+def _data_uri(example: dict[str, Any]) -> str | None:
+    texts = (value for value in example.values() if isinstance(value, str))
+    return next((text for text in texts if text.startswith("data:")), None)
 
 
 def _exports(folder: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ _counter = itertools.count()
 
 
 def inline_svg(figure: Figure, title: str, description: str) -> Markup:
-    """Return a figure as one <svg> element; `description` says what is seen in it."""
+    """Return a figure as one <svg> element; `description` is its text alternative."""
     buffer = io.StringIO()
     # Text stays text: it can be searched, and takes the page's font.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "potstill"}):

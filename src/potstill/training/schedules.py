@@ -77,7 +77,7 @@ def _count_warmup(epochs: float, steps_per_epoch: int, total_steps: int) -> int:
     warmup = round(epochs * steps_per_epoch)
     if epochs < 0:
         raise ConfigError(f"module.scheduler.warmup_epochs={epochs}: below 0. Fix: 0 or more")
-    # A run cut short (one batch, say) has no room for the warm-up it was given.
+    # A run cut short (to one batch, for example) has no room for the warm-up it was given.
     return min(warmup, total_steps // 2)
 
 

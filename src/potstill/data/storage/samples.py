@@ -151,7 +151,7 @@ def _check_repeats(dataset: Any, key: str, read: Sequence[tuple[int, tuple[Tenso
 
 
 def _targets(dataset: Any, key: str, known: dict[int, int]) -> Tensor:
-    """Return all labels (N,): those it lists, if they are what its samples say, or each read."""
+    """Return all labels (N,): those it lists, if they are those of its samples, or each read."""
     for name in ("targets", "labels"):
         listed = getattr(dataset, name, None)
         try:

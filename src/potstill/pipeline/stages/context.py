@@ -31,7 +31,7 @@ class StageContext:
         training_batches: the first so many (image, target) batches of training.
         device: where measuring is done.
         dry_run: a rehearsal, with untrained weights and blank images; nothing is written.
-        say: tells a person what was decided.
+        say: prints a decision for a person.
     """
 
     image_shape: tuple[int, ...]

@@ -47,7 +47,7 @@ def prune_channels(
         criterion: scores channels; the lowest go.
         target: how small; the network ends at or below it, as near as the rounding allows.
         scope: "uniform", the same share of each layer, or "global", the lowest of all.
-        floor: the share of a layer's channels that stays whatever the scores say.
+        floor: the share of a layer's channels that stays whatever the scores.
         round_to: what the channels of a layer are a multiple of; narrower layers stay whole.
         untouchable: layers that keep all their outputs, and all that is coupled to them; a name
             stands for all under it.

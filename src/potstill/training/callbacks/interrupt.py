@@ -22,7 +22,7 @@ class Interrupt(LightningCheckpoint):
     second Ctrl-C stops at once, saving nothing.
 
     It counts as one of Lightning's checkpoint callbacks, which come after all others: what they
-    change at a step's end (a moving average, say) must be in the checkpoint.
+    change at a step's end (such as a moving average) must be in the checkpoint.
     """
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
