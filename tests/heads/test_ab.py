@@ -3,13 +3,7 @@ import torch
 
 from potstill.heads.ab import AB, boundary_loss
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden,
     loss_of,
     t,
@@ -54,24 +48,6 @@ def test_other_shapes_get_a_linear_connector():
     assert loss_of(head, [student], [teacher]).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_gradient():
-    check_gradient(AB("a", "b"), [(2, 2, 4, 4)], [(2, 3, 2, 2)])
-    check_gradient(AB("a", "b"), [(2, 2, 3, 3)], [(2, 2, 3, 3)])
-
-
-@pytest.mark.parametrize("resolution", [3, 4, 8])
-def test_tokens_are_maps(resolution):
-    student = t((2, 5, resolution, resolution), 0.31, 0.1)
-    check_tokens(AB("a", "b"), [student], [t((2, 5, 4, 4), 0.47, 0.2)])
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (4, 5, 4, 4)])
-def test_numerics(dtype, case, shape):
-    check_numerics(AB("a", "b"), [shape], [(4, 5, 4, 4)], dtype, case, rtol32=2e-5)
-
-
 def test_dead_neurons_are_pushed_by_the_margin_only():
     student = torch.zeros(1, 1, 1, 2, requires_grad=True)
     teacher = torch.tensor([[[[1.0, -1.0]]]])
@@ -82,7 +58,3 @@ def test_dead_neurons_are_pushed_by_the_margin_only():
 def test_a_negative_margin_is_refused():
     with pytest.raises(ValueError, match="got -1"):
         AB(margin=-1)
-
-
-def test_option_file():
-    check_yaml("ab", AB())

@@ -5,13 +5,7 @@ import torch
 
 from potstill.heads.at import AT, attention_loss, attention_map
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden,
     golden_maps,
     loss_of,
@@ -54,23 +48,6 @@ def test_scale_of_either_network_does_not_matter():
     assert attention_loss(7 * student, 0.01 * teacher).item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("p", [1.0, 2.0])
-def test_gradient(p):
-    check_gradient(AT("a", "b", p=p), [(2, 2, 4, 4)], [(2, 3, 2, 2)])
-
-
-@pytest.mark.parametrize("resolution", [2, 4, 8])
-def test_tokens_are_maps(resolution):
-    student = t((2, 6, resolution, resolution), 0.31, 0.1)
-    check_tokens(AT("a", "b"), [student], [t((2, 5, 4, 4), 0.47, 0.2)])
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_numerics(dtype, case):
-    check_numerics(AT("a", "b"), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case)
-
-
 def test_pooled_vectors_are_refused():
     head = AT("pooled", "level-1")
     features = [torch.zeros(2, 3)], [torch.zeros(2, 5, 4, 4)]
@@ -81,7 +58,3 @@ def test_pooled_vectors_are_refused():
 def test_p_below_one_is_refused():
     with pytest.raises(ValueError, match=r"got 0\.5"):
         AT(p=0.5)
-
-
-def test_option_file():
-    check_yaml("at", AT())

@@ -8,7 +8,7 @@ from torch import nn
 from potstill.heads import crd
 from potstill.heads.common.shapes import to_pooled
 from potstill.heads.crd import CRD, ContrastMemory, nce_loss
-from tests.support.feature_cases import DTYPES, GOLDEN, check_yaml, golden, t
+from tests.support.feature_cases import DTYPES, GOLDEN, golden, t
 from tests.support.tiny_nets import as_outputs, bind, check_networks, cnn, vit
 
 NET = nn.Identity()
@@ -326,7 +326,6 @@ def test_impossible_pair():
 
 
 def test_settings():
-    check_yaml("crd", CRD())
     with pytest.raises(ValueError, match=r"got 128, 0, 0.07, 0.5"):
         CRD(num_negatives=0)
     with pytest.raises(ValueError, match="one student and one teacher"):

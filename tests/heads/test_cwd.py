@@ -6,18 +6,11 @@ import torch
 from potstill.heads.common.schedules import Linear
 from potstill.heads.cwd import CWD, channel_divergence
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden_maps,
     loss_of,
     t,
 )
-from tests.support.tiny_nets import check_networks, cnn, vit
 
 
 def by_hand(student, teacher, temperature):
@@ -79,32 +72,12 @@ def test_pairs_are_added_and_temperature_follows_its_schedule():
         torch.testing.assert_close(loss_of(head, maps, others), expected)
 
 
-def test_gradient():
-    check_gradient(CWD(), [(2, 3, 4, 4)], [(2, 5, 2, 2)])
-
-
-def test_tokens():
-    check_tokens(CWD(), [t((2, 3, 4, 4), 0.3, 0.1)], [t((2, 5, 2, 2), 0.5, 0.2)])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES)
-def test_numerics(dtype, case):
-    check_numerics(CWD(), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case)
-
-
-@pytest.mark.parametrize(("student", "teacher"), [(cnn, vit), (vit, cnn), (vit, vit)])
-def test_networks(student, teacher):
-    check_networks(CWD(), student(), teacher(seed=1))
-
-
 def test_one_position_has_no_distribution():
     with pytest.raises(ValueError, match=r"'pooled' \(2, 3\).*'level-1' \(2, 5, 2, 2\).*Fix"):
         bound(CWD("pooled"), [t((2, 3), 1, 1)], [t((2, 5, 2, 2), 1, 1)])
 
 
 def test_settings():
-    check_yaml("cwd", CWD())
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         CWD(temperature=0)
     with pytest.raises(ValueError, match="needs at least 1"):

@@ -3,13 +3,7 @@ import torch
 
 from potstill.heads.fitnet import FitNet, hint_loss
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden,
     golden_maps,
     loss_of,
@@ -55,22 +49,6 @@ def test_without_relu_negative_hints_can_be_met():
     )
 
 
-def test_gradient():
-    check_gradient(FitNet(), [(2, 2, 4, 4)], [(2, 3, 2, 2)])
-
-
-@pytest.mark.parametrize("resolution", [4, 8])
-def test_tokens_are_maps(resolution):
-    student = t((2, 6, resolution, resolution), 0.31, 0.1)
-    check_tokens(FitNet(), [student], [t((2, 5, 4, 4), 0.47, 0.2)])
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_numerics(dtype, case):
-    check_numerics(FitNet(), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case, rtol32=2e-5)
-
-
 def test_one_pooled_vector_in_training():
     student, teacher = t((1, 3), 0.3, 0.1), t((1, 5), 0.4, 0.2)
     head = bound(FitNet("pooled", "pooled"), [student], [teacher])
@@ -88,7 +66,3 @@ def test_regressor_is_trained():
     assert all(p.grad is not None for p in head.parameters())
     assert head.adapters[0].conv.weight.grad.abs().max() > 0
     assert torch.equal(head.adapters[0].bn.num_batches_tracked, torch.tensor(1))
-
-
-def test_option_file():
-    check_yaml("fitnet", FitNet())

@@ -3,13 +3,7 @@ import torch
 
 from potstill.heads.fsp import FSP, fsp_loss, fsp_matrix
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden,
     loss_of,
     t,
@@ -63,27 +57,6 @@ def test_other_widths_are_projected_and_trained():
     assert head.adapters[1].weight.grad.abs().max() > 0
 
 
-def test_gradient():
-    check_gradient(_two(), [(2, 2, 4, 4), (2, 3, 2, 2)], [(2, 3, 4, 4), (2, 3, 4, 4)])
-
-
-@pytest.mark.parametrize("resolution", [1, 2, 4])
-def test_tokens_are_maps(resolution):
-    students = [t((2, 3, 4, 4), 0.31, 0.1), t((2, 4, resolution, resolution), 0.33, 0.1)]
-    check_tokens(_two(), students, [t((2, 5, 4, 4), 0.47, 0.2), t((2, 4, 2, 2), 0.43, 0.2)])
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_numerics(dtype, case):
-    students, teachers = [(4, 3, 8, 8), (4, 2, 4, 4)], [(4, 3, 8, 8), (4, 4, 4, 4)]
-    check_numerics(_two(), students, teachers, dtype, case)
-
-
 def test_one_layer_has_no_flow():
     with pytest.raises(ValueError, match=r"FSP needs at least 2 layer\(s\)"):
         FSP("level-1", "level-1")
-
-
-def test_option_file():
-    check_yaml("fsp", FSP())

@@ -4,13 +4,7 @@ import torch.nn.functional as F
 
 from potstill.heads.ft import FT, factor_transfer_loss
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden,
     golden_maps,
     loss_of,
@@ -95,23 +89,6 @@ def test_pairs_are_summed():
     assert loss_of(head, students, teachers).item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("p1", [2.0, None])
-def test_gradient(p1):
-    check_gradient(FT(p1=p1), [(2, 2, 4, 4)], [(2, 4, 2, 2)])
-
-
-@pytest.mark.parametrize("resolution", [2, 4, 8])
-def test_tokens_are_maps(resolution):
-    student = t((2, 6, resolution, resolution), 0.31, 0.1)
-    check_tokens(FT(), [student], [t((2, 5, 4, 4), 0.47, 0.2)])
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_numerics(dtype, case):
-    check_numerics(FT(), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case)
-
-
 def test_pooled_vectors_need_the_papers_factors():
     features = [torch.randn(2, 3)], [torch.randn(2, 5)]
     head = FT("pooled", "pooled")
@@ -125,7 +102,3 @@ def test_pooled_vectors_need_the_papers_factors():
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="must be"):
         FT(**settings)
-
-
-def test_option_file():
-    check_yaml("ft", FT())

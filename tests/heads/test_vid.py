@@ -5,13 +5,7 @@ import torch
 
 from potstill.heads.vid import VID, vid_loss
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden,
     golden_maps,
     loss_of,
@@ -74,22 +68,6 @@ def test_pairs_are_summed_and_a_smaller_student_is_no_obstacle():
     assert got == pytest.approx(expected, rel=1e-12)
 
 
-def test_gradient():
-    check_gradient(VID("a", "b"), [(2, 2, 4, 4)], [(2, 3, 2, 2)])
-
-
-@pytest.mark.parametrize("resolution", [1, 2, 4, 8])
-def test_tokens_are_maps(resolution):
-    student = t((2, 6, resolution, resolution), 0.31, 0.1)
-    check_tokens(VID("a", "b"), [student], [t((2, 5, 4, 4), 0.47, 0.2)])
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_numerics(dtype, case):
-    check_numerics(VID("a", "b"), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case)
-
-
 def test_keys_are_the_papers_names():
     student, teacher = golden_maps()
     head = bound(VID("a", "b"), [student], [teacher])
@@ -100,7 +78,3 @@ def test_keys_are_the_papers_names():
 def test_a_variance_below_eps_is_refused():
     with pytest.raises(ValueError, match=r"eps=0\.1, init_var=0\.05"):
         VID(init_var=0.05, eps=0.1)
-
-
-def test_option_file():
-    check_yaml("vid", VID())

@@ -5,18 +5,11 @@ import torch
 
 from potstill.heads.wkd_f import WKDF, gaussian_distance
 from tests.support.feature_cases import (
-    CASES,
-    DTYPES,
     bound,
-    check_gradient,
-    check_numerics,
-    check_tokens,
-    check_yaml,
     golden_maps,
     loss_of,
     t,
 )
-from tests.support.tiny_nets import check_networks, cnn, vit
 
 
 def by_hand(student, teacher, ratio, eps):
@@ -73,31 +66,11 @@ def test_pairs_are_added():
     torch.testing.assert_close(loss_of(two, maps, others), 2 * first)
 
 
-def test_gradient():
-    check_gradient(WKDF(hidden=4), [(2, 3, 4, 4)], [(2, 5, 2, 2)])
-
-
-def test_tokens():
-    check_tokens(WKDF(hidden=4), [t((2, 3, 4, 4), 0.3, 0.1)], [t((2, 5, 2, 2), 0.5, 0.2)])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES)
-def test_numerics(dtype, case):
-    check_numerics(WKDF(hidden=4), [(4, 3, 8, 8)], [(4, 5, 4, 4)], dtype, case, rtol32=1e-4)
-
-
-@pytest.mark.parametrize(("student", "teacher"), [(cnn, vit), (vit, cnn), (vit, vit)])
-def test_networks(student, teacher):
-    check_networks(WKDF(hidden=4), student(), teacher(seed=1))
-
-
 def test_one_position_has_no_variance():
     with pytest.raises(ValueError, match=r"'level-1' \(2, 3, 2, 2\).*'pooled' \(2, 5\).*variance"):
         bound(WKDF(teacher="pooled"), [t((2, 3, 2, 2), 1, 1)], [t((2, 5), 1, 1)])
 
 
 def test_settings():
-    check_yaml("wkd_f", WKDF())
     with pytest.raises(ValueError, match=r"got -1, 256, 1e-05"):
         WKDF(mean_cov_ratio=-1)
