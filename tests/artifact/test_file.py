@@ -93,6 +93,25 @@ def test_a_quantized_network_comes_back(tmp_path, kind):
         load_network(str(path))
 
 
+def test_a_plugin_rebuilds_its_own_transform(tmp_path, monkeypatch):
+    """As a stage of its own writes it: the classifier is another layer."""
+    (tmp_path / "mylab.py").write_text(
+        "from torch import nn\n"
+        "def wider(network, width):\n"
+        "    network.linear = nn.Linear(network.linear.in_features, width)\n"
+        "    return network\n"
+    )
+    monkeypatch.setenv("POTSTILL_PLUGINS", str(tmp_path / "mylab.py"))
+    network = built()
+    network.linear = nn.Linear(network.linear.in_features, 7)
+    path = saved(tmp_path, network, SPEC.then({"kind": "mylab:wider", "width": 7}))
+    again, _ = load_artifact(path)
+    assert torch.equal(again(IMAGES), network(IMAGES))
+    monkeypatch.delenv("POTSTILL_PLUGINS")
+    with pytest.raises(DataError, match=r"kind=mylab:wider: unknown here\. Fix: plugins=\[mylab\]"):
+        load_artifact(path)
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

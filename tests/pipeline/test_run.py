@@ -180,6 +180,19 @@ def test_resuming_a_finished_run_trains_nothing(finished, monkeypatch):
     assert accuracies[0] == accuracies[1]
 
 
+def test_a_run_of_an_older_version_is_not_resumed(finished, tmp_path):
+    folder, _, overrides = finished
+    old = tmp_path / "old"
+    old.mkdir()
+    identity = json.loads((folder / "identity.json").read_text())
+    assert identity["module._target_"] == "DistillationModule"  # a name: modules may move
+    identity["module._target_"] = "potstill.module.DistillationModule"
+    (old / "identity.json").write_text(json.dumps(identity))
+    with pytest.raises(ConfigError, match="was begun by an older potstill") as caught:
+        ran(old, *overrides, "resume=true")
+    assert "\n" not in str(caught.value)
+
+
 class Stop(pl.Callback):
     """Send a signal to this process in the middle of the student's training."""
 

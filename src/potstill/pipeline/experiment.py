@@ -14,9 +14,10 @@ from potstill.distributed import collectives
 from potstill.libraries.hydra import put_under
 from potstill.models.weights import is_path
 from potstill.pipeline.context import RunContext
-from potstill.pipeline.fit import TrainedModel, fit
+from potstill.pipeline.fit import fit
 from potstill.pipeline.teacher_cache import folded_copy, open_teacher_cache
 from potstill.pipeline.teacher_key import registered_teacher
+from potstill.pipeline.trained_model import TrainedModel
 from potstill.teacher.cache.cached_teacher import CachedTeacher
 from potstill.teacher.folded import FoldedTeacher
 from potstill.teacher.frozen import sha256_of

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import nn
 
-from potstill.artifact.file import Artifact, load_artifact, read_artifact, save_artifact
-from potstill.artifact.metadata import facts, source
+from potstill.artifact.file import read_artifact
 from potstill.artifact.spec import ModelSpec
 from potstill.config.names import by_name
 from potstill.distributed import collectives
@@ -20,6 +18,13 @@ from potstill.errors import ConfigError
 from potstill.models.weights import load_weights
 from potstill.pipeline.context import RunContext
 from potstill.pipeline.stages.base import Stage
+from potstill.pipeline.trained_model import (
+    TrainedModel,
+    artifact_of,
+    is_finished,
+    keep,
+    read_finished,
+)
 from potstill.training.callbacks.checkpoint import Checkpoint
 from potstill.training.callbacks.ema import EMA
 from potstill.training.checkpoints.files import last_good
@@ -27,36 +32,6 @@ from potstill.training.checkpoints.identity import identity
 from potstill.training.module import DistillationModule
 from potstill.training.precision import use_channels_last, use_compile
 from potstill.training.trainer import make_trainer
-
-
-@dataclass
-class TrainedModel:
-    """A trained network, where its files are and what it took.
-
-    `spec` is None for a network that only its experiment can build.
-    """
-
-    network: nn.Module
-    folder: Path
-    epochs: int
-    seconds: float | None = None
-    loggers: list[Any] = field(default_factory=list)
-    spec: ModelSpec | None = None
-
-    @property
-    def metrics(self) -> list[Path]:
-        """The metrics.csv of every attempt, in order."""
-        return sorted(self.folder.glob("metrics*.csv"))
-
-    @property
-    def file(self) -> Path:
-        """The artifact."""
-        return artifact_of(self.folder)
-
-
-def artifact_of(folder: Path) -> Path:
-    """Return where the artifact of a folder is; it is written last."""
-    return folder / f"{folder.name}.safetensors"
 
 
 def fit(
@@ -84,52 +59,20 @@ def fit(
     epochs = run.cfg.trainer.max_epochs if epochs is None else epochs
     if is_finished(run, folder):
         return _read(run, folder, module, epochs)
-    start = time.perf_counter()
+    start, resumed = time.perf_counter(), _checkpoint(run, folder)
     trainer = make_trainer(run.node, folder, epochs, callbacks)
     _identify(run, trainer, {"epochs": epochs, **choose_kernels(run, module, epochs)})
     for logger in trainer.loggers:
         logger.log_hyperparams(run.settings)
-    resumed = _checkpoint(run, folder)
     trainer.fit(module, datamodule=run.data, ckpt_path=resumed, weights_only=True)
     seconds = None if resumed else time.perf_counter() - start
     collectives.barrier()  # what the first has written is there for all
     network = _chosen(run.cfg.select, trainer, module)
-    network.to(memory_format=torch.contiguous_format)  # as it comes back from its file
-    collectives.share(network)
     if network is not module.student:  # a head has added layers that no specification knows
         spec = None
     fitted = keep(run, folder, network, spec, stages)
     fitted.epochs, fitted.seconds, fitted.loggers = trainer.current_epoch, seconds, trainer.loggers
     return fitted
-
-
-def keep(
-    run: RunContext,
-    folder: Path,
-    network: nn.Module,
-    spec: ModelSpec | None,
-    stages: Sequence[Stage] = (),
-) -> TrainedModel:
-    """Finalize a network and write its artifact, which makes its folder finished."""
-    for stage in stages:
-        network = stage.finalize(network)
-        if spec is not None and (entry := stage.describe()) is not None:
-            spec = spec.then(entry)
-    if collectives.is_first():
-        about = Artifact(spec, facts(run.data, run.task), source(run.cfg, run.data, folder))
-        save_artifact(artifact_of(folder), network, about)
-    return TrainedModel(network, folder, 0, spec=spec)
-
-
-def is_finished(run: RunContext, folder: Path) -> bool:
-    """Return whether an earlier attempt of the run has finished a folder."""
-    return run.cfg.resume and bool(collectives.broadcast(artifact_of(folder).is_file()))
-
-
-def read_finished(folder: Path, epochs: int) -> TrainedModel:
-    """Return what is in a finished folder."""
-    network, artifact = load_artifact(artifact_of(folder))
-    return TrainedModel(network, folder, epochs, spec=artifact.spec)
 
 
 def choose_kernels(run: RunContext, module: DistillationModule, epochs: int) -> dict[str, Any]:
@@ -175,7 +118,15 @@ def _read(run: RunContext, folder: Path, module: DistillationModule, epochs: int
 
 
 def _chosen(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.Module:
-    """Return the network to keep: that of the last epoch, or the best by validation."""
+    """Return the network to keep, the same in every process and as it comes back from its file."""
+    network = _selected(select, trainer, module)
+    network.to(memory_format=torch.contiguous_format)
+    collectives.share(network)
+    return network
+
+
+def _selected(select: str, trainer: pl.Trainer, module: DistillationModule) -> nn.Module:
+    """Return the network of the last epoch, of the best by validation, or the average."""
     if select == "last":
         return module.export_student()
     if select == "ema":

@@ -15,10 +15,11 @@ from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
 from potstill.models.copies import copy_network
 from potstill.pipeline.experiment import Experiment
-from potstill.pipeline.fit import TrainedModel, fit, is_finished, keep, read_finished
+from potstill.pipeline.fit import fit
 from potstill.pipeline.stages.base import Stage
 from potstill.pipeline.stages.callback import use_training_step
 from potstill.pipeline.stages.context import StageContext
+from potstill.pipeline.trained_model import TrainedModel, is_finished, keep, read_finished
 from potstill.training.loggers.wandb import finish
 
 

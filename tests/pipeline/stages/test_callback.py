@@ -16,12 +16,12 @@ from potstill.heads.simkd import SimKD
 from potstill.measure.counts import is_quantized
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.pipeline.experiment import Experiment
-from potstill.pipeline.fit import TrainedModel
 from potstill.pipeline.stage_runner import run_stage
 from potstill.pipeline.stages.base import Stage
 from potstill.pipeline.stages.prune_channels import PruneChannels
 from potstill.pipeline.stages.prune_weights import PruneWeights
 from potstill.pipeline.stages.qat import QuantizationAwareTraining
+from potstill.pipeline.trained_model import TrainedModel
 from potstill.pruning.channels.criteria.taylor import Taylor
 from potstill.quantization.prepare import is_prepared
 from potstill.training.callbacks.reseed import Reseed
