@@ -58,7 +58,20 @@ def by_gradients():
     return PruneChannels(Taylor(), ratio=0.25, round_to=1, first=None, then=None, n_batches=2)
 
 
-MAKES = {"weights": halve, "gradients": by_gradients, "qat": QuantizationAwareTraining}
+class Sandwich(Stage):
+    """Two passes a batch, the second over half of the images."""
+
+    def training_step(self, module, batch):
+        image, target, _ = batch
+        return module.one_pass(batch) + module.one_pass((image[:4], target[:4], None))
+
+
+MAKES = {
+    "weights": halve,
+    "gradients": by_gradients,
+    "qat": QuantizationAwareTraining,
+    "passes": Sandwich,
+}
 
 
 @pytest.mark.parametrize("name", MAKES)
@@ -160,14 +173,6 @@ def test_two_stages_are_finalized_one_after_the_other(trainer):
     assert is_quantized(plain.student)
     codes = [v for v in plain.student.state_dict().values() if v.dtype == torch.int8]
     assert all((code == 0).float().mean() >= 0.49 for code in codes)
-
-
-class Sandwich(Stage):
-    """Two passes a batch, the second over half of the images."""
-
-    def training_step(self, module, batch):
-        image, target, _ = batch
-        return module.one_pass(batch) + module.one_pass((image[:4], target[:4], None))
 
 
 def test_a_training_step_of_several_passes_is_what_trains(trainer):
