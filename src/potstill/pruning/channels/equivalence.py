@@ -8,7 +8,7 @@ from torch import nn
 
 from potstill.errors import ConfigError
 from potstill.pruning.channels.fault import Fault, find_fault
-from potstill.pruning.channels.groups import ChannelGroup
+from potstill.pruning.channels.groups import ChannelGroup, is_under
 from potstill.pruning.channels.plan import ChannelPlan
 from potstill.pruning.channels.selection import make_plan, score
 
@@ -71,24 +71,24 @@ class SelfCheck:
         return sound
 
     def _bisect(self, groups: list[ChannelGroup]) -> list[ChannelGroup]:
-        if not groups or self._are_sound(groups):
+        if not groups or not (fault := self._fault_of(groups)):
             return groups
         if len(groups) == 1:
             return []
-        middle = len(groups) // 2
-        found, more = self._bisect(groups[:middle]), self._bisect(groups[middle:])
-        if not (found and more) or self._are_sound(found + more):
+        first, second = _split(groups, fault)
+        found, more = self._bisect(first), self._bisect(second)
+        if not (found and more) or not self._fault_of(found + more):
             return found + more
         for group in more:
-            found = [*found, group] if self._are_sound([*found, group]) else found
+            found = found if self._fault_of([*found, group]) else [*found, group]
         return found
 
-    def _are_sound(self, groups: Sequence[ChannelGroup]) -> bool:
+    def _fault_of(self, groups: Sequence[ChannelGroup]) -> Fault | None:
         plan = halves(groups)  # which channels are absent shows in any precision
         fault = find_fault(self.net, plan, self.image_shape, self.output, torch.float32)
         if fault and len(groups) == 1:
             self._faults[groups[0].name] = fault
-        return fault is None
+        return fault
 
     def _refusal(self, name: str, fault: Fault | None) -> ConfigError:
         return ConfigError(
@@ -108,6 +108,17 @@ def halves(groups: Sequence[ChannelGroup]) -> ChannelPlan:
     generator = torch.Generator().manual_seed(0)
     scored = [score(g, torch.rand(g.width, generator=generator), g.width, 0, 1) for g in groups]
     return make_plan(scored, {g.name: g.width // g.blocks // 2 * g.blocks for g in groups})
+
+
+def _split(
+    groups: list[ChannelGroup], fault: Fault
+) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
+    """Return the groups that the module at fault has a part in, and the others; or two halves."""
+    at = [g for g in groups if any(is_under(member.path, [fault.layer]) for member in g.members)]
+    if 0 < len(at) < len(groups):
+        return [group for group in groups if group not in at], at
+    middle = len(groups) // 2
+    return groups[:middle], groups[middle:]
 
 
 def _described(name: str, fault: Fault | None) -> str:

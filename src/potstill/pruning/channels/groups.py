@@ -50,8 +50,8 @@ class ChannelGroup:
 
 
 def eval_copy(model: nn.Module) -> nn.Module:
-    """Return a copy of `model` to try things on: float32, on the CPU, in eval mode."""
-    copy = copy_network(model).to("cpu", torch.float32).eval().requires_grad_()
+    """Return a copy of `model` to try things on: frozen, float32, on the CPU, in eval mode."""
+    copy = copy_network(model).to("cpu", torch.float32).eval().requires_grad_(False)
     bake(copy, [path for path, _ in copy.named_modules()])
     return copy
 

@@ -46,6 +46,7 @@ def trace_coupling(net: nn.Module, image_shape: Sequence[int], output: str) -> C
     makers: dict[Any, str] = {}
     handles = [*label_modules(net, trace, places), *_note_makers(net, makers)]
     order: dict[str, None] = {}
+    net.requires_grad_(True)  # the order is read off the graph of autograd
     try:
         for mode in forward_modes(net):
             with torch.enable_grad(), trace:
@@ -63,6 +64,7 @@ def trace_coupling(net: nn.Module, image_shape: Sequence[int], output: str) -> C
             f"Fix: a network that runs on images {tuple(image_shape)} on a CPU"
         ) from error
     finally:
+        net.requires_grad_(False)
         for handle in handles:
             handle.remove()
     classes = trace.labels.classes()
