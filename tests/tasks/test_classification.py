@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 
 from potstill.config.compose import Command, configs
 from potstill.config.instantiate import instantiate
-from potstill.config.stage_settings import links
+from potstill.config.stage_settings import parse_stages
 from potstill.config.validate import validate
 from potstill.errors import ConfigError
 from potstill.tasks.base import check_task
@@ -90,7 +90,7 @@ def test_label_smoothing_of_the_module_or_the_task_reaches_the_task(key):
 
 def test_a_stage_may_smooth_otherwise():
     cfg = composed("+stage@stages.qat=qat", "+stages.qat.module.label_smoothing=0.3")
-    [stage] = links(cfg)
+    [stage] = parse_stages(cfg)
     found = instantiate(cfg.task).label_smoothing, instantiate(stage.cfg.task).label_smoothing
     assert found == (0.0, 0.3)
 
