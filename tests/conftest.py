@@ -107,26 +107,35 @@ def files(tmp_path_factory):
     return write(tmp_path_factory.mktemp("measured"))
 
 
+@pytest.fixture(autouse=True)
+def no_plugin_stays(monkeypatch):
+    """What a test has made a plugin is none for the next: path, modules, caches are as before."""
+    before = [*sys.path]
+    yield
+    added = [f"{folder}/" for folder in sys.path if folder not in before]
+    if not added:
+        return
+    sys.path[:] = before
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(tuple(added)):
+            del sys.modules[name]
+    for cached in (plugins._located, plugins._sha256, names._public):
+        cached.cache_clear()
+    introspect.forget()
+
+
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """Writes packages, by default `mylab`, and makes them plugins for the test alone."""
     monkeypatch.setenv(plugins.VARIABLE, "")
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    made = []
 
     def make(files, name="mylab", use=True):
         folder = tmp_path / name
         for path, text in {"__init__.py": "", **files}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
-        made.append(name)
         if use:
             plugins.use([str(folder)])
         return folder
 
-    yield make
-    for module in [module for module in sys.modules if module.split(".")[0] in made]:
-        del sys.modules[module]
-    for cached in (plugins._located, plugins._sha256, names._public):
-        cached.cache_clear()
-    introspect.forget()
+    return make
