@@ -47,3 +47,20 @@ def test_twin_shares_nothing_and_leaves_the_network():
     assert next(net.parameters()).dtype == torch.float16
     assert next(copy.parameters()).dtype == torch.float32
     assert not copy.training
+
+
+def test_a_layer_whose_weight_is_used_but_that_is_not_called_is_no_root():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 8, 1), nn.Linear(8, 5)
+            self.scales = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 8))
+
+        def forward(self, x):
+            first, _, second = self.scales
+            hidden = torch.ones(1, 2) @ first.weight.t() + first.bias
+            scales = hidden.relu() @ second.weight.t()
+            return self.head(self.stem(x).mean((2, 3)) * scales)
+
+    names = [group.name for group in find_groups(eval_copy(build(Attention)), IMAGE)]
+    assert names == ["stem"]

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from tests.support.odd_nets import Moved, images, kept, moved_without, prune, seeded
@@ -48,6 +49,7 @@ KEPT = {
     "slice in the middle": (lambda x: x[:, 3:11], 8),
     "softmax": (lambda x: x.softmax(1), 16),
     "gate of a mean": (lambda x: x * torch.sigmoid(x.mean(1, keepdim=True)), 16),
+    "transposed convolution": (nn.ConvTranspose2d(16, 20, 2, 2), 20),
     "cumsum": (lambda x: x.cumsum(1), 16),
 }
 WIDTHS_IN_CODE = {

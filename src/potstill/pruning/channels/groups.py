@@ -68,7 +68,8 @@ def find_groups(net: nn.Module, image_shape: Sequence[int], output: str = "") ->
     coupling = trace_coupling(net, image_shape, output)
     order = {path: place for place, (path, _) in enumerate(net.named_modules())}
     roots = _roots(coupling)
-    found = [_group(coupling.places, classes, roots, order) for classes in _families(coupling)]
+    families = _families(coupling, set(roots))
+    found = [_group(coupling.places, classes, roots, order) for classes in families]
     groups = [(key, group) for key, group in found if group.width // group.blocks >= 2]
     if not groups:
         raise ConfigError(
@@ -95,17 +96,16 @@ def _roots(coupling: Coupling) -> list[int]:
     )
 
 
-def _families(coupling: Coupling) -> list[list[Class]]:
-    """Return the free classes, those in one list whose channels are in the same places."""
+def _families(coupling: Coupling, roots: set[int]) -> list[list[Class]]:
+    """Return the free classes that a root makes; in one list those that are in the same places."""
     classes: dict[int, Class] = {}
     for number, place in enumerate(coupling.places):
         for channel, label in enumerate(coupling.classes[place.labels].tolist()):
             if label in coupling.free:
                 classes.setdefault(label, {}).setdefault(number, []).append(channel)
-    filters = {number for number, place in enumerate(coupling.places) if place.is_filter}
     families: dict[tuple[tuple[int, ...], ...], list[Class]] = {}
     for one in classes.values():
-        if not filters.isdisjoint(one):
+        if not roots.isdisjoint(one):
             families.setdefault((tuple(one), tuple(map(len, one.values()))), []).append(one)
     return list(families.values())
 

@@ -54,8 +54,8 @@ def _places(
         sizes = [1 if is_kernel and d > 1 else size for d, size in enumerate(tensor.shape)]
         trace.set(tensor, [trace.labels.fresh(n) if n > 1 else None for n in sizes])
     for dim, labels in enumerate(trace.get(tensor)):
-        if not isinstance(labels, Tensor):
-            continue
+        if not isinstance(labels, Tensor) or getattr(module, "transposed", False):
+            continue  # transposed weights have their inputs first; no such layer is cut
         if not isinstance(module, CUTTABLE) or name not in PER_CHANNEL:
             yield Place(".".join(filter(None, (path, name))), tensor, f"dim{dim}", labels)
         elif dim == 0:
