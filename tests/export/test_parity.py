@@ -16,7 +16,6 @@ from potstill.export.parity import (
     in_batches,
     keep_verified,
     least_db,
-    sqnr_db,
 )
 from potstill.quantization.dynamic import quantize_dynamic
 from tests.support.exported_nets import integers, make_images, small
@@ -43,13 +42,6 @@ def keep(path, logits, load=None, floor=20.0):
     with torch.no_grad():
         network[1].bias.copy_(REFERENCE[0])
     return keep_verified(path, b"content", load, network, IMAGES, floor)
-
-
-def test_sqnr_by_hand():
-    other = torch.tensor([[3.5, 4.0], [3.0, 3.5]])  # 50 over 0.5
-    assert sqnr_db(REFERENCE, other) == pytest.approx(20.0)
-    assert sqnr_db(REFERENCE, REFERENCE) == math.inf
-    assert sqnr_db(torch.zeros(1, 2), torch.ones(1, 2)) == -math.inf
 
 
 def test_compare_by_hand():

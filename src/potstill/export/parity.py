@@ -1,6 +1,5 @@
 """Parity of an exported file with its network; a file that disagrees is removed."""
 
-import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from potstill.errors import DataError
 from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import perturb_rounding
+from potstill.measure.sqnr import sqnr_db
 from potstill.quantization.convert import is_converted
 from potstill.quantization.dynamic import is_dynamic
 from potstill.tasks.base import Task
@@ -38,15 +38,6 @@ class Parity:
     max_difference: float
     sqnr_db: float
     clear: float
-
-
-def sqnr_db(reference: Tensor, other: Tensor) -> float:
-    """Return the signal-to-quantization-noise ratio 10 log10(|r|^2 / |r - o|^2) in decibels."""
-    signal = reference.double().square().sum().item()
-    noise = (reference.double() - other.double()).square().sum().item()
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
 def compare(
