@@ -1,151 +1,131 @@
-"""Pruning of one small classifier of every module of torchvision and timm, compared.
+"""One small classifier of every module of torchvision and timm: pruned, quantized, exported.
 
-Half of the channels go by L2 magnitude; the logits are compared in float64 with an oracle that
-runs the dense network. What was done is kept line by line, and a second call goes on from there.
+Each part of each network is compared with an oracle and kept as a line of `zoo.jsonl`; a second
+call goes on from there, and several may share the work. A network runs in a process of its own,
+with a limit on its time and memory.
 
-python benchmarks/zoo.py [--lines FILE] [--minutes 30] [--only WORD]
+python benchmarks/zoo.py [--part 1/2] [--only WORD] [--redo PART] [--minutes 30] [--page]
 """
 
 import argparse
+import importlib
 import json
 import time
 import warnings
-from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from zoo_deploy import Deployed
+from zoo_limits import LIMIT, in_child
 from zoo_members import SIDES, Member, members
-from zoo_oracle import dense_without
+from zoo_page import page
+from zoo_prune import prune
 
-from potstill.errors import PotstillError
-from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
-from potstill.pruning.channels.prune import prune_channels
-from potstill.pruning.channels.target import Target
-
-PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
-TOLERANCE = 1e-6  # of the largest logit, in float64
+FOLDER = Path(__file__).parent
+PAGE = FOLDER.parent / "docs" / "zoo.md"
+DEPLOYED = ("int8", "onnx", "onnx_int8", "executorch", "executorch_int8")
+PARTS = ("prune", *DEPLOYED)
+# Imported once for all networks' processes.
+SLOW_IMPORTS = (
+    "onnxruntime",
+    "onnxscript",
+    "executorch.backends.xnnpack.partition.xnnpack_partitioner",
+)
 Row = dict[str, Any]
+Key = tuple[str, str, str]  # library, module, part
 
 
 def main() -> None:
-    """Prune what is left to prune, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=Path, default=Path("zoo.jsonl"), help="kept between calls")
-    parser.add_argument("--minutes", type=float, default=30, help="of one core, at most")
-    parser.add_argument("--only", default="", help="part of a module's name")
-    args = parser.parse_args()
+    """Do what is left to do, and write the page."""
+    args = _arguments()
+    for name in SLOW_IMPORTS:
+        importlib.import_module(name)
     torch.set_num_threads(1)
-    rows = [json.loads(line) for line in args.lines.open()] if args.lines.is_file() else []
-    done, end = {(row["library"], row["module"]) for row in rows}, 60 * args.minutes
-    for member in members():
-        if (member.library, member.module) in done or args.only not in member.module:
+    warnings.simplefilter("ignore")
+    done = read(args.lines)
+    share, shares = (int(number) for number in args.part.split("/"))
+    end = time.monotonic() + 60 * args.minutes
+    for number, member in enumerate(() if args.page else members()):
+        if (
+            args.only not in f"{member.library}/{member.module}"
+            or number % shares != share % shares
+        ):
             continue
-        if time.process_time() > end:
+        if time.monotonic() > end:
             break
-        rows.append(row := judge(member))
-        print(json.dumps(row))
-        with args.lines.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-    PAGE.write_text(page(sorted(rows, key=lambda row: (row["library"], row["module"]))))
+        left = [part for part in PARTS if part in args.redo or _key(member, part) not in done]
+        for row in in_child(left, partial(Judge, member, done)) if left else ():
+            done[_key(member, row["part"])] = row = {**vars(member), **row}
+            print(json.dumps(row), flush=True)
+            with args.lines.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    if args.page or shares == 1:
+        PAGE.write_text(page(list(read(args.lines).values()), PARTS, LIMIT))
 
 
-def judge(member: Member) -> Row:
-    """Return what became of a network."""
-    row: Row = {**vars(member), "side": 0, "seconds": 0.0}
-    try:
-        row["side"] = side = _side(member)
-    except Exception as error:  # whatever a network of somebody else's raises
-        return row | {"verdict": "not run", "reason": _line(error)}
-    dense, pruned = member.build(side), member.build(side)
-    begin = time.process_time()
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        try:
-            done = prune_channels(pruned, (3, side, side), L2Magnitude(), Target(ratio=0.5))
-        except PotstillError as error:
-            return row | {"verdict": "refused", "reason": str(error)}
-        except Exception as error:
-            return row | {"verdict": "WRONG", "reason": _line(error)}
-    row["seconds"] = round(time.process_time() - begin, 1)
-    row["macs"] = done.reached["macs"] / done.dense["macs"]
-    row["whole"] = sum("keep all channels" in str(one.message) for one in said)
-    image = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(7))
-    try:
-        row["error"] = _error(dense, pruned, done.plan, image)
-    except Exception as error:
-        return row | {"verdict": "not compared", "reason": _line(error)}
-    return row | {"verdict": "right" if row["error"] <= TOLERANCE else "WRONG", "reason": ""}
+def read(path: Path) -> dict[Key, Row]:
+    """Return the last line of each part of each network."""
+    rows = map(json.loads, path.read_text().splitlines()) if path.is_file() else ()
+    return {(row["library"], row["module"], row["part"]): row for row in rows}
 
 
-@torch.no_grad()
-def _error(
-    dense: torch.nn.Module, pruned: torch.nn.Module, plan: Any, image: torch.Tensor
-) -> float:
-    """Return the largest difference of the logits, as a share of the largest logit."""
-    try:
-        found, wanted = _both(dense.double(), pruned.double(), plan, image.double())
-    except RuntimeError:  # computes in float32 whatever it is given
-        found, wanted = _both(dense.float(), pruned.float(), plan, image)
-    scale = wanted.abs().max()
-    limit = 1 if found.dtype == torch.float64 else 1e3  # float32 rounds sooner
-    return ((found - wanted).abs().max() / scale / limit).item()
+class Judge:
+    """What becomes of the parts of one network: a callable from a part to its row."""
+
+    def __init__(self, member: Member, done: dict[Key, Row]) -> None:
+        known = done.get(_key(member, "prune"), {}).get("side")
+        self.side, self.reason = (known, "") if known else _side(member)
+        self.member = member
+        self.deployed = Deployed(partial(member.build, self.side), self.side)
+
+    def __call__(self, part: str) -> Row:
+        """Return the row of a part."""
+        row: Row = {"part": part, "side": self.side}
+        if self.reason:
+            return row | {"verdict": "not run", "reason": self.reason}
+        begin = time.process_time()
+        if part == "prune":
+            row |= prune(self.member, self.side)
+        else:
+            row |= getattr(self.deployed, part)()
+        return row | {"seconds": round(time.process_time() - begin, 1)}
 
 
-def _both(dense: Any, pruned: Any, plan: Any, image: Tensor) -> tuple[Any, Any]:
-    return pruned(image), dense_without(dense, plan)(image)
-
-
-def _side(member: Member) -> int:
-    """Return the smallest images that the network takes, in training as well."""
-    sides = sorted({*SIDES, member.native})
-    for side in sides:
+def _side(member: Member) -> tuple[int, str]:
+    """Return the smallest images that the network takes, in training as well, or why none."""
+    reason = ""
+    for side in sorted({*SIDES, member.native}):
         try:
             with torch.no_grad():
                 net = member.build(side)
                 net(torch.zeros(2, 3, side, side))
                 net.train()(torch.zeros(2, 3, side, side))
-        except Exception:
-            if side == sides[-1]:
-                raise
+        except Exception as error:  # whatever a network of somebody else's raises
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         else:
-            return side
-    raise AssertionError
+            return side, ""
+    return 0, reason
 
 
-def page(rows: list[Row]) -> str:
-    """Return the page: counts by library, then a row for each network."""
-    counts = Counter((row["library"], row["verdict"]) for row in rows)
-    lines = [
-        "# Networks that were pruned",
-        "",
-        "One small classifier of each module of torchvision and timm, with random weights and",
-        "statistics. Half of the channels go (`ratio=0.5`, `l2_magnitude`); right means that the",
-        "logits are those of the dense network whose readers and norms look at the channels left,",
-        f"to {TOLERANCE:g} of the largest. `python benchmarks/zoo.py` writes this page.",
-        "",
-        *(
-            f"- {library}: {count} {verdict}"
-            for (library, verdict), count in sorted(counts.items())
-        ),
-        "",
-        "| library | module | network | pixels | verdict | MACs left | seconds | |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    return "\n".join([*lines, *(_table_row(row) for row in rows)]) + "\n"
+def _key(member: Member, part: str) -> Key:
+    return member.library, member.module, part
 
 
-def _table_row(row: Row) -> str:
-    left = f"{row['macs']:.1%}" if "macs" in row else ""
-    note = row["reason"].replace("|", "/") or ("some layers whole" if row.get("whole") else "")
-    cells = (row["library"], row["module"], row["name"], row["side"] or "", row["verdict"], left,
-             row["seconds"], note)  # fmt: skip
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--lines", type=Path, default=FOLDER / "zoo.jsonl", help="kept between calls"
+    )
+    parser.add_argument(
+        "--part", default="1/1", metavar="K/N", help="every Nth network, from the Kth"
+    )
+    parser.add_argument("--only", default="", help="part of LIBRARY/MODULE")
+    parser.add_argument("--redo", nargs="*", default=(), choices=PARTS, help="even if known")
+    parser.add_argument("--minutes", type=float, default=600, help="begin no network after these")
+    parser.add_argument("--page", action="store_true", help="only write the page")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
