@@ -13,11 +13,14 @@ from potstill.heads.cwd import CWD
 from potstill.heads.fitnet import FitNet
 from potstill.heads.fsp import FSP
 from potstill.heads.ft import FT
+from potstill.heads.ickd import ICKD
 from potstill.heads.mgd import MGD
 from potstill.heads.nst import NST
+from potstill.heads.pooled_mse import PooledMSE
 from potstill.heads.reviewkd import ReviewKD
 from potstill.heads.sp import SP
 from potstill.heads.vid import VID
+from potstill.heads.vkd import VkD
 from potstill.heads.wkd_f import WKDF
 from tests.support.feature_cases import (
     CASES,
@@ -71,8 +74,10 @@ EVERY = {
     ),
     "ft, p1=2": Case(partial(FT, p1=2.0), gradient=([(2, 2, 4, 4)], [(2, 4, 2, 2)])),
     "ft, p1=None": Case(partial(FT, p1=None), gradient=([(2, 2, 4, 4)], [(2, 4, 2, 2)])),
+    "ickd": Case(ICKD, resolutions=(2, 4), rtol32=1e-4),
     "mgd": replace(WIDER, head=lambda: MGD(mask_ratio=0.3).eval()),
     "nst": Case(partial(NST, "a", "b")),
+    "pooled_mse": Case(PooledMSE),
     "reviewkd": Case(
         partial(ReviewKD, **REVIEWED),
         gradient=([(2, 3, 4, 4), (2, 4)], [(2, 5, 2, 2), (2, 3)]),
@@ -84,6 +89,7 @@ EVERY = {
     # Its tokens count all, and not as a map: a test of its own has them.
     "sp": Case(SP, gradient=([(4, 2, 2, 2)], [(4, 3, 3, 3)]), tokens=None),
     "vid": Case(partial(VID, "a", "b"), resolutions=(1, 2, 4, 8)),
+    "vkd": Case(VkD),
     "wkd_f": replace(WIDER, head=partial(WKDF, hidden=4), rtol32=1e-4),
 }
 TOKENS = [

@@ -1,17 +1,15 @@
 """Every published value is held by a test, those of more than one head among them here."""
 
-import json
-
 import pytest
 import torch
 
 from potstill.heads.kd import KD
 from potstill.models.features.outputs import ModelOutputs
 from potstill.training.module import DistillationModule
+from tests.support.golden import GOLDEN
 from tests.support.places import ROOT
 
 TESTS = ROOT / "tests"
-GOLDEN = json.loads((TESTS / "golden" / "kd_losses.json").read_text())
 LABELS = torch.tensor(GOLDEN["_inputs"]["y"])
 
 

@@ -15,6 +15,7 @@ from tests.support.head_pairs import HEADS, PAIRS, STEPS, fit, make_head, make_m
 SETTINGS = {
     # A ViT classifies its class token: no average of its last layer gives its logits.
     ("simkd", "vit-cnn"): {"teacher": "pooled"},
+    ("srrl", "vit-cnn"): {"teacher": "pooled"},
 }
 DEPLOYED = {"simkd": {"projector", "classifier"}}  # what belongs to the exported student
 

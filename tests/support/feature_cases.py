@@ -1,7 +1,6 @@
 """Inputs and checks shared by the tests of feature heads."""
 
 import copy
-import json
 import math
 
 import torch
@@ -11,15 +10,11 @@ from torch import Tensor, nn
 
 from potstill.heads.base import Head
 from potstill.models.features.outputs import ModelOutputs
+from tests.support.golden import golden as golden
 from tests.support.places import ROOT
 
-GOLDEN = json.loads((ROOT / "tests" / "golden" / "kd_losses.json").read_text())
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 CASES = ["random", "constant", "zeros", "one", "identical"]
-
-
-def golden(name: str) -> float:
-    return GOLDEN[name]["value"]
 
 
 def t(shape: tuple[int, ...], a: float, b: float, s: float = 1.0) -> Tensor:

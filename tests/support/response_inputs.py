@@ -1,19 +1,12 @@
 """The inputs of the golden values of response and relation heads, in float64."""
 
-import json
-
 import torch
 from torch import Tensor
 
 from potstill.heads.base import Head
 from potstill.models.features.outputs import ModelOutputs
-from tests.support.places import ROOT
-
-GOLDEN = json.loads((ROOT / "tests" / "golden" / "kd_losses.json").read_text())
-
-
-def golden(name: str) -> float:
-    return GOLDEN[name]["value"]
+from tests.support.golden import GOLDEN
+from tests.support.golden import golden as golden
 
 
 def t(shape: tuple[int, ...], a: float, b: float, s: float = 1.0) -> Tensor:

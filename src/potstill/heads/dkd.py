@@ -10,6 +10,13 @@ from potstill.heads.kd import kd_divergence
 from potstill.models.features.outputs import ModelOutputs
 
 
+def binary_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return KL of two classes from the log-odds of the first, (N,) each."""
+    hit = teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
+    miss = (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
+    return hit + miss
+
+
 def target_class_divergence(
     student: Tensor, teacher: Tensor, target: Tensor, temperature: float
 ) -> Tensor:
@@ -26,9 +33,7 @@ def target_class_divergence(
     """
     ours = log_odds(student / temperature, target)  # (N,)
     theirs = log_odds(teacher / temperature, target)
-    hit = theirs.sigmoid() * (F.logsigmoid(theirs) - F.logsigmoid(ours))
-    miss = (-theirs).sigmoid() * (F.logsigmoid(-theirs) - F.logsigmoid(-ours))
-    return temperature**2 * (hit + miss).mean()
+    return temperature**2 * binary_divergence(ours, theirs).mean()
 
 
 def non_target_class_divergence(

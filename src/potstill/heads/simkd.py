@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from potstill.heads.common.adapters import Shape, each_pair, map_pairs, match_si
 from potstill.heads.common.locate import locate
 from potstill.heads.common.reused_classifier import ReusedClassifier, ToMap
 from potstill.heads.common.schedules import Schedule
-from potstill.heads.common.shapes import to_pooled
+from potstill.heads.common.teacher_classifier import copy_classifier
 from potstill.models.features.outputs import ModelOutputs
 
 
@@ -74,8 +73,8 @@ class SimKD(Head):
         student_net, teacher_net = networks
         ours, theirs = shapes
         device = student.logits.device
-        self.classifier = self._copy_classifier(teacher_net, teacher).to(device)
-        (name,) = self.student_layers
+        (name,), (taught,) = self.student_layers, self.teacher_layers
+        self.classifier = copy_classifier(teacher_net, teacher, taught, "SimKD")
         self.source = locate(student_net, student, [name]).sources[name]
         self.is_map = student.features[name].dim() == 4
         self.projector = Projector(ours[0], theirs[0], self.factor).to(device)
@@ -115,25 +114,3 @@ class SimKD(Head):
             return self.projector(feature)
         finally:
             self.projector.train(training)
-
-    def _copy_classifier(self, network: nn.Module, teacher: ModelOutputs) -> nn.Linear:
-        (name,) = self.teacher_layers
-        linear = locate(network, teacher, [name]).last_linear()
-        feature = to_pooled(teacher.features[name])
-        if linear is None or not _gives(linear, feature, teacher.logits):
-            raise ValueError(
-                "SimKD: the teacher's logits are not its last linear layer over the pooled "
-                f"layer {name!r} {tuple(teacher.features[name].shape)}. Fix: teacher=pooled"
-            )
-        copied = nn.Linear(linear.in_features, linear.out_features)
-        bias = torch.zeros_like(copied.bias) if linear.bias is None else linear.bias
-        copied.load_state_dict({"weight": linear.weight.detach(), "bias": bias.detach()})
-        return copied.requires_grad_(False)
-
-
-def _gives(linear: nn.Linear, feature: Tensor, logits: Tensor) -> bool:
-    if feature.shape[1] != linear.in_features or logits.shape[1] != linear.out_features:
-        return False
-    with torch.no_grad():
-        found = linear(feature.to(linear.weight))
-    return torch.allclose(found, logits.to(found), rtol=1e-2, atol=1e-2 * float(found.std()))
