@@ -52,6 +52,10 @@ class FreezableBatchNorm2d(nn.BatchNorm2d):
         return F.batch_norm(input, mean, var, self.weight, self.bias, False, 0.0, self.eps)
 
 
+class FloatBatchNorm2d(FreezableBatchNorm2d):
+    """Batch-norm of a layer that stays in float32; its statistics freeze with the others."""
+
+
 class NormAct(nn.Module):
     """timm's batch-norm with its dropout and activation inside, as three layers.
 

@@ -1,6 +1,6 @@
 """Static post-training quantization: activation ranges from a few batches, no gradient."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from potstill.quantization.range_methods import (
     count,
     min_max,
 )
-from potstill.quantization.scheme import Scheme
+from potstill.quantization.scheme import INT8, Scheme
 
 
 def quantize_static(
@@ -28,6 +28,7 @@ def quantize_static(
     method: RangeMethod = min_max,
     n_batches: int = 8,
     scheme: Scheme | None = None,
+    keep_float: Sequence[str] = (),
 ) -> nn.Module:
     """Return a fake-quantized copy in eval mode whose ranges cover the images; then `convert` it.
 
@@ -35,11 +36,19 @@ def quantize_static(
     the first `n_batches` are held in memory and run twice. The ranges are those of the network
     in float, so they do not depend on the order of its layers.
 
+    Args:
+        network: in float32.
+        batches: to calibrate with.
+        method: of the ranges.
+        n_batches: how many of `batches`.
+        scheme: of the integers.
+        keep_float: layers that stay in float32; see `prepare`.
+
     Raises:
-        ConfigError: if there is no batch, or nothing to quantize.
+        ConfigError: if there is no batch, nothing to quantize, or a name is no layer.
     """
     images = [image for image, *_ in calibration_batches(batches, n_batches)]
-    prepared = prepare(network, scheme or Scheme()).eval()
+    prepared = prepare(network, scheme or INT8, keep_float).eval()
     device = next(prepared.parameters()).device
     calibrate(prepared, [image.to(device) for image in images], method)
     return prepared

@@ -1,5 +1,7 @@
 """Preparation for QAT: a network that trains with the rounding of its int8 form."""
 
+from collections.abc import Sequence
+
 from torch import fx, nn
 
 from potstill.errors import ConfigError
@@ -7,8 +9,10 @@ from potstill.models.copies import copy_network
 from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.graph.grid_plan import Grids, plan_grids
 from potstill.quantization.graph.trace import trace_layers
+from potstill.quantization.keep_float import kept_layers, quantizable
 from potstill.quantization.layers import (
     ContainerHook,
+    FloatBatchNorm2d,
     FreezableBatchNorm2d,
     QuantConv2d,
     QuantLinear,
@@ -20,7 +24,9 @@ from potstill.quantization.scheme import INT8, Scheme
 QUANTIZERS = "quantizers"
 
 
-def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
+def prepare(
+    model: nn.Module, scheme: Scheme = INT8, keep_float: Sequence[str] = ()
+) -> fx.GraphModule:
     """Return a copy of `model` that rounds weights and activations as its int8 form will.
 
     It is an ordinary module of ordinary modules: `train()`, `eval()`, deepcopy and `state_dict()`
@@ -28,8 +34,14 @@ def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
     containers (there they can read, not change), before the value itself is rounded.
     Ranges start with the first batch in training mode.
 
+    Args:
+        model: in float32.
+        scheme: of the integers.
+        keep_float: layers that stay in float32, with the batch-norm after each; a name covers
+            what is under it.
+
     Raises:
-        ConfigError: if nothing in it can be quantized, or it cannot be traced.
+        ConfigError: if nothing in it can be quantized, it cannot be traced, or a name is no layer.
 
     Example:
         >>> net = prepare(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
@@ -39,7 +51,7 @@ def prepare(model: nn.Module, scheme: Scheme = INT8) -> fx.GraphModule:
     if is_prepared(model):
         raise ConfigError("model: is fake-quantized already. Fix: quantize the float network")
     prepared = trace_layers(copy_network(model))
-    _replace_layers(prepared)
+    _replace_layers(prepared, kept_layers(prepared, keep_float))
     _insert_quantizers(prepared, plan_grids(prepared), scheme)
     prepared.graph.lint()
     prepared.recompile()
@@ -52,16 +64,16 @@ def is_prepared(model: nn.Module) -> bool:
     return bool(activation_quantizers(model))
 
 
-def _replace_layers(prepared: fx.GraphModule) -> None:
-    called = {str(node.target) for node in prepared.graph.nodes if node.op == "call_module"}
+def _replace_layers(prepared: fx.GraphModule, kept: set[str]) -> None:
     replaced = 0
-    for path in sorted(called):
-        layer = prepared.get_submodule(path)
-        if type(layer) in (nn.Conv2d, nn.Linear):
+    for path, layer in sorted(quantizable(prepared).items()):
+        if isinstance(layer, nn.BatchNorm2d):
+            swap_class(
+                layer, FloatBatchNorm2d if path in kept else FreezableBatchNorm2d, frozen=False
+            )
+        elif path not in kept:
             swap_class(layer, QuantConv2d if type(layer) is nn.Conv2d else QuantLinear, faking=True)
             replaced += 1
-        elif type(layer) is nn.BatchNorm2d and layer.track_running_stats:
-            swap_class(layer, FreezableBatchNorm2d, frozen=False)
     if not replaced:
         raise ConfigError(
             "model: has no convolution or linear layer to quantize. Fix: choose another network"

@@ -1,10 +1,9 @@
 """Quantization scheme, the settings that training and conversion agree on."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from potstill.errors import ConfigError, nearest
+from potstill.errors import ConfigError
 
 # The grids of ExecuTorch's XNNPACK backend and of ONNX Runtime: weights symmetric about zero.
 WEIGHT_MAX = 127
@@ -43,19 +42,6 @@ class Scheme:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers, for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Scheme":
-        """Return the scheme of `to_dict`.
-
-        Raises:
-            ConfigError: if a key is unknown or the runtimes support no such value.
-        """
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"scheme.{key}: no such setting. Fix: {nearest(key, known)}")
-        return cls(**values)
 
 
 INT8 = Scheme()

@@ -1,10 +1,13 @@
 """Quantization without training: the network of the functions, and ranges that are kept."""
 
+import json
 import logging
 
 import pytest
 import torch
+from torch import nn
 
+from potstill.artifact.transforms import rebuild
 from potstill.errors import ConfigError
 from potstill.measure.counts import is_quantized
 from potstill.pipeline.stages.context import StageContext
@@ -36,6 +39,17 @@ def test_it_is_the_network_of_the_functions_the_second_time_too(tiny, batches, c
         for key, value in expected.state_dict().items():
             assert torch.equal(found.state_dict()[key], value)
         assert torch.equal(found(image), expected(image))
+
+
+def test_what_stays_float_is_in_the_entry_that_builds_it_again(tiny, context):
+    network = tiny().eval()
+    stage = StaticQuantization(keep_float=["conv"], n_batches=2)
+    found = stage.finalize(stage.apply(network, context))
+    assert type(found.conv) is nn.Conv2d
+    again = rebuild(tiny(seed=1), json.loads(json.dumps(stage.describe())))
+    again.load_state_dict(found.state_dict())
+    assert torch.equal(again(torch.ones(1, *SHAPE)), found(torch.ones(1, *SHAPE)))
+    assert "keep_float" not in StaticQuantization().describe()
 
 
 def test_a_rehearsal_needs_no_images(tiny, tmp_path):

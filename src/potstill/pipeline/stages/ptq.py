@@ -1,26 +1,23 @@
 """Post-training quantization to int8: activation ranges from a few batches, no training."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import nn
 
-from potstill.artifact.spec import Entry
-from potstill.artifact.transforms import INT8_STATIC
 from potstill.errors import ConfigError
-from potstill.pipeline.stages.base import Stage
 from potstill.pipeline.stages.context import Decision, StageContext
-from potstill.quantization.convert import convert
+from potstill.pipeline.stages.int8 import Int8Stage
 from potstill.quantization.freeze import freeze_observers
 from potstill.quantization.observers import activation_quantizers
 from potstill.quantization.post_training import calibrate
-from potstill.quantization.prepare import prepare
 from potstill.quantization.range_methods import find_range_method
 from potstill.quantization.scheme import Scheme
 
 RECORD = "ranges.json"
 
 
-class StaticQuantization(Stage):
+class StaticQuantization(Int8Stage):
     """Quantize a trained network to int8 with activation ranges from some training images.
 
     The ranges are in `ranges.json` of the stage's folder.
@@ -30,6 +27,7 @@ class StaticQuantization(Stage):
         percent: of the values within the range, with method=percentile; None for 99.99.
         n_batches: to calibrate with.
         bits: 8.
+        keep_float: layers that stay in float32, with all that is under them.
 
     Raises:
         ConfigError: if a setting is unknown or cannot take effect.
@@ -43,7 +41,9 @@ class StaticQuantization(Stage):
         percent: float | None = None,
         n_batches: int = 8,
         bits: int = 8,
+        keep_float: Sequence[str] = (),
     ) -> None:
+        super().__init__(Scheme(bits=bits), keep_float)
         if percent is not None and method != "percentile":
             raise ConfigError(
                 f"percent={percent}: has no effect with method={method}. Fix: method=percentile"
@@ -51,11 +51,11 @@ class StaticQuantization(Stage):
         if n_batches < 1:
             raise ConfigError(f"n_batches={n_batches}: too few. Fix: 1 or more")
         self.method = find_range_method(method, 99.99 if percent is None else percent)
-        self.scheme, self.n_batches = Scheme(bits=bits), n_batches
+        self.n_batches = n_batches
 
     def apply(self, network: nn.Module, context: StageContext) -> nn.Module:
         """Return the fake-quantized network in eval mode, its ranges covering the images."""
-        prepared = prepare(network, self.scheme).eval()
+        prepared = self.prepared(network).eval()
         found = context.decided(RECORD, lambda: self._measure(prepared, context))
         quantizers = activation_quantizers(prepared)
         for quantizer, (lo, hi) in zip(quantizers, found["ranges"], strict=True):
@@ -69,11 +69,3 @@ class StaticQuantization(Stage):
         calibrate(prepared, images, self.method)
         ends = [(q.lo.item(), q.hi.item()) for q in activation_quantizers(prepared)]
         return {"ranges": [list(pair) for pair in ends]}
-
-    def finalize(self, network: nn.Module) -> nn.Module:
-        """Return the int8 network."""
-        return convert(network)
-
-    def describe(self) -> Entry:
-        """Return the transform to the int8 network."""
-        return {"kind": INT8_STATIC, **self.scheme.to_dict()}

@@ -1,20 +1,16 @@
 """Quantization-aware training: the student learns with the rounding of its int8 form."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import lightning.pytorch as pl
 from torch import nn
 
-from potstill.artifact.spec import Entry
-from potstill.artifact.transforms import INT8_STATIC
 from potstill.errors import ConfigError
-from potstill.pipeline.stages.base import Stage
 from potstill.pipeline.stages.context import StageContext
-from potstill.quantization.convert import convert
+from potstill.pipeline.stages.int8 import Int8Stage
 from potstill.quantization.freeze import freeze_batch_norm as freeze_statistics
 from potstill.quantization.freeze import freeze_observers as freeze_ranges
-from potstill.quantization.prepare import prepare
 from potstill.quantization.scheme import Scheme
 from potstill.training.module import DistillationModule
 from potstill.training.schedules import count_steps
@@ -22,7 +18,7 @@ from potstill.training.schedules import count_steps
 Freeze = Callable[[nn.Module], None]
 
 
-class QuantizationAwareTraining(Stage):
+class QuantizationAwareTraining(Int8Stage):
     """Train the student fake-quantized (Jacob et al. 2018, arXiv:1712.05877), teacher in float.
 
     Ranges of activations start at the first training batch's and follow the next ones until
@@ -34,6 +30,7 @@ class QuantizationAwareTraining(Stage):
         momentum: share of a new batch in the moving ranges, in (0, 1].
         freeze_observers: share of the steps after which ranges stay, in (0, 1]; 1 for never.
         freeze_batch_norm: the same for batch-norm's statistics.
+        keep_float: layers that stay in float32, with all that is under them.
 
     Raises:
         ConfigError: if a setting is impossible.
@@ -45,8 +42,9 @@ class QuantizationAwareTraining(Stage):
         momentum: float = 0.05,
         freeze_observers: float = 2 / 3,
         freeze_batch_norm: float = 2 / 3,
+        keep_float: Sequence[str] = (),
     ) -> None:
-        self.scheme = Scheme(bits=bits, momentum=momentum)
+        super().__init__(Scheme(bits=bits, momentum=momentum), keep_float)
         self.shares = {"freeze_observers": freeze_observers, "freeze_batch_norm": freeze_batch_norm}
         for name, share in self.shares.items():
             if not 0 < share <= 1:
@@ -54,20 +52,12 @@ class QuantizationAwareTraining(Stage):
 
     def apply(self, network: nn.Module, context: StageContext) -> nn.Module:
         """Return the fake-quantized network."""
-        return prepare(network, self.scheme)
+        return self.prepared(network)
 
     def callbacks(self) -> list[pl.Callback]:
         """Return what freezes ranges and statistics."""
         events = {"freeze_observers": freeze_ranges, "freeze_batch_norm": freeze_statistics}
         return [FreezeAtSteps({event: self.shares[name] for name, event in events.items()})]
-
-    def finalize(self, network: nn.Module) -> nn.Module:
-        """Return the int8 network."""
-        return convert(network)
-
-    def describe(self) -> Entry:
-        """Return the transform to the int8 network."""
-        return {"kind": INT8_STATIC, **self.scheme.to_dict()}
 
 
 class FreezeAtSteps(pl.Callback):

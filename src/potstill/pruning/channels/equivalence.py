@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from potstill.errors import ConfigError
+from potstill.models.paths import is_under
 from potstill.pruning.channels.fault import Fault, find_fault
-from potstill.pruning.channels.groups import ChannelGroup, is_under
+from potstill.pruning.channels.groups import ChannelGroup
 from potstill.pruning.channels.plan import ChannelPlan
 from potstill.pruning.channels.selection import make_plan, score
 

@@ -79,11 +79,6 @@ def find_groups(net: nn.Module, image_shape: Sequence[int], output: str = "") ->
     return [group for _, group in sorted(groups, key=lambda entry: entry[0])]
 
 
-def is_under(path: str, prefixes: Sequence[str]) -> bool:
-    """Return whether `path` is one of the modules `prefixes` or inside one."""
-    return any(path == prefix or path.startswith(f"{prefix}.") for prefix in prefixes)
-
-
 def _roots(coupling: Coupling) -> list[int]:
     """Return the places that make channels: the widest first, those near the logits before others.
 

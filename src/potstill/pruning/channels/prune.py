@@ -7,9 +7,10 @@ from torch import nn
 
 from potstill.errors import ConfigError, nearest
 from potstill.models.features.logits import find_logits, select_logits
+from potstill.models.paths import is_under
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.equivalence import SelfCheck
-from potstill.pruning.channels.groups import ChannelGroup, eval_copy, find_groups, is_under
+from potstill.pruning.channels.groups import ChannelGroup, eval_copy, find_groups
 from potstill.pruning.channels.parametrized import bake
 from potstill.pruning.channels.plan import apply_plan
 from potstill.pruning.channels.prunable import check_prunable

@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from potstill.quantization.layers import (
     ContainerHook,
+    FloatBatchNorm2d,
     FreezableBatchNorm2d,
     QuantConv2d,
     QuantLinear,
@@ -123,6 +124,7 @@ def module_kind(module: nn.Module) -> Kind:
     table: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Kind], ...] = (
         (ContainerHook, Kind.HOOK),
         ((QuantConv2d, QuantLinear), Kind.AFFINE),
+        (FloatBatchNorm2d, Kind.FLOAT),
         (FreezableBatchNorm2d, Kind.NORM),
         (RECTIFIERS, Kind.RECTIFIER),
         (POINTWISE, Kind.POINTWISE),
