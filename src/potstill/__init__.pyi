@@ -59,6 +59,7 @@ from potstill.pruning.channels.prune import prune_channels as prune_channels
 from potstill.pruning.channels.target import Target as Target
 from potstill.quantization.convert import convert as convert
 from potstill.quantization.dynamic import quantize_dynamic as quantize_dynamic
+from potstill.quantization.layer_errors import sensitivity as sensitivity
 from potstill.quantization.post_training import quantize_static as quantize_static
 from potstill.quantization.prepare import prepare as prepare
 from potstill.tasks.base import Task as Task

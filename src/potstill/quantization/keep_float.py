@@ -1,6 +1,6 @@
 """Layers that stay in float32 in a network whose other layers are int8."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import fx, nn
 
@@ -25,20 +25,42 @@ def kept_layers(traced: fx.GraphModule, names: Sequence[str]) -> set[str]:
     A batch-norm is of a convolution where nothing else reads what that computes.
 
     Raises:
-        ConfigError: if a name holds no layer of int8, or no other layer is left.
+        ConfigError: if there is none to quantize, no other is left, or a name holds none.
     """
     layers = quantizable(traced)
+    if all(isinstance(layer, nn.BatchNorm2d) for layer in layers.values()):
+        raise ConfigError(
+            "model: has no convolution or linear layer to quantize. Fix: choose another network"
+        )
     for name in names:
         if not any(is_under(path, [name]) for path in layers):
             raise ConfigError(_unknown(name, traced, layers))
     kept = {path for path in layers if is_under(path, names)}
-    if kept and not any(
-        path not in kept and not isinstance(layer, nn.BatchNorm2d) for path, layer in layers.items()
-    ):
+    kept |= norms_after(traced, kept)
+    if kept and kept == set(layers):
         raise ConfigError(
             f"keep_float=[{', '.join(names)}]: nothing is left to quantize. Fix: name fewer layers"
         )
-    return kept | _norms_after(traced, kept)
+    return kept
+
+
+def norms_after(traced: fx.GraphModule, paths: Collection[str]) -> set[str]:
+    """Return the batch-norms that alone compute with the output of one of those layers."""
+    found = set()
+    for node in traced.graph.nodes:
+        if node.op != "call_module" or str(node.target) not in paths:
+            continue
+        readers = [user for user in node.users if not _is_hook(user, traced)]
+        if len(readers) == 1 and readers[0].op == "call_module":
+            after = str(readers[0].target)
+            found |= {after} if type(traced.get_submodule(after)) is nn.BatchNorm2d else set()
+    return found
+
+
+def _is_hook(node: fx.Node, traced: fx.GraphModule) -> bool:
+    return node.op == "call_module" and isinstance(
+        traced.get_submodule(str(node.target)), ContainerHook
+    )
 
 
 def _has_int8_form(layer: nn.Module) -> bool:
@@ -52,16 +74,3 @@ def _unknown(name: str, traced: fx.GraphModule, layers: dict[str, nn.Module]) ->
     why = "holds no layer that int8 changes" if name in known else "no such layer"
     near = nearest(name, [path for path in known if any(is_under(one, [path]) for one in layers)])
     return f"keep_float=[{name}]: {why}. Fix: keep_float=[...] of {near}"
-
-
-def _norms_after(traced: fx.GraphModule, kept: set[str]) -> set[str]:
-    found = set()
-    for node in traced.graph.nodes:
-        if node.op != "call_module" or str(node.target) not in kept:
-            continue
-        norms = [str(user.target) for user in node.users if user.op == "call_module"]
-        layers = {path: traced.get_submodule(path) for path in norms}
-        readers = [path for path in norms if not isinstance(layers[path], ContainerHook)]
-        if len(readers) == 1 and type(layers[readers[0]]) is nn.BatchNorm2d:
-            found.add(readers[0])
-    return found

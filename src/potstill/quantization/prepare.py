@@ -65,19 +65,12 @@ def is_prepared(model: nn.Module) -> bool:
 
 
 def _replace_layers(prepared: fx.GraphModule, kept: set[str]) -> None:
-    replaced = 0
-    for path, layer in sorted(quantizable(prepared).items()):
+    for path, layer in quantizable(prepared).items():
         if isinstance(layer, nn.BatchNorm2d):
-            swap_class(
-                layer, FloatBatchNorm2d if path in kept else FreezableBatchNorm2d, frozen=False
-            )
+            kind = FloatBatchNorm2d if path in kept else FreezableBatchNorm2d
+            swap_class(layer, kind, frozen=False)
         elif path not in kept:
             swap_class(layer, QuantConv2d if type(layer) is nn.Conv2d else QuantLinear, faking=True)
-            replaced += 1
-    if not replaced:
-        raise ConfigError(
-            "model: has no convolution or linear layer to quantize. Fix: choose another network"
-        )
 
 
 def _insert_quantizers(prepared: fx.GraphModule, grids: Grids, scheme: Scheme) -> None:
