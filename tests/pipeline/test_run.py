@@ -283,3 +283,32 @@ def test_the_best_epoch_can_be_chosen(finished, tmp_path):
     state = torch.load(best / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     chosen = load_file(best / "student.safetensors")
     assert all(torch.equal(value, state[f"student.{key}"]) for key, value in chosen.items())
+
+
+FEW = (*SMALL, *UNCHECKED, "data.labels_per_class=3", "data.num_classes=4")
+
+
+def test_few_labels(tmp_path):
+    """The teacher is the one of all labels; its row says no less; student and baseline differ."""
+    few = ran(tmp_path / "few", *FEW)
+    assert few["meta"]["data"].endswith("labels of 12 training images")
+    everything = ran(tmp_path / "all", *(key for key in FEW if "labels" not in key))
+    assert few["meta"]["teacher_sha256"] == everything["meta"]["teacher_sha256"]
+    for name in ("student", "baseline"):
+        ours, theirs = (
+            load_file(tmp_path / run / name / f"{name}.safetensors") for run in ("few", "all")
+        )
+        assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_head_that_needs_labels_is_refused_with_few(tmp_path):
+    with pytest.raises(ConfigError, match=r"module\.heads\.dkd: needs the label.*per_class=3"):
+        ran(tmp_path / "run", *FEW, "head@module.heads=dkd")
+
+
+def test_seeds_share_the_teacher_of_one(tmp_path):
+    shared = ran(tmp_path / "a", *SMALL, *UNCHECKED, "seed=1", "teacher.seed=0")
+    own = ran(tmp_path / "b", *SMALL, *UNCHECKED, "seed=0")
+    assert shared["meta"]["teacher_sha256"] == own["meta"]["teacher_sha256"]
+    other = ran(tmp_path / "c", *SMALL, *UNCHECKED, "seed=1")
+    assert other["meta"]["teacher_sha256"] != own["meta"]["teacher_sha256"]

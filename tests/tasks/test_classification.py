@@ -108,3 +108,15 @@ def test_two_places_for_one_setting_are_refused(tiny):
 def test_a_task_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="task=none: must be a mapping"):
         validate(OmegaConf.merge(composed(), {"task": "none"}))
+
+
+def test_with_few_labels_the_loss_is_the_mean_over_those():
+    task = Classification(label_smoothing=0.1)
+    task.check_data(SimpleNamespace(labelled=torch.tensor([0]), num_classes=4, dataset_name=""))
+    hidden = TARGETS.clone()
+    hidden[10:] = -1
+    expected = F.cross_entropy(OURS[:10], TARGETS[:10], label_smoothing=0.1)
+    torch.testing.assert_close(task.loss(OURS, hidden), expected)
+    outputs = OURS.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(task.loss(outputs, torch.full((40,), -1)), outputs)
+    assert not grad.any()  # a batch without any

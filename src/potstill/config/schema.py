@@ -19,6 +19,7 @@ class TeacherSettings:
 
     Attributes:
         epochs: of fine-tuning on the task's own data.
+        seed: of its training, so that runs of many seeds share one teacher; null for the run's.
         store_dir: the folder of trained teachers and their cached outputs.
         store: keep the teacher's outputs and replay them: auto, off, read or refresh.
         precision: of the cached outputs, float16 or float32.
@@ -30,6 +31,7 @@ class TeacherSettings:
     """
 
     epochs: int = 20
+    seed: int | None = None
     store_dir: str = "outputs/teachers"
     store: str = "auto"
     precision: str = "float16"

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from potstill.data.loaders.few_labels import Labels, labelled_ids, shown
 from potstill.data.loaders.in_memory import Normalize
 from potstill.data.loaders.split import fingerprint, split_ids
 from potstill.data.loaders.views import Augmentation, Viewing, render
@@ -39,7 +40,7 @@ class ImageData(LightningDataModule):
         eval_batch_size: validation and test images per batch and process.
         val_size: how many training images are set aside for validation.
         split_seed: chooses those images.
-        seed: of the order and the augmentation.
+        seed: of the order, the augmentation, and the choice of images that keep their label.
         views: how many augmented views of each image a step sees.
         view_cycle: after how many epochs the same views come again, in a new order; never, where
             null. A teacher's outputs for them can then be cached.
@@ -49,10 +50,18 @@ class ImageData(LightningDataModule):
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of CutMix; 0 for none. With mixup, each image gets one of the two.
         drop_last: leave out an epoch's last batch where it is not full.
+        labels_per_class: how many training images of each class keep their label; all, where
+            null. The others have target -1 for a student that is taught, and are left out for
+            one that is not; a teacher that is trained here has seen all labels, and validation
+            and test images keep theirs.
 
     Attributes:
         class_names: by label; none where targets are no classes.
-        train_targets: after `setup`, the targets (num_train, ...) by sample id.
+        train_targets: after `setup`, the targets (num_train, ...) by sample id, all of them.
+        labelled: after `setup`, sample ids (M,) of the training images that keep their label;
+            None for all.
+        labels: what training shows where only some are labelled: "all" labels, "few", or those
+            images "only".
         fingerprint: after `setup`, sha256 over images, labels, split, size and normalisation.
             What training does to the images is apart from it: `viewing.identity`.
         viewing: what training does to the images, and which of their views it shows when.
@@ -60,6 +69,8 @@ class ImageData(LightningDataModule):
 
     class_names: tuple[str, ...] = ()
     train_targets: Tensor
+    labelled: Tensor | None = None
+    labels: Labels = "few"
     fingerprint: str
     augment: Augment | RandomCrop
     viewing: Viewing[Any]
@@ -84,6 +95,7 @@ class ImageData(LightningDataModule):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         drop_last: bool = True,
+        labels_per_class: int | None = None,
     ) -> None:
         super().__init__()
         self.num_classes, self.image_size = num_classes, image_size
@@ -91,6 +103,7 @@ class ImageData(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_size, self.split_seed, self.seed = val_size, split_seed, seed
         self.views, self.view_cycle, self.drop_last = views, view_cycle, drop_last
+        self.labels_per_class = labels_per_class
         distort = Distort(seed, numbers(color_jitter), numbers(randaugment), cutout)
         mix = Mix(seed, num_classes, mixup, cutmix)
         self.distort, self.mix = distort if distort.on else None, mix if mix.on else None
@@ -99,7 +112,8 @@ class ImageData(LightningDataModule):
         self._check()
 
     def _check(self) -> None:
-        for name in ("batch_size", "eval_batch_size", "val_size", "image_size", "num_classes"):
+        counts = ("batch_size", "eval_batch_size", "val_size", "image_size", "num_classes")
+        for name in (*counts, "labels_per_class"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"data.{name}={getattr(self, name)}: too small. Fix: 1 or more")
@@ -107,6 +121,12 @@ class ImageData(LightningDataModule):
             raise ConfigError(
                 f"data.mean={list(self.mean)}, data.std={list(self.std)}: not three numbers each, "
                 "std above 0. Fix: one number for red, green and blue"
+            )
+
+        if self.labels_per_class and self.mix:
+            raise ConfigError(
+                f"data.labels_per_class={self.labels_per_class}: mixup and CutMix would mix labels "
+                "with none. Fix: data.mixup=0 data.cutmix=0"
             )
 
     def set_augmentation(self, augment: Augmentation) -> None:
@@ -191,6 +211,8 @@ class ImageData(LightningDataModule):
             return
         self._splits = self.split()
         self.train_targets = self._splits["train"].targets
+        if self.labels_per_class:
+            self.labelled = labelled_ids(self.train_targets, self.labels_per_class, self.seed)
         self.fingerprint = fingerprint(
             *(part for split in self._splits.values() for part in split.identity()),
             *(self.class_names, self.image_size, self.mean, self.std),
@@ -204,7 +226,10 @@ class ImageData(LightningDataModule):
                 f"trainer.overfit_batches={overfit_batches}: every epoch has an order "
                 "of its own, so these would be other images each time. Fix: leave it out"
             )
-        loader = self.train_loader(self._splits["train"])
+        split = self._splits["train"]
+        if self.labelled is not None:
+            split = shown(split, self.labelled, self.labels)
+        loader = self.train_loader(split)
         if trainer := self.trainer:
             # The epoch Lightning sets is one ahead after a resume from an epoch's end where
             # max_steps is given; the one it reports is right.

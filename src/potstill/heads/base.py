@@ -24,11 +24,13 @@ class Head(nn.Module):
             (added with a weight of their own).
         default_weight: the authors' weight, used where the config gives none.
         num_views: how many views of each image the head needs.
+        needs_labels: whether `forward` reads `target`, so that every image must have one.
     """
 
     kind: ClassVar[str] = "response"
     default_weight: ClassVar[float] = 1.0
     num_views: ClassVar[int] = 1
+    needs_labels: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -74,7 +76,8 @@ class Head(nn.Module):
         Args:
             student: its outputs, with the features of `student_layers`.
             teacher: its outputs, with the features of `teacher_layers`.
-            target: class indices (N,), or probabilities (N, K) where images were mixed.
+            target: class indices (N,), -1 for an image without a label, or probabilities (N, K)
+                where images were mixed.
         """
         raise NotImplementedError
 

@@ -101,6 +101,7 @@ class CRD(Counted, Head):
 
     kind: ClassVar[str] = "feature"
     default_weight: ClassVar[float] = 0.8
+    needs_labels: ClassVar[bool] = True
 
     def __init__(
         self,

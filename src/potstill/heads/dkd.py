@@ -1,5 +1,7 @@
 """Decoupled knowledge distillation (Zhao et al. 2022, arXiv:2203.08679)."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,6 +64,8 @@ class DKD(Head):
     The authors warm the weight up over 20 epochs (CIFAR): `weight=WarmUp(1.0, 20)`.
     Their beta is 2 to 8 by pair on CIFAR; on ImageNet beta is 0.5 and the temperature 1.
     """
+
+    needs_labels: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """NKD, distillation with a normalized loss (Yang et al. 2023, arXiv:2303.13005)."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -52,6 +54,8 @@ def nkd_loss(
 
 class NKD(Head):
     """Match the labelled class by the teacher's confidence and the others by their shape."""
+
+    needs_labels: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Adaptive target enhancement, OFA-KD on logits (Hao et al. 2023, arXiv:2310.19444)."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,6 +40,8 @@ class OFA(Head):
         temperature: of both networks' softmax; the authors' is 1.
         weight: a number, a schedule, or None for 1.
     """
+
+    needs_labels: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Refined logit distillation (RLD, Sun et al. 2024, arXiv:2408.07703)."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from potstill.heads.base import Head, check_temperature
@@ -58,6 +60,8 @@ class RLD(Head):
         alpha_temperature: temperature of the confidence.
         weight: a number, a schedule, or None for 1.
     """
+
+    needs_labels: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """WKD-L, Wasserstein distance between logits (Lv et al. 2024, arXiv:2412.08139)."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -100,6 +102,8 @@ class WKD_L(Head):
         kappa: how sharply cost rises with unlikeness.
         weight: a number or a schedule, over both terms; None for 1.
     """
+
+    needs_labels: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Weighted soft labels for distillation (Zhou et al. 2021, arXiv:2102.00650)."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,6 +42,7 @@ class WSLD(Head):
     """Trust a soft label the less, the surer the student is of that image already."""
 
     default_weight = 2.5
+    needs_labels: ClassVar[bool] = True
 
     def __init__(
         self, temperature: float | Schedule = 2.0, weight: float | Schedule | None = None

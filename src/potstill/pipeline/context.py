@@ -62,6 +62,16 @@ class RunContext:
         """Return the same with what differs in a stage."""
         return replace(self, cfg=cast("Config", stage.cfg))
 
+    def with_seed(self, seed: int | None) -> "RunContext":
+        """Return the same with another seed, and its data; None changes nothing."""
+        if seed is None or seed == self.cfg.seed:
+            return self
+        cfg = self.node.copy()
+        cfg.seed = seed
+        data: ImageData = instantiate(cfg.data)
+        data.setup("fit")
+        return replace(self, cfg=cast("Config", cfg), data=data)
+
 
 def begin(cfg: DictConfig, folder: Path, console: Console | None = None) -> RunContext:
     """Return the context of a run, after its processes have met and its data is there.

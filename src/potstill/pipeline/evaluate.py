@@ -152,14 +152,15 @@ def _images(experiment: Experiment, positions: Tensor) -> Tensor:
 def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
     teacher, budget = experiment.fitted.get("teacher"), Budget.of(experiment.run.cfg.budget)
-    dataset = experiment.run.data.dataset_name
+    dataset, labelled = experiment.run.data.dataset_name, experiment.run.data.labelled
+    few = f"; labels of {len(labelled):,} training images" if labelled is not None else ""
     return {
         # Quoted where brackets or braces would mean something to the shell.
         "command": shlex.join([*program(), *overrides]),
         "overrides": overrides,
         "name": experiment.run.cfg.name,
         "seed": experiment.run.cfg.seed,
-        "data": f"{dataset}, test split, {num_test} images",
+        "data": f"{dataset}, test split, {num_test} images{few}",
         "dataset": dataset,
         "num_test": num_test,
         "image_size": experiment.run.data.image_size,

@@ -53,15 +53,15 @@ class Experiment:
 
     def teacher(self) -> nn.Module:
         """Return the teacher: from the weights given, from an earlier run, or trained now."""
-        run, node = self.run, self.run.cfg.module.teacher
-        self.seed()
+        run, node = self.run.with_seed(self.run.cfg.teacher.seed), self.run.cfg.module.teacher
+        self.seed(run)
         network: nn.Module = instantiate(node)  # the rehearsal has frozen its own
         if not run.cfg.teacher.epochs or is_trained(node):
             self.fitted["teacher"] = TrainedModel(network, run.folder / "teacher", 0)
             return network
         kept = registered_teacher(run)
         if not collectives.broadcast(kept.exists):
-            return self._new_teacher(network, kept)
+            return self._new_teacher(run, network, kept)
         record = kept.load(network, run.data.class_names)
         run.console.print(f"teacher   kept from an earlier run in {kept.folder}", soft_wrap=True)
         self.fitted["teacher"] = TrainedModel(network, kept.folder, record["epochs"])
@@ -81,13 +81,15 @@ class Experiment:
         self.cached = open_teacher_cache(self.run, module)
         self._served = set(module.teacher_layers)
 
-    def _new_teacher(self, network: nn.Module, kept: RegisteredTeacher) -> nn.Module:
-        run, epochs = self.run, self.run.cfg.teacher.epochs
+    def _new_teacher(
+        self, run: RunContext, network: nn.Module, kept: RegisteredTeacher
+    ) -> nn.Module:
+        epochs = run.cfg.teacher.epochs
         run.console.print(
             f"teacher   trained first, {epochs} epochs; kept in {kept.folder}", soft_wrap=True
         )
         spec, folder = spec_of(run.cfg.module.teacher), run.folder / "teacher"
-        fitted = fit(run, folder, self.module(network), epochs, spec)
+        fitted = fit(run, folder, self.module(network, run=run), epochs, spec, labels="all")
         finish(fitted.loggers)
         self.fitted["teacher"] = fitted
         record = {
@@ -129,9 +131,9 @@ class Experiment:
             made.folded, made.cached = self.folded, self.cached
         return made
 
-    def seed(self) -> None:
-        """Start every source of random numbers again."""
-        pl.seed_everything(self.run.cfg.seed, workers=True, verbose=False)
+    def seed(self, run: RunContext | None = None) -> None:
+        """Start every source of random numbers again, from the seed of `run` or this one's."""
+        pl.seed_everything((run or self.run).cfg.seed, workers=True, verbose=False)
 
     def score_on_validation(self, network: nn.Module) -> float:
         """Return a network's main score on the validation split."""

@@ -13,6 +13,7 @@ from torch import nn
 from potstill.artifact.file import read_artifact
 from potstill.artifact.spec import ModelSpec
 from potstill.config.names import by_name
+from potstill.data.loaders.few_labels import Labels
 from potstill.distributed import collectives
 from potstill.errors import ConfigError
 from potstill.models.weights import load_weights
@@ -42,6 +43,7 @@ def fit(
     spec: ModelSpec | None = None,
     stages: Sequence[Stage] = (),
     callbacks: Sequence[pl.Callback] = (),
+    labels: Labels | None = None,
 ) -> TrainedModel:
     """Train `module` in `folder`; with `resume`, go on where its last checkpoint is.
 
@@ -55,11 +57,14 @@ def fit(
         spec: of the network before `stages`.
         stages: what is finalized after the fit.
         callbacks: of this fit, before the run's own.
+        labels: what training shows where only some images are labelled; None for what goes with
+            the module: all images where it has a teacher, else those that have a label.
     """
     epochs = run.cfg.trainer.max_epochs if epochs is None else epochs
     if is_finished(run, folder):
         return _read(run, folder, module, epochs)
     start, resumed = time.perf_counter(), _checkpoint(run, folder)
+    run.data.labels = labels or ("only" if module.teacher is None else "few")
     trainer = make_trainer(run.node, folder, epochs, callbacks)
     _identify(run, trainer, {"epochs": epochs, **choose_kernels(run, module, epochs)})
     for logger in trainer.loggers:

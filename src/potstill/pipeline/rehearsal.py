@@ -9,6 +9,7 @@ from potstill.config.stage_settings import StageConfig
 from potstill.errors import ConfigError
 from potstill.measure.counts import is_quantized
 from potstill.models.copies import copy_network
+from potstill.pipeline.context import RunContext
 from potstill.pipeline.experiment import Experiment, is_trained, spec_of
 from potstill.pipeline.fit import choose_kernels
 from potstill.pipeline.stage_runner import apply_stages, make_stages
@@ -52,6 +53,7 @@ def rehearse_distillation(experiment: Experiment) -> tuple[DistillationModule, n
         check_classes(weights, run.data.class_names)
     module = experiment.module(instantiate(run.cfg.module.student), teacher)
     module.prepare(run.data.train_targets)
+    _check_labels(run, module)
     schedules.rehearse(module.scheduler, "trainer.max_epochs", run.cfg.trainer.max_epochs)
     if teacher is not None:
         check_teacher_cache(run, module)
@@ -59,6 +61,17 @@ def rehearse_distillation(experiment: Experiment) -> tuple[DistillationModule, n
             schedules.rehearse(module.scheduler, "teacher.epochs", run.cfg.teacher.epochs)
     choose_kernels(run, module, run.cfg.trainer.max_epochs)
     return module, teacher
+
+
+def _check_labels(run: RunContext, module: DistillationModule) -> None:
+    """Raise where a head reads labels that are not to be seen."""
+    for name, head in module.heads.items():
+        if run.data.labelled is not None and getattr(head, "needs_labels", False):
+            raise ConfigError(
+                f"module.heads.{name}: needs the label of every image, and "
+                f"data.labels_per_class={run.data.labels_per_class} hides most. "
+                "Fix: heads that need none, such as kd, or data.labels_per_class=null"
+            )
 
 
 def _check_student(experiment: Experiment, module: DistillationModule) -> None:

@@ -42,6 +42,8 @@ def _lines(run: RunContext) -> dict[str, str]:
 def _data(data: Any) -> list[str]:
     classes = [f"{data.num_classes} classes"] if data.num_classes else []
     images = [f"{data.num_train:,} training images", *classes]
+    if data.labelled is not None:
+        images.insert(1, f"{len(data.labelled):,} of them labelled")
     return [data.dataset_name, *images, f"{data.image_size}x{data.image_size}"]
 
 

@@ -34,10 +34,10 @@ def teacher_settings(run: RunContext) -> dict[str, Any]:
     return {
         "model": cfg["module"]["teacher"],
         # The fingerprint is the same for images from a folder and from shards.
-        "data": _counting(cfg, "data", without="_target_"),
+        "data": _counting(cfg, "data", without=("_target_", "labels_per_class")),
         "fingerprint": run.data.fingerprint,
         "training": training | task,
-        "trainer": _counting(cfg, "trainer", without="max_epochs"),
+        "trainer": _counting(cfg, "trainer", without=("max_epochs",)),
         "kernels": {key: cfg[key] for key in ("channels_last", "compile")},
         "epochs": cfg["teacher"]["epochs"],
         "seed": cfg["seed"],
@@ -53,10 +53,10 @@ def _names(cfg: Mapping[str, Any], plugin: str) -> bool:
     return any(target.partition(".")[0] == plugin.partition(".")[2] for target in called)
 
 
-def _counting(cfg: Mapping[Any, Any], group: str, without: str) -> dict[str, Any]:
+def _counting(cfg: Mapping[Any, Any], group: str, without: tuple[str, ...]) -> dict[str, Any]:
     """Return a group's settings that change what is learned; null is as good as left out."""
     return {
         key: value
         for key, value in cfg[group].items()
-        if key != without and value is not None and counts(f"{group}.{key}")
+        if key not in without and value is not None and counts(f"{group}.{key}")
     }

@@ -20,11 +20,15 @@ class Task:
         scoring: its scores.
         loss_name: of the task loss, for a person.
         needs_classes: whether the data must offer `num_classes` and `class_names`.
+        takes_unlabelled: whether `loss` leaves out images without a label (target -1) where
+            `few_labels` is set, as `check_data` does.
     """
 
     scoring: ClassVar[Scoring]
     loss_name: ClassVar[str]
     needs_classes: ClassVar[bool] = False
+    takes_unlabelled: ClassVar[bool] = False
+    few_labels: bool = False
 
     def check_data(self, data: Any) -> None:
         """Raise where a data module cannot serve the task, before anything is trained.
@@ -36,6 +40,12 @@ class Task:
             raise ConfigError(
                 f"data={data.dataset_name}: has no classes, which task {self.scoring.task} "
                 "learns. Fix: other data, or another task"
+            )
+        self.few_labels = data.labelled is not None
+        if self.few_labels and not self.takes_unlabelled:
+            raise ConfigError(
+                f"data.labels_per_class={data.labels_per_class}: task {self.scoring.task} needs "
+                "the label of every image. Fix: data.labels_per_class=null"
             )
 
     # -- training ---------------------------------------------------------------------------

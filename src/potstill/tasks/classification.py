@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from potstill.data.loaders.few_labels import UNLABELLED
 from potstill.errors import ConfigError
 from potstill.measure import metrics
 from potstill.tasks.base import Task
@@ -28,6 +29,7 @@ class Classification(Task):
     scoring: ClassVar[Scoring] = CLASSIFICATION
     loss_name: ClassVar[str] = "cross entropy"
     needs_classes: ClassVar[bool] = True
+    takes_unlabelled: ClassVar[bool] = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing <= 1:
@@ -35,11 +37,22 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy, a scalar."""
-        return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+        """Return the cross-entropy, a scalar; with few labels, the mean over those there are."""
+        smoothing = self.label_smoothing
+        if not self.few_labels:
+            return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+        total = F.cross_entropy(
+            outputs, targets, ignore_index=UNLABELLED, reduction="sum", label_smoothing=smoothing
+        )
+        return total / (targets != UNLABELLED).sum().clamp(min=1)
 
     def step_scores(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Return the accuracy of a batch; of mixed images, by the class that has most of one."""
+        """Return the accuracy of a batch; of mixed images, by the class that has most of one.
+
+        With few labels there is none: few batches hold as many as would make a share.
+        """
+        if self.few_labels:
+            return {}
         classes = targets if targets.dim() == 1 else targets.argmax(1)
         return {"accuracy": (outputs.argmax(1) == classes).mean(dtype=torch.float32)}
 

@@ -38,6 +38,7 @@ class EnsembleMember(Head):
         self.kind = head.kind  # type: ignore[misc]
         self.default_weight = head.default_weight  # type: ignore[misc]
         self.num_views = head.num_views  # type: ignore[misc]
+        self.needs_labels = head.needs_labels  # type: ignore[misc]
 
     def attach(self, student: nn.Module, teacher: nn.Module, targets: Tensor | None = None) -> None:
         """Attach the head to the student and the member."""
