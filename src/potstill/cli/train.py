@@ -100,6 +100,11 @@ def _report_sweep() -> None:
     """Write the page over a sweep's jobs; with jobs elsewhere, `potstill report` will."""
     if not _sweep_folders or not list(_sweep_folders[0].glob("*/report.json")):
         return
-    from potstill.report.sweep import write_sweep
+    from rich.console import Console
 
-    print("sweep    ", write_sweep(_sweep_folders[0]))
+    from potstill.report.sweep import sweep_lines, write_sweep
+
+    page, console = write_sweep(_sweep_folders[0]), Console()
+    for line in sweep_lines(_sweep_folders[0]):
+        console.print(line, highlight=False)
+    print("sweep    ", page)

@@ -163,6 +163,8 @@ def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
         "data": f"{dataset}, test split, {num_test} images{few}",
         "dataset": dataset,
         "num_test": num_test,
+        "num_train": experiment.run.data.num_train,
+        "num_labelled": None if labelled is None else len(labelled),
         "image_size": experiment.run.data.image_size,
         "data_fingerprint": experiment.run.data.fingerprint,
         "epoch": f"the {experiment.run.cfg.select} one",

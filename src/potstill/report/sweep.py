@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.table import Table
+
 from potstill.errors import DataError
 from potstill.report.compare import LabelledRun, by_data, incomparable, members_of
 from potstill.report.interval import Mean, mean_interval
 from potstill.report.read import natural, runs_in
 from potstill.report.render import render
+from potstill.report.seeds import few_labels, network_means, seeds_table, verdict
 
 NAME = "report.html"
 SEED = "seed"
@@ -80,7 +83,19 @@ def write_sweep(folder: Path | str, out: Path | None = None) -> Path:
         members=members,
         apart=incomparable(groups),
         unfinished=unfinished(folder),
+        networks=network_means(runs := [member.run for member in best.members]),
+        verdict=verdict(runs),
+        reason=few_labels(runs[0]),
     )
+
+
+def sweep_lines(folder: Path) -> list[str | Table]:
+    """Return what a terminal shows of a sweep: the networks of its best setting over seeds."""
+    members = by_data(members_of(runs_in(folder)))[0]
+    if len(members) < 2 or swept_keys(members):
+        return []
+    runs = [member.run for member in members]
+    return [line for line in (few_labels(runs[0]), seeds_table(runs), verdict(runs)) if line]
 
 
 def overrides(member: LabelledRun) -> dict[str, str]:
