@@ -12,7 +12,7 @@ from tests.support.exported_nets import FACTS
 from tests.support.places import ROOT
 
 OPTIONS = sorted((ROOT / "conf" / "export").glob("*.yaml"))
-OPTIONAL = {"onnx", "onnxscript", "onnxruntime", "executorch", "coremltools"}
+OPTIONAL = {"onnx", "onnxscript", "onnxruntime", "executorch", "coremltools", "openvino"}
 
 
 def test_description_is_what_a_user_must_know():

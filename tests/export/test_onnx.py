@@ -105,7 +105,7 @@ def test_other_weights_in_the_file_are_found(nets, files, tmp_path, monkeypatch)
 def test_convolutions_left_in_float_are_an_error(nets, files, tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "convert", lambda *_: onnx.load(files["float32"].path))
     monkeypatch.setattr(exporter, "unsigned_weights", lambda _: None)
-    with pytest.raises(DataError, match="3 convolutions in float32"):
+    with pytest.raises(DataError, match="3 layers in float32"):
         Onnx()(nets["int8"], tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []
 

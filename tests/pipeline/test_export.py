@@ -67,6 +67,15 @@ def test_the_bundle_is_made_of_the_file_beside_it(experiment, monkeypatch):
     assert (folder / "student-bundle" / "labels.txt").read_text("utf-8").split() == list(CLASSES)
 
 
+def test_a_bundle_of_a_file_in_two_parts_is_scored_in_its_runtime(experiment):
+    pytest.importorskip("openvino", reason="pip extra openvino")
+    file, bundle = asked(experiment, "bundle", "openvino")
+    assert (file["path"], file["beside"], bundle["beside"]) == ("student.xml", ["student.bin"], [])
+    assert file["accuracy"] == bundle["accuracy"] is not None
+    held = {path.name for path in (experiment.run.folder / "export" / bundle["path"]).iterdir()}
+    assert {"model.xml", "model.bin"} < held
+
+
 @pytest.mark.parametrize("others", [(), ("state_dict",)])
 def test_a_bundle_without_a_file_for_it_writes_one(experiment, others):
     *_, record = asked(experiment, "bundle", *others)

@@ -12,9 +12,9 @@ from potstill.errors import ConfigError
 TEXT = """Measure what files cost and how right they are, each in the engine that runs it.
 
 A file is an artifact of a run (NAME.safetensors, in PyTorch), .onnx (ONNX Runtime),
-.pte (ExecuTorch) or .pt2 (torch.export). What is not measured stays blank.
+.pte (ExecuTorch), .xml (OpenVINO) or .pt2 (torch.export). What is not measured stays blank.
 
-  size        of the file, and gzipped at level 9
+  size        of the file (.xml: with its .bin), and gzipped at level 9
   parameters  weights and biases, and MACs for one image: of what PyTorch can read
   memory      the peak of a fresh process above its start with the libraries
               imported: weights, activations, the engine's arenas; one image
@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=_listed(_threads), default=_default_threads(), metavar="1,all")
     add("--batch", type=_listed(_count), default=(1, 64), metavar="1,64")
     add("--rounds", type=int, default=50, help="timed calls of each, 50 by default")
-    engines = "of artifacts, eager by default; others are exported first: onnxruntime, executorch"
+    engines = (
+        "of artifacts, eager by default; others export them first: onnxruntime, executorch, ..."
+    )
     add("--engines", type=_listed(str), default=(), metavar="A,B", help=engines)
     add("--data", metavar="NAME", help="an option of conf/data, for accuracy: cifar10")
     add("--task", metavar="NAME", help="an option of conf/task, classification by default")

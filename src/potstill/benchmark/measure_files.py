@@ -9,7 +9,7 @@ import torch
 
 from potstill.benchmark.evaluate import HeldOut, check_fits, fill_in, load_test
 from potstill.benchmark.memory import peak_bytes
-from potstill.benchmark.open_file import Opened, open_file
+from potstill.benchmark.open_file import Opened, open_file, runtime_of
 from potstill.benchmark.tables import Measured
 from potstill.config.location import conf_folder
 from potstill.errors import DataError
@@ -126,11 +126,12 @@ def _write(source: Opened, engine: str, folder: Path, held_out: HeldOut | None) 
 
 def _entry(source: Opened, path: Path, engine: str) -> FileToMeasure:
     """Return what needs no clock and no data; counts are of the network the file was made from."""
+    content = b"".join(file.read_bytes() for file in runtime_of(path).files(path))
     row = Measured(
         name=source.path.name,
         engine=engine,
-        size_bytes=path.stat().st_size,
-        gzip_bytes=gzip_bytes(path.read_bytes()),
+        size_bytes=len(content),
+        gzip_bytes=gzip_bytes(content),
         memory_bytes=peak_bytes(path, source.image_shape),
     )
     if source.network is not None:

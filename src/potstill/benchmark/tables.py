@@ -21,7 +21,7 @@ class Measured:
     Attributes:
         name: the file's name.
         engine: what ran it.
-        size_bytes: the file.
+        size_bytes: the file, and those that belong to it.
         gzip_bytes: the same compressed.
         num_parameters: learned numbers; see `costs.count_parameters`.
         num_nonzeros: those that are not zero.

@@ -21,11 +21,12 @@ class Exported:
 
     Attributes:
         path: the file.
-        bytes: its size.
+        bytes: its size, with the files `beside` it.
         runtime: what ran it.
         agreement: share of images on which both agree, by the task, a fraction.
         max_difference: largest difference of an output.
         sqnr_db: power of the logits over that of their differences, in decibels.
+        beside: names of the files in the same folder without which it does not run.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Exported:
     agreement: float
     max_difference: float
     sqnr_db: float
+    beside: tuple[str, ...] = ()
 
 
 class Exporter:

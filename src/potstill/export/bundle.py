@@ -27,8 +27,8 @@ EXECUTORCH, EXECUTORCH_SWIFT = "1.5.1", "1.5.0"
 class Bundle(Exporter):
     """Write a folder that runs on a Raspberry Pi, with nothing of this project installed there.
 
-    It holds `model.onnx`, `model.pte` or both, `labels.txt`, `preprocess.json`, `classify.py` and
-    `README.md`, which also has the lines that load a `.pte` on Android and iOS.
+    It holds `model.onnx`, or other files that `classify.py` runs, `labels.txt`, `preprocess.json`,
+    `classify.py` and `README.md`, which also has the lines that load a `.pte` on Android and iOS.
     """
 
     bundles = True
@@ -54,12 +54,13 @@ class Bundle(Exporter):
         try:
             models = sorted(
                 (file for file in files if file.path.suffix in RUNTIMES),
-                key=lambda file: file.path.suffix,
+                key=lambda file: list(RUNTIMES).index(file.path.suffix),
             )
             models = models or [Onnx()(network, trial / "model", images, facts, task)]
             for model in models:
-                content = model.path.read_bytes()
-                write_atomically(trial / f"model{model.path.suffix}", content)
+                for name in (model.path.name, *model.beside):
+                    part = model.path.with_name(name)
+                    write_atomically(trial / f"model{part.suffix}", part.read_bytes())
             texts = _texts(path, models, facts, is_prepared(network) or is_converted(network))
             for name, text in texts.items():
                 write_atomically(trial / name, text)
@@ -68,7 +69,7 @@ class Bundle(Exporter):
             shutil.rmtree(trial, ignore_errors=True)
         size = sum(file.stat().st_size for file in path.iterdir())
         runtime = " and ".join(model.runtime for model in models)
-        return replace(models[0], path=path, bytes=size, runtime=runtime)
+        return replace(models[0], path=path, bytes=size, runtime=runtime, beside=())
 
 
 def _texts(
@@ -95,20 +96,11 @@ def _readme(
         keep_trailing_newline=True,
     )
     suffixes = [model.path.suffix for model in models]
-    described = [
-        {
-            "name": f"model{model.path.suffix}",
-            "runtime": model.runtime,
-            "size": f"{model.bytes / 1e3:,.0f} kB",
-        }
-        for model in models
-    ]
     return page.get_template("README.md.j2").render(
         name=path.name.removesuffix("-bundle"),
         folder=path.name,
-        models=described,
-        packages=" ".join(["numpy", "Pillow", *RUNTIMES[suffixes[0]]]),
-        onnx=".onnx" in suffixes,
+        models=[_described(model) for model in models],
+        light=suffixes != [".pte"],
         pte=".pte" in suffixes,
         num_classes=num_classes,
         executorch=EXECUTORCH,
@@ -116,3 +108,15 @@ def _readme(
         **{key: about[key] for key in ("mean", "std", "precision")},
         **{key: about["preprocess"][key] for key in ("resize", "crop")},
     )
+
+
+def _described(model: Exported) -> dict[str, str]:
+    """Return a model's row of the table, and what pip installs for it."""
+    files = [model.path, *map(Path, model.beside)]
+    return {
+        "name": f"model{model.path.suffix}",
+        "files": ", ".join(f"`model{file.suffix}`" for file in files),
+        "runtime": model.runtime,
+        "size": f"{model.bytes / 1e3:,.0f} kB",
+        "packages": " ".join(RUNTIMES[model.path.suffix]).replace("_", "-"),
+    }

@@ -13,7 +13,7 @@ import potstill.export
 from potstill.config.offers import import_offers
 from potstill.errors import ConfigError
 from potstill.export.base import Exported, Exporter, to_export
-from potstill.export.parity import keep_verified
+from potstill.export.parity import Content, keep_verified
 from potstill.export.runtimes.base import Runtime
 from potstill.tasks.base import Task
 
@@ -49,8 +49,10 @@ class FileExporter(Exporter):
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
 
-    def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
+    def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> Content:
         """Return the file of a network in eval mode on the CPU, float or int8.
+
+        A format in several files gives each by its suffix, the file that is opened last.
 
         Args:
             network: as `to_export` returns it.

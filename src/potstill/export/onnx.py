@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import describe_file, reason
 from potstill.export.formats import FileExporter
+from potstill.export.in_int8 import check_in_int8
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
 from potstill.libraries import need, quiet_libraries
@@ -56,25 +57,22 @@ class Onnx(FileExporter):
     def load(self, path: Path, network: nn.Module) -> OnnxRuntime:
         """Open a file; DataError where ONNX Runtime computes an int8 network's layers in float."""
         runtime = OnnxRuntime(path, self.threads)
-        left = runtime.executed().get("Conv", 0) if is_converted(network) else 0
-        if left:
-            raise DataError(
-                f"{KEY}: ONNX Runtime computes {left} convolutions in float32, not in int8. "
-                "Fix: another export, or a network of other layers"
-            )
+        if is_converted(network):
+            left = runtime.executed().get("Conv", 0)
+            check_in_int8(network, left, KEY, runtime.name, (nn.Conv2d,))
         return runtime
 
 
-def convert(network: nn.Module, images: Tensor) -> Any:
+def convert(network: nn.Module, images: Tensor, key: str = KEY) -> Any:
     """Return the ModelProto of a network that takes images (N, C, H, W), for any N.
 
     Raises:
-        DataError: if it holds what ONNX has no words for.
+        DataError: if it holds what ONNX has no words for; `key` is the setting to name.
     """
-    need("onnxscript", KEY)
+    need("onnxscript", key)
     if is_dynamic(network):
         raise DataError(
-            f"{KEY}: no ONNX operator quantizes each row by itself, as int8 of linear layers alone "
+            f"{key}: no ONNX operator quantizes each row by itself, as int8 of linear layers alone "
             "does. Fix: another stage (ptq or qat), or export=executorch"
         )
     example = images[:1].expand(EXAMPLES, *images.shape[1:]).contiguous()
@@ -91,7 +89,7 @@ def convert(network: nn.Module, images: Tensor) -> Any:
             )
         except Exception as error:  # the exporter's stages each raise their own
             raise DataError(
-                f"{KEY}: the network cannot be written ({reason(_first(error))}). "
+                f"{key}: the network cannot be written ({reason(_first(error))}). "
                 "Fix: another export, or a network without that layer"
             ) from error
     assert program is not None

@@ -1,7 +1,7 @@
 """Parity of an exported file with its network; a file that disagrees is removed."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ FLOAT_DB = 60.0  # files in float32 reach 100 dB and more
 # saturate came to 17 dB, a network that a runtime cut in pieces to -7 dB.
 INTEGER_DB = 30.0
 LOWEST_DB = 6.0
+
+Content = bytes | Mapping[str, bytes]  # of a format in several files, by suffix, the main one last
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def check(parity: Parity, min_sqnr_db: float, what: str, same: str = "same top c
 
 def keep_verified(
     path: Path,
-    content: bytes,
+    content: Content,
     load: Callable[[Path], Runtime],
     network: nn.Module,
     images: Tensor,
@@ -86,7 +88,7 @@ def keep_verified(
 
     Args:
         path: of the file.
-        content: what is in it.
+        content: what is in it, and in those that belong to it.
         load: opens it in its runtime.
         network: what it was made from, in eval mode.
         images: (N, C, H, W).
@@ -95,26 +97,36 @@ def keep_verified(
 
     Raises:
         DataError: if it does not run or gives other outputs; then there is no file at `path`, nor
-            an earlier one.
+            an earlier one, nor any that belongs to it.
         StorageError: if it cannot be written.
     """
     task = task or Classification()
     reference = in_batches(network, images)
     floor = least_db(network, images, reference) if min_sqnr_db is None else min_sqnr_db
     trial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
+    parts = content if isinstance(content, Mapping) else {path.suffix: content}
+    _remove(path, parts)
     try:
-        write_atomically(trial, content)
+        for suffix, part in parts.items():
+            write_atomically(trial.with_suffix(suffix), part)
         runtime = load(trial)
         parity = compare(reference, runtime(images), floor, task)
         check(parity, floor, f"export={path.name}", task.scoring.same)
-        os.replace(trial, path)
+        for suffix in parts:
+            os.replace(trial.with_suffix(suffix), path.with_suffix(suffix))
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            trial.unlink()
+        _remove(trial, parts)
     numbers = (parity.agreement, parity.max_difference, parity.sqnr_db)
-    return Exported(path, len(content), runtime.name, *numbers)
+    beside = tuple(path.with_suffix(suffix).name for suffix in parts if suffix != path.suffix)
+    size = sum(len(part) for part in parts.values())
+    return Exported(path, size, runtime.name, *numbers, beside)
+
+
+def _remove(path: Path, suffixes: Iterable[str]) -> None:
+    """Remove a file, and those that belong to it, where they are there."""
+    for suffix in suffixes:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.with_suffix(suffix).unlink()
 
 
 def least_db(network: nn.Module, images: Tensor, reference: Tensor) -> float:

@@ -17,6 +17,7 @@ from potstill.config.schema import Config
 from potstill.data.loaders.epoch_order import single_process
 from potstill.errors import ConfigError, DataError, PotstillError
 from potstill.export.base import Exported, Exporter
+from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.formats import formats
 from potstill.export.parity import in_batches
 from potstill.measure.units import percent, scaled
@@ -93,10 +94,12 @@ def _records(
         except PotstillError as error:
             records.append(record | {"error": str(error)})
             continue
-        model = next(iter(sorted(done.path.glob("model.*"))), done.path)  # a bundle holds some
+        held = (done.path / f"model{suffix}" for suffix in RUNTIMES)
+        model = next((file for file in held if file.is_file()), done.path)  # a bundle holds some
         if model.suffix not in scores:
             scores[model.suffix] = _score(experiment, model)
-        record |= asdict(done) | {"path": done.path.name, score: scores[model.suffix]}
+        named = {"path": done.path.name, "beside": list(done.beside)}
+        record |= asdict(done) | named | {score: scores[model.suffix]}
         records.append(record)
         written.append(done)
     return records

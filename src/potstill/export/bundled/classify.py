@@ -36,7 +36,12 @@ except ImportError as missing:
     sys.exit(2)
 
 HERE = Path(__file__).resolve().parent
-RUNTIMES = {".onnx": ("onnxruntime",), ".pte": ("executorch", "torch")}  # what each model needs
+# What each model needs, the first that is installed is run.
+RUNTIMES = {
+    ".onnx": ("onnxruntime",),
+    ".xml": ("openvino",),
+    ".pte": ("executorch", "torch"),
+}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 STDIN = "-"
 WARM_UP = 10
@@ -117,7 +122,7 @@ def find_model() -> Path:
     """Return the first model here whose runtime is installed, or the first there is."""
     files = [file for suffix in RUNTIMES if (file := HERE / f"model{suffix}").is_file()]
     if not files:
-        raise SetupError(f"{HERE}: no model.onnx and no model.pte. Fix: copy the whole folder")
+        raise SetupError(f"{HERE}: no model{'|'.join(RUNTIMES)}. Fix: copy the whole folder")
     runs = [f for f in files if all(importlib.util.find_spec(name) for name in RUNTIMES[f.suffix])]
     return (runs or files)[0]
 
@@ -126,7 +131,7 @@ def open_model(file: Path, threads: int) -> Callable[[Any], Any]:
     """Return a function from an image (1, 3, H, W) to its logits (K,)."""
     try:
         with silence():
-            return (open_pte if file.suffix == ".pte" else open_onnx)(file, threads)
+            return OPENERS.get(file.suffix, open_onnx)(file, threads)
     except ImportError as error:
         fix = f"pip install {' '.join(RUNTIMES.get(file.suffix, RUNTIMES['.onnx']))}"
         raise SetupError(f"{file}: {error}. Fix: {fix}") from error
@@ -160,6 +165,21 @@ def open_pte(file: Path, threads: int) -> Callable[[Any], Any]:
         return program.load_method("forward").execute([torch.from_numpy(image)])[0][0].numpy()
 
     return run
+
+
+def open_xml(file: Path, threads: int) -> Callable[[Any], Any]:
+    """Return a function from an image (1, C, H, W) to its logits (K,), run by OpenVINO."""
+    import openvino
+
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    settings["INFERENCE_PRECISION_HINT"] = "f32"  # some processors would compute in bfloat16
+    if not file.with_suffix(".bin").is_file():
+        raise FileNotFoundError(f"no {file.stem}.bin beside it")
+    compiled = openvino.Core().compile_model(file, "CPU", settings)
+    return lambda image: compiled(image)[0][0].copy()
+
+
+OPENERS = {".onnx": open_onnx, ".xml": open_xml, ".pte": open_pte}
 
 
 @contextmanager
@@ -266,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--upright", action="store_true", help="apply the EXIF orientation of photos"
     )
-    parser.add_argument("--model", type=Path, help="another file than model.onnx or model.pte")
+    parser.add_argument("--model", type=Path, help="another file than the first it can run")
     parser.add_argument("--benchmark", action="store_true", help="time the network")
     parser.add_argument("--runs", type=positive, default=100, help="of the benchmark (100)")
     given = parser.parse_args(argv)

@@ -45,6 +45,11 @@ class Runtime:
         return {}
 
     @classmethod
+    def files(cls, path: Path) -> tuple[Path, ...]:
+        """Return all files that one at `path` needs, itself among them."""
+        return (path,)
+
+    @classmethod
     def import_library(cls) -> None:
         """Import what opening a file needs, so that its memory is not taken for the file's."""
 
