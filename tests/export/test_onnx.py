@@ -9,10 +9,13 @@ import torch
 
 from potstill.errors import ConfigError, DataError
 from potstill.export import onnx as exporter
+from potstill.export.in_int8 import float_calls
 from potstill.export.onnx import Onnx
 from potstill.export.onnx_unsigned import unsigned_weights
 from potstill.export.runtimes.onnxruntime import OnnxRuntime
+from potstill.quantization.convert import convert
 from potstill.quantization.dynamic import quantize_dynamic
+from potstill.quantization.post_training import quantize_static
 from tests.support.exported_nets import CLASSES, FACTS, integers, make_images, small
 
 onnx = pytest.importorskip("onnx")
@@ -144,3 +147,22 @@ def test_settings_and_missing_library(nets, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r"export=onnx: needs onnxscript.*potstill\[export\]"):
         Onnx()(nets["float32"], tmp_path / "net", make_images(), FACTS)
+
+
+def test_convolutions_that_stay_in_float_are_counted_as_often_as_called():
+    assert float_calls(convert(quantize_static(small(), [(make_images(),)]))) == 0
+    kept = quantize_static(small(), [(make_images(),)], keep_float=["conv2"])
+    assert float_calls(convert(kept)) == 1
+
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.conv = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 3, 1)
+            self.up = torch.nn.ConvTranspose2d(3, 3, 1)
+
+        def forward(self, x):
+            x = self.up(self.conv(self.conv(self.first(x))))
+            return torch.nn.functional.conv2d(x, torch.ones(1, 3, 1, 1)).mean((2, 3))
+
+    kept = quantize_static(Twice(), [(make_images(),)], keep_float=["conv"])
+    assert float_calls(convert(kept)) == 3

@@ -70,7 +70,6 @@ CONVOLUTIONS = [
     {"padding": 1},
     {"stride": 2, "groups": 4},
     {"dilation": 2, "padding": "same"},
-    {"padding": (1, 2), "padding_mode": "reflect"},
 ]
 
 

@@ -18,6 +18,8 @@ from potstill.quantization.convert import is_converted, with_activations
 from potstill.quantization.dynamic import is_dynamic
 
 KEY = "export=onnx"
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+IN_FLOAT = ("Conv", "FusedConv")  # what ONNX Runtime calls convolutions in float32
 EXAMPLES = 2  # of one image, torch.export would conclude that the batch is always 1
 
 
@@ -58,8 +60,9 @@ class Onnx(FileExporter):
         """Open a file; DataError where ONNX Runtime computes an int8 network's layers in float."""
         runtime = OnnxRuntime(path, self.threads)
         if is_converted(network):
-            left = runtime.executed().get("Conv", 0)
-            check_in_int8(network, left, KEY, runtime.name, (nn.Conv2d,))
+            executed = runtime.executed()
+            left = sum(executed.get(name, 0) for name in IN_FLOAT)
+            check_in_int8(network, left, KEY, runtime.name, CONVOLUTIONS)
         return runtime
 
 

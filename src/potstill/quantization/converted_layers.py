@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.libraries.torch import padding_around
 from potstill.quantization.fake_quantize import weight_scale
 from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import (
@@ -101,19 +100,16 @@ class ConvertedLinear(_Int8Weight):
 
 
 class ConvertedConv2d(_Int8Weight):
-    """A convolution with int8 weights; strides, padding and groups are those of `conv`."""
+    """A convolution with int8 weights and the strides and groups of `conv`; pads with zeros."""
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, conv: nn.Conv2d) -> None:
         super().__init__(weight, scale, bias)
-        self.padding, self.padding_mode = conv.padding, conv.padding_mode
-        self.around = padding_around(conv)
-        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
+        self.stride, self.padding = conv.stride, conv.padding
+        self.dilation, self.groups = conv.dilation, conv.groups
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution (N, C_out, H', W') of (N, C_in, H, W)."""
-        padding, weight = self.padding, self.dequantized()
-        if self.padding_mode != "zeros":
-            x, padding = F.pad(x, self.around, self.padding_mode), (0, 0)
+        weight, padding = self.dequantized(), self.padding
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 

@@ -48,7 +48,7 @@ def quantize_static(
         ConfigError: if there is no batch, nothing to quantize, or a name is no layer.
     """
     images = [image for image, *_ in calibration_batches(batches, n_batches)]
-    prepared = prepare(network, scheme or INT8, keep_float).eval()
+    prepared = prepare(network, scheme or INT8, keep_float, trains=False).eval()
     device = next(prepared.parameters()).device
     calibrate(prepared, [image.to(device) for image in images], method)
     return prepared

@@ -8,6 +8,7 @@ from potstill.errors import ConfigError
 from potstill.models.copies import copy_network
 from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.graph.grid_plan import Grids, plan_grids
+from potstill.quantization.graph.paddings import pad_apart
 from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.keep_float import kept_layers, quantizable
 from potstill.quantization.layers import (
@@ -25,7 +26,10 @@ QUANTIZERS = "quantizers"
 
 
 def prepare(
-    model: nn.Module, scheme: Scheme = INT8, keep_float: Sequence[str] = ()
+    model: nn.Module,
+    scheme: Scheme = INT8,
+    keep_float: Sequence[str] = (),
+    trains: bool = True,
 ) -> fx.GraphModule:
     """Return a copy of `model` that rounds weights and activations as its int8 form will.
 
@@ -39,6 +43,7 @@ def prepare(
         scheme: of the integers.
         keep_float: layers that stay in float32, with the batch-norm after each; a name covers
             what is under it.
+        trains: whether it is to be trained; else its own code may do otherwise in training.
 
     Raises:
         ConfigError: if nothing in it can be quantized, it cannot be traced, or a name is no layer.
@@ -50,8 +55,9 @@ def prepare(
     """
     if is_prepared(model):
         raise ConfigError("model: is fake-quantized already. Fix: quantize the float network")
-    prepared = trace_layers(copy_network(model))
+    prepared = trace_layers(copy_network(model), trains)
     _replace_layers(prepared, kept_layers(prepared, keep_float))
+    pad_apart(prepared)
     _insert_quantizers(prepared, plan_grids(prepared), scheme)
     prepared.graph.lint()
     prepared.recompile()

@@ -24,7 +24,7 @@ def static_shape(
         momentum: which no shape depends on.
         keep_float: layers that stayed in float32.
     """
-    return convert(prepare(network.eval(), Scheme(bits, momentum), keep_float))
+    return convert(prepare(network.eval(), Scheme(bits, momentum), keep_float, trains=False))
 
 
 def dynamic_shape(network: nn.Module) -> nn.Module:

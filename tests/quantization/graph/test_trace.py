@@ -95,12 +95,123 @@ class DropsOutside(nn.Module):
         return F.dropout(self.conv(x), 0.5, self.training)
 
 
+def test_dropout_by_a_function_follows_the_mode():
+    network, x = DropsOutside(), torch.randn(2, 3, 8, 8)
+    keys, conv = set(network.state_dict()), network.conv
+    traced = trace_layers(network)
+    assert set(traced.state_dict()) == keys
+    assert torch.equal(traced.eval()(x), conv(x))
+    assert 0.3 < (traced.train()(x) == 0).float().mean() < 0.7
+
+
+class AlwaysDrops(DropsOutside):
+    def forward(self, x):
+        return F.dropout(self.conv(x), 0.5, True)
+
+
+def test_dropout_that_never_rests_goes_on():
+    traced = trace_layers(AlwaysDrops()).eval()
+    assert 0.3 < (traced(torch.randn(2, 3, 8, 8)) == 0).float().mean() < 0.7
+
+
+class Around(nn.Module):
+    """A container that cannot be traced, in two others that can."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 1)
+        self.body = nn.Sequential(nn.Conv2d(3, 3, 1), inner)
+        self.last = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x, scale=None, flip=False):
+        x = self.last(self.body(self.first(x)) + 1.0)
+        x = x if scale is None else x * scale
+        return x.flip(1) if flip else x
+
+
+class Squares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.conv(x) if x.shape[2] == x.shape[3] else x
+
+
+class Counts(Squares):
+    def forward(self, x):
+        return self.conv(x) * len(x)
+
+
+class TrainsItsOwnWay(Squares):
+    def forward(self, x):
+        return self.conv(x) if self.training else self.conv(x) * 2
+
+
+@pytest.mark.parametrize("inner", [Squares, Counts, TrainsItsOwnWay])
+def test_the_innermost_that_cannot_be_traced_stays_whole(inner, caplog):
+    torch.manual_seed(0)
+    network, x = Around(inner()), torch.randn(2, 3, 8, 8)
+    expected = {mode: network.train(mode)(x) for mode in (True, False)}
+    traced = trace_layers(network)
+    called = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
+    assert called == {"first", "body.0", "body.1", "body", "last"}
+    assert isinstance(traced.get_submodule("body.1"), inner)
+    for mode, wanted in expected.items():
+        torch.testing.assert_close(traced.train(mode)(x), wanted, rtol=0, atol=0)
+    assert "1 of 4 convolutions and linear layers stay in float32, those in body.1," in caplog.text
+
+
+class Auxiliary(Squares):
+    def forward(self, x):
+        y = self.conv(x)
+        return (y, y.mean()) if self.training else y
+
+
+class WhollyConditional(Squares):
+    pass
+
+
 @pytest.mark.parametrize(
     ("network", "reason"),
-    [(Conditional(), "Conditional.*control flow"), (DropsOutside(), "DropsOutside.*`training`")],
+    [
+        (Conditional(), "Conditional.*control flow"),
+        (WhollyConditional(), "WhollyConditional.*control flow"),
+        (Auxiliary(), "Auxiliary.*`training`"),
+    ],
 )
 def test_what_cannot_be_traced_is_one_line(network, reason):
     with pytest.raises(ConfigError, match=f"model={reason}.*Fix: ") as caught:
         trace_layers(network)
     assert "\n" not in str(caught.value)
     assert network.training
+
+
+def test_what_is_not_trained_may_do_otherwise_in_training():
+    network, x = Auxiliary(), torch.randn(2, 3, 8, 8)
+    expected = network.eval()(x)
+    torch.testing.assert_close(trace_layers(network, trains=False)(x), expected, rtol=0, atol=0)
+
+
+class Remembers(Squares):
+    """Keeps what it computes in evaluation, as timm's attention does with its biases."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias, self.cache = nn.Parameter(torch.ones(3, 1, 1)), {}
+
+    def forward(self, x):
+        if torch.jit.is_tracing() or self.training:
+            return self.conv(x) + self.bias * 2
+        if "bias" not in self.cache:
+            self.cache["bias"] = self.bias * 2
+        return self.conv(x) + self.cache["bias"]
+
+
+def test_what_is_kept_between_evaluations_is_computed():
+    network, x = Remembers(), torch.randn(2, 3, 8, 8)
+    expected = network.eval()(x)
+    traced = trace_layers(network)
+    torch.testing.assert_close(traced(x), expected, rtol=0, atol=0)
+    nn.init.zeros_(traced.bias)
+    torch.testing.assert_close(traced(x), traced.get_submodule("conv")(x), rtol=0, atol=0)

@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import fx
 
+from potstill.export.xnnpack.batch_norms import fold_batch_norms
+from potstill.export.xnnpack.floats import write_floats
+from potstill.export.xnnpack.paddings import multiply_paddings
 from potstill.export.xnnpack.shortcut import Shortcut
 
 ATEN = torch.ops.aten
@@ -16,7 +19,8 @@ MAPS = [2, 3]  # the dimensions of height and width
 def fit_for_xnnpack(graph_module: fx.GraphModule) -> fx.GraphModule:
     """Apply every rewriting below, in place, and return the graph to be exported again."""
     rewritings = (
-        skip_whole_slices, infer_batch, keep_dimensions, spell_hard_sigmoids, convolve_shortcuts,
+        write_floats, fold_batch_norms, skip_whole_slices, infer_batch, keep_dimensions,
+        spell_hard_sigmoids, multiply_paddings, convolve_shortcuts,
     )  # fmt: skip
     for rewrite in rewritings:
         rewrite(graph_module)

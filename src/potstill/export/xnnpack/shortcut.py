@@ -6,11 +6,11 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, fx
 
+from potstill.export.xnnpack.constants import zeros_and_ones
 from potstill.quantization.graph.operators import DEQUANTIZE, decomposed
 
 ATEN = torch.ops.aten
 QUANTIZE = decomposed.quantize_per_tensor.default
-GRID = (0, -127, 127, torch.int8)  # of weights: channels along dimension 0, least, greatest, type
 
 
 @dataclass(frozen=True)
@@ -60,29 +60,11 @@ class Shortcut:
         """Replace the shortcut by a convolution whose weights are buffers called `name`."""
         weight = self.weight()
         with graph_module.graph.inserting_before(self.last):
-            used = (
-                self._codes(graph_module, name, weight)
-                if self.in_integers
-                else _get(graph_module, name, weight)
-            )
+            used = zeros_and_ones(graph_module, name, weight, self.in_integers)
             new = graph_module.graph.call_function(
                 ATEN.conv2d.default, (self.source, used, None, [self.stride] * 2)
             )
         self.last.replace_all_uses_with(new)
-
-    def _codes(self, graph_module: fx.GraphModule, name: str, weight: Tensor) -> fx.Node:
-        """Return the step that gives the weight, stored as int8 times a scale of one."""
-        codes = _get(graph_module, name, weight.to(torch.int8))
-        scale = _get(graph_module, f"{name}_scale", torch.ones(len(weight)))
-        zero = _get(graph_module, f"{name}_zero", torch.zeros(len(weight), dtype=torch.int64))
-        return graph_module.graph.call_function(
-            decomposed.dequantize_per_channel.default, (codes, scale, zero, *GRID)
-        )
-
-
-def _get(graph_module: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
-    graph_module.register_buffer(name, value)
-    return graph_module.graph.get_attr(name)
 
 
 def _step(node: Any, dim: int) -> int:

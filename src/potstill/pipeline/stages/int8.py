@@ -30,7 +30,7 @@ class Int8Stage(Stage):
         Raises:
             ConfigError: if nothing in it can be quantized, or a name is no layer of it.
         """
-        return prepare(network, self.scheme, self.keep_float)
+        return prepare(network, self.scheme, self.keep_float, self.trains)
 
     def finalize(self, network: nn.Module) -> nn.Module:
         """Return the int8 network."""

@@ -1,102 +1,131 @@
 """FX graph of a network's layers that still knows their containers."""
 
-from collections.abc import Callable
-from typing import Any
+import logging
 
 from torch import fx, nn
 
 from potstill.errors import ConfigError
+from potstill.quantization.graph.dropouts import mark_dropouts, place_dropouts
 from potstill.quantization.graph.functionalize import functionalize
+from potstill.quantization.graph.tracer import traced
 from potstill.quantization.layers import ContainerHook, NormAct
 
-
-class LayerTracer(fx.Tracer):
-    """Symbolic tracer that adds the input and output of every container to the graph.
-
-    Layers of torch are kept whole, and so are modules that do otherwise in training than in
-    evaluation (stochastic depth): a trace would hold only one of the two.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.containers: set[nn.Module] = set()
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Return whether `m` stays one call in the graph."""
-        if super().is_leaf_module(m, module_qualified_name):
-            return True
-        return not any(m.children()) and (_extends_a_layer(m) or _reads_training(m))
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Return the output of `m`, and add a call of its hooks where `m` is a container."""
-        output = super().call_module(m, forward, args, kwargs)
-        path = self.path_of_module(m)
-        if isinstance(output, fx.Proxy) and not self.is_leaf_module(m, path):
-            source = args[0] if args and isinstance(args[0], fx.Proxy) else None
-            self.create_proxy("call_module", path, (source, output), {})
-            self.containers.add(m)
-        return output
+log = logging.getLogger("potstill")
+NAMED = 3  # containers that a line names
 
 
-def trace_layers(model: nn.Module) -> fx.GraphModule:
+def trace_layers(model: nn.Module, trains: bool = True) -> fx.GraphModule:
     """Return the graph of `model` with a `ContainerHook` at the path of every container.
 
-    All operations are out of place. Changes `model`, whose modules the graph shares.
+    All operations are out of place. Containers whose own code cannot be traced, or is another in
+    training, are calls in the graph, and a line names them. Changes `model`, whose modules the
+    graph shares.
+
+    Args:
+        model: in float32.
+        trains: whether the graph must hold in training; else it is that of evaluation where the
+            code of `model` itself does otherwise in training, such as return auxiliary logits.
 
     Raises:
-        ConfigError: if its forward pass cannot be traced, or is another one in training.
+        ConfigError: if the code of `model` itself cannot be traced, or is another in training.
     """
     _split_norm_acts(model)
-    in_evaluation, _ = _trace(model, training=False)
-    graph, containers = _trace(model, training=True)
-    if _steps(in_evaluation) != _steps(graph):
-        raise ConfigError(
-            f"model={type(model).__name__}: its forward pass reads `training` outside its layers, "
-            "and so cannot be quantized. Fix: use modules such as nn.Dropout"
-        )
+    whole: set[nn.Module] = set()
+    graph, containers = _trace_both(model, trains, whole)
     for module in containers:
         module.__class__ = ContainerHook
-    traced = fx.GraphModule(model, graph, type(model).__name__)
-    functionalize(traced)
-    traced.recompile()
-    return traced
+    result = fx.GraphModule(model, graph, type(model).__name__)
+    _name_whole(result, whole)
+    place_dropouts(result)
+    functionalize(result)
+    result.recompile()
+    return result
 
 
-def _trace(model: nn.Module, training: bool) -> tuple[fx.Graph, set[nn.Module]]:
-    tracer, modes = LayerTracer(), {module: module.training for module in model.modules()}
-    try:
-        for module in modes:
-            module.training = training
-        return tracer.trace(model), tracer.containers
-    except Exception as error:  # whatever the network's own code raises on a symbol
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"model={type(model).__name__}: cannot be quantized, its forward pass cannot be "
-            f"traced ({type(error).__name__}: {reason}). Fix: take conditions on tensors out of it"
-        ) from error
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def _trace_both(
+    model: nn.Module, trains: bool, whole: set[nn.Module]
+) -> tuple[fx.Graph, set[nn.Module]]:
+    """Return a graph that holds in both modes, and its containers; those in `whole` are calls."""
+    while True:
+        known = len(whole)
+        try:
+            in_evaluation, evaluated = traced(model, False, whole)
+            graph, tracer = traced(model, True, whole)
+        except Exception as error:  # whatever the network's own code raises on a symbol
+            raise ConfigError(_untraceable(model, error)) from error
+        if len(whole) > known:  # one mode may have stopped where the other did not
+            continue
+        mark_dropouts(in_evaluation, graph)
+        apart = _first_apart(in_evaluation, graph)
+        if apart is None:
+            return graph, tracer.containers
+        module = _innermost(model, apart)
+        if module is model and not trains:
+            return in_evaluation, evaluated.containers
+        if module is model or module in whole:
+            raise ConfigError(
+                f"model={type(model).__name__}: its own forward pass reads `training`, and so "
+                "cannot be quantized. Fix: use modules such as nn.Dropout"
+            )
+        # Those of one class do the same.
+        whole.update(one for one in model.modules() if type(one) is type(module))
 
 
-def _steps(graph: fx.Graph) -> list[str]:
-    return [f"{node.op} {node.target} {node.args} {node.kwargs}" for node in graph.nodes]
+def _untraceable(model: nn.Module, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"model={type(model).__name__}: cannot be quantized, its own forward pass cannot be "
+        f"traced ({type(error).__name__}: {reason}). Fix: take conditions on tensors and sizes "
+        "out of it, or put them into a module of their own, which then stays in float32"
+    )
 
 
-def _extends_a_layer(module: nn.Module) -> bool:
-    """Return whether the class refines a layer of torch, such as a LayerNorm over channels."""
-    bases = (base for base in type(module).__mro__ if base not in (nn.Module, nn.Sequential))
-    return any(base.__module__.startswith("torch.nn.modules") for base in bases)
+def _first_apart(one: fx.Graph, other: fx.Graph) -> tuple[fx.Node, fx.Node] | None:
+    """Return the first steps at which two graphs are not the same."""
+    for pair in zip(one.nodes, other.nodes, strict=False):
+        if _written(pair[0]) != _written(pair[1]):
+            return pair
+    return None
 
 
-def _reads_training(module: nn.Module) -> bool:
-    return "training" in type(module).forward.__code__.co_names
+def _written(node: fx.Node) -> str:
+    return f"{node.op} {node.target} {node.args} {node.kwargs}"
+
+
+def _innermost(model: nn.Module, apart: tuple[fx.Node, fx.Node]) -> nn.Module:
+    """Return the container whose code does otherwise: the innermost that made both steps."""
+    stacks = [_containers(node) for node in apart]
+    shared = [paths[0] for paths in zip(*stacks, strict=False) if len(set(paths)) == 1]
+    return model.get_submodule(shared[-1]) if shared else model
+
+
+def _containers(node: fx.Node) -> list[str]:
+    stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+    if node.op != "call_module":
+        return stack
+    # A layer is not to blame for where it is called, a container is for where it ends.
+    is_layer = stack and stack[-1] == node.target
+    return stack[:-1] if is_layer else [*stack, str(node.target)]
+
+
+def _name_whole(result: fx.GraphModule, whole: set[nn.Module]) -> None:
+    called = {str(node.target) for node in result.graph.nodes if node.op == "call_module"}
+    paths = [path for path in sorted(called) if result.get_submodule(path) in whole]
+    if paths:
+        layers = [m for p in paths for m in result.get_submodule(p).modules() if _is_layer(m)]
+        more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+        log.warning(
+            "quantization: %d of %d convolutions and linear layers stay in float32, those in %s%s, "
+            "whose code cannot be traced or is another in training",
+            len(layers),
+            sum(map(_is_layer, result.modules())),
+            ", ".join(paths[:NAMED]),
+            more,
+        )
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Conv2d, nn.Linear))
 
 
 def _split_norm_acts(model: nn.Module) -> None:
