@@ -42,7 +42,6 @@ def test_the_sample_and_every_real_experiment_pass():
         ("module.student._target_=torch.load", "not callable from a config"),
         ("module.student._target_=3", "must be a dotted name"),
         ("+callbacks.a={b:[{_target_:os.system}]}", "callbacks.a.b.0._target_=os.system"),
-        ("+hydra.callbacks.a._target_=os.system", "hydra.callbacks.a._target_=os.system"),
         ("temperature=-1", "temperature=-1: must be a number above 0"),
         ("temperature=nan", "temperature=nan: must be finite"),
         ("temperature=[1,2]", "temperature=[1, 2]: must be a number above 0 or a schedule"),

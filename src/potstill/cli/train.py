@@ -1,6 +1,7 @@
 """Training from the command line: every mistake is found before torch is imported."""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from potstill.cli.arguments import CONFIG_NAME, command_of, only_prints, parse
 from potstill.cli.failures import INTERRUPTED, guarded, print_error
 from potstill.config import plugins
 from potstill.config.compose import VERSION_BASE, Command, configs
+from potstill.config.hydra_node import check_hydra
 from potstill.config.instantiate import import_targets
 from potstill.config.location import conf_folder
+from potstill.config.searchpath import searchpath_of
+from potstill.config.typed import typed_in
 from potstill.config.validate import check_no_plugins, validate
+from potstill.config.write_places import check_name, check_places
 from potstill.distributed import environment
 from potstill.distributed.jobs import in_processes
 from potstill.errors import PotstillError
@@ -26,7 +31,7 @@ from potstill.pipeline.run_folder import check_folder
 def main(config_dir: Path | None = None) -> int:
     """Check the command in `sys.argv`, run it through Hydra, and return the exit code.
 
-    Flags that only print, such as --help and --cfg, go straight to Hydra.
+    Flags that only print, such as --help, go to Hydra once its own settings were checked.
 
     Args:
         config_dir: the folder of configs; None for the one that comes with potstill.
@@ -38,7 +43,9 @@ def main(config_dir: Path | None = None) -> int:
         args = parse(sys.argv[1:])
         command = command_of(args, (config_dir or conf_folder()).resolve())
         plugins.use(command.plugins)
-        if not only_prints(args):
+        if only_prints(args):
+            check_printing(args, command)
+        else:
             check(command)
             plugins.load()
             _join_others(command)
@@ -67,9 +74,25 @@ def check(command: Command) -> None:
     for number, cfg in enumerate(configs(command)):
         if plain == command:
             check_no_plugins(cfg, command.folders)
+        typed = typed_in(command.overrides)
+        check_name(cfg)
         validate(cfg)
+        check_hydra(cfg, typed, command.is_sweep)
+        check_places(cfg, typed, command.is_sweep)
         if number == 0 and environment.rank() == 0 and not environment.is_started():
             check_folder(cfg, command.is_sweep)
+
+
+def check_printing(args: Namespace, command: Command) -> None:
+    """Raise at what Hydra would do beside printing, from a config file.
+
+    Raises:
+        ConfigError: if a file gives Hydra what it may not.
+    """
+    searchpath_of(command.folders, command.config_name)
+    if not args.shell_completion:  # whose overrides are of another kind
+        for cfg in configs(command):
+            check_hydra(cfg, typed_in(command.overrides))
 
 
 def _join_others(command: Command) -> None:

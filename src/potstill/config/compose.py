@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from potstill.config.messages import explain
 from potstill.config.schema import register
+from potstill.config.searchpath import searchpath_of, with_searchpath
+from potstill.config.value_rules import shorten
 from potstill.errors import ConfigError
 
 VERSION_BASE = "1.3"
@@ -75,21 +77,35 @@ def configs(command: Command) -> Iterator[DictConfig]:
 def _hydra(command: Command) -> Iterator[None]:
     register()
     with initialize_config_dir(
-        str(command.config_dir), version_base=VERSION_BASE, job_name=command.config_name
+        str(command.config_dir), version_base=VERSION_BASE, job_name=Path(command.config_name).name
     ):
         yield
 
 
 def _composed(command: Command, overrides: list[str]) -> DictConfig:
+    addresses = searchpath_of(command.folders, command.config_name)
+
     def attempt(lines: list[str]) -> DictConfig:
-        searchpath = ",".join(f"file://{folder}" for folder in command.more_dirs)
-        extra = [f"hydra.searchpath=[{searchpath}]"] if searchpath else []
-        return compose(command.config_name, [*lines, *extra], return_hydra_config=True)
+        given = with_searchpath(lines, command.more_dirs, addresses)
+        return compose(command.config_name, given, return_hydra_config=True)
 
     try:
-        return attempt(overrides)
+        cfg = attempt(overrides)
     except Exception as error:
         raise explain(error, overrides, attempt, command.folders) from error
+    _check_overrides(cfg, with_searchpath(overrides, command.more_dirs, addresses))
+    return cfg
+
+
+def _check_overrides(cfg: DictConfig, given: list[str]) -> None:
+    """Raise where a file has put overrides where Hydra keeps those of the command line."""
+    lists = OmegaConf.to_container(cfg.hydra.overrides)
+    kept = [str(line) for lines in lists.values() for line in lines]  # type: ignore[union-attr]
+    if sorted(kept) != sorted(given):
+        raise ConfigError(
+            f"hydra.overrides={shorten(kept)}: a file may not add overrides. "
+            "Fix: the same on the command line"
+        )
 
 
 def _variants(command: Command) -> Iterator[list[str]]:

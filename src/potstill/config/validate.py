@@ -30,7 +30,6 @@ def validate(cfg: DictConfig) -> None:
     _check_keys(config, "", [item.name for item in fields(Config)])
     _check_keys(config["teacher"], "teacher", [item.name for item in fields(TeacherSettings)])
     check_calls(config)
-    _check_hydra(cfg)
     for path, value in _leaves(config, ""):
         check_value(path, value)
     _check_temperature(config["temperature"])
@@ -91,13 +90,6 @@ def _check_stages(cfg: DictConfig) -> None:
             check_calls(config, ("stages", stage.name, key))
             for path, value in _leaves(config, key):
                 check_value(path, value)
-
-
-def _check_hydra(cfg: DictConfig) -> None:
-    """Raise where Hydra itself would call what it may not, before the run."""
-    callbacks = OmegaConf.select(cfg, "hydra.callbacks")
-    if callbacks is not None:
-        check_calls(OmegaConf.to_container(callbacks, resolve=True), ("hydra", "callbacks"))
 
 
 def _plain(cfg: DictConfig) -> dict[Any, Any]:

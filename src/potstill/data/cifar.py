@@ -30,6 +30,9 @@ class CIFAR(ArrayData):
     """
 
     num_classes: int
+    # Read from source: a config file may name a folder of downloads only where nothing is written.
+    downloads_to = "root"
+    downloaded = "test_labels.npy"
 
     def __init__(
         self, root: str, num_classes: int = 10, image_size: int = 32, **settings: Any

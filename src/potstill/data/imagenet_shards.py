@@ -33,6 +33,8 @@ class ImageNetShards(ImageNet):
         settings: see `ImageNet`.
     """
 
+    downloads_to = "cache"
+
     def __init__(
         self,
         root: str,
