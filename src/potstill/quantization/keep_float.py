@@ -6,7 +6,7 @@ from torch import fx, nn
 
 from potstill.errors import ConfigError, nearest
 from potstill.models.paths import is_under
-from potstill.quantization.layers import ContainerHook
+from potstill.quantization.graph.readers import called, only_reader
 
 
 def quantizable(traced: fx.GraphModule) -> dict[str, nn.Module]:
@@ -46,21 +46,10 @@ def kept_layers(traced: fx.GraphModule, names: Sequence[str]) -> set[str]:
 
 def norms_after(traced: fx.GraphModule, paths: Collection[str]) -> set[str]:
     """Return the batch-norms that alone compute with the output of one of those layers."""
-    found = set()
-    for node in traced.graph.nodes:
-        if node.op != "call_module" or str(node.target) not in paths:
-            continue
-        readers = [user for user in node.users if not _is_hook(user, traced)]
-        if len(readers) == 1 and readers[0].op == "call_module":
-            after = str(readers[0].target)
-            found |= {after} if type(traced.get_submodule(after)) is nn.BatchNorm2d else set()
-    return found
-
-
-def _is_hook(node: fx.Node, traced: fx.GraphModule) -> bool:
-    return node.op == "call_module" and isinstance(
-        traced.get_submodule(str(node.target)), ContainerHook
-    )
+    nodes = (node for node in traced.graph.nodes if node.op == "call_module")
+    readers = [only_reader(node, traced) for node in nodes if str(node.target) in paths]
+    norms = [node for node in readers if type(called(node, traced)) is nn.BatchNorm2d]
+    return {str(node.target) for node in norms if node is not None}
 
 
 def _has_int8_form(layer: nn.Module) -> bool:

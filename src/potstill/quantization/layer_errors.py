@@ -71,7 +71,7 @@ def sensitivity(
 
 def _layers(network: nn.Module, keep_float: Sequence[str]) -> list[str]:
     """Return the layers that int8 changes; a batch-norm after a convolution is part of that."""
-    traced = trace_layers(copy_network(network))
+    traced = trace_layers(copy_network(network), trains=False)
     layers = quantizable(traced)
     parts = kept_layers(traced, keep_float) | norms_after(traced, layers)
     return [path for path in layers if path not in parts]

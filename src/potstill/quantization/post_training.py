@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from potstill.data.loaders.calibration import calibration_batches
 from potstill.models.features.hooks import hook_side, hooked
 from potstill.models.features.trace import in_eval_mode
+from potstill.quantization import equalization
+from potstill.quantization.bias_correction import correct_biases
 from potstill.quantization.freeze import freeze_observers
 from potstill.quantization.observers import activation_quantizers, set_faking
 from potstill.quantization.prepare import prepare
@@ -29,6 +31,8 @@ def quantize_static(
     n_batches: int = 8,
     scheme: Scheme | None = None,
     keep_float: Sequence[str] = (),
+    equalize: bool = False,
+    bias_correction: bool = False,
 ) -> nn.Module:
     """Return a fake-quantized copy in eval mode whose ranges cover the images; then `convert` it.
 
@@ -43,14 +47,21 @@ def quantize_static(
         n_batches: how many of `batches`.
         scheme: of the integers.
         keep_float: layers that stay in float32; see `prepare`.
+        equalize: whether to scale channels between layers first; see `equalization`.
+        bias_correction: whether to take off the shift of means that rounding causes; see
+            `bias_correction`.
 
     Raises:
-        ConfigError: if there is no batch, nothing to quantize, or a name is no layer.
+        ConfigError: if there is no batch, nothing to quantize or equalise, or a name is no layer.
     """
     images = [image for image, *_ in calibration_batches(batches, n_batches)]
+    network = equalization.equalize(network) if equalize else network
     prepared = prepare(network, scheme or INT8, keep_float, trains=False).eval()
     device = next(prepared.parameters()).device
-    calibrate(prepared, [image.to(device) for image in images], method)
+    images = [image.to(device) for image in images]
+    calibrate(prepared, images, method)
+    if bias_correction:
+        correct_biases(prepared, images)
     return prepared
 
 

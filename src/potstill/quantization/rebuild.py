@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from potstill.quantization import equalization
+from potstill.quantization.bias_correction import add_biases
 from potstill.quantization.convert import convert
 from potstill.quantization.dynamic import quantize_dynamic
 from potstill.quantization.prepare import prepare
@@ -15,6 +17,8 @@ def static_shape(
     bits: int = INT8.bits,
     momentum: float = INT8.momentum,
     keep_float: Sequence[str] = (),
+    equalize: bool = False,
+    bias_correction: bool = False,
 ) -> nn.Module:
     """Return the int8 form of an untrained `network`, in eval mode; its numbers mean nothing.
 
@@ -23,8 +27,14 @@ def static_shape(
         bits: of the `Scheme`, and so is `momentum`.
         momentum: which no shape depends on.
         keep_float: layers that stayed in float32.
+        equalize: whether layers were equalised, which leaves clamps where ReLU6 was.
+        bias_correction: whether biases were corrected, so that each layer has one.
     """
-    return convert(prepare(network.eval(), Scheme(bits, momentum), keep_float, trains=False))
+    network = equalization.equalize(network) if equalize else network.eval()
+    prepared = prepare(network, Scheme(bits, momentum), keep_float, trains=False)
+    if bias_correction:
+        add_biases(prepared)
+    return convert(prepared)
 
 
 def dynamic_shape(network: nn.Module) -> nn.Module:

@@ -52,6 +52,22 @@ def test_what_stays_float_is_in_the_entry_that_builds_it_again(tiny, context):
     assert "keep_float" not in StaticQuantization().describe()
 
 
+def test_options_are_repeated_from_the_record_and_built_again(batches, context):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 4, 3, bias=False), nn.ReLU6(), nn.Conv2d(4, 4, 3), nn.Flatten()
+    network, image = nn.Sequential(*layers, nn.Linear(576, 5)).eval(), batches[3][0]
+    options = {"equalize": True, "bias_correction": True}
+    expected = convert(quantize_static(network, batches[:2], n_batches=2, **options))(image)
+    empty = StageContext(SHAPE, folder=context.folder)
+    for given in (context, empty):
+        stage = StaticQuantization(n_batches=2, **options)
+        found = stage.finalize(stage.apply(network, given))
+        assert torch.equal(found(image), expected)
+    again = rebuild(nn.Sequential(*layers, nn.Linear(576, 5)), stage.describe())
+    again.load_state_dict(found.state_dict())
+    assert torch.equal(again(image), expected)
+
+
 def test_a_rehearsal_needs_no_images(tiny, tmp_path):
     stage = StaticQuantization()
     assert is_quantized(stage.finalize(stage.apply(tiny(), DRY)))
