@@ -59,8 +59,12 @@ def test_the_confusions_are_those_of_the_record(folder, page):
     counts = json.loads((folder / "report.json").read_text())["confusion"]
     head, *rows = page.table("Test images of each true class")
     assert head[1:] == list(CLASSES)
-    assert [[int(cell or 0) for cell in row[1:]] for row in rows] == counts
-    worst = max(n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j)
+    shown = [[int(cell or 0) for cell in row[1:]] for row in rows]
+    assert [sum(row) for row in shown] == counts["support"]
+    assert [row[k] for k, row in enumerate(shown)] == counts["correct"]
+    pairs = zip(counts["true"], counts["predicted"], counts["images"], strict=True)
+    assert all(shown[true][predicted] == images for true, predicted, images in pairs)
+    worst = max(n for i, row in enumerate(shown) for j, n in enumerate(row) if i != j)
     assert page.table("taken for")[1][2] == str(worst)
 
 

@@ -12,6 +12,7 @@ import pytest
 from potstill.report.compare import write_comparison
 from potstill.report.page import write_page
 from potstill.report.sweep import write_sweep
+from tests.support.hostile_names import NAMES as HOSTILE
 from tests.support.sample_runs import ROWS, row, timed, write_exports, write_json, write_run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -79,6 +80,24 @@ def test_a_page_in_chromium(kind, width, scheme, browser, axe, pages):
     assert [(one["impact"], one["id"], one["nodes"][0]["html"][:100]) for one in found] == []
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", pages[kind].as_uri()))] == []
+    context.close()
+
+
+def test_hostile_names_are_text_and_no_script_runs(browser, tmp_path):
+    rows = [row(ROWS[k % 6], name=name, stage=name) for k, name in enumerate(HOSTILE)]
+    folder = write_run(tmp_path / "run", rows, HOSTILE, photos=280, meta={"name": HOSTILE[0]})
+    # Past the page's own policy, which would stop a script that the escaping let through.
+    context = browser.new_context(viewport={"width": 390, "height": 800}, bypass_csp=True)
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto((folder / "report.html").as_uri())
+    assert said == []
+    assert page.title() == HOSTILE[0]
+    assert page.evaluate("document.scripts.length") == 0
+    shown = page.evaluate("[...document.querySelectorAll('bdi')].map(e => e.title || e.innerText)")
+    assert set(HOSTILE) <= set(shown)
+    assert page.evaluate(WIDER) == []
     context.close()
 
 

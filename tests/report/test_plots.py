@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from matplotlib.image import imread
 
+from potstill.measure.confusion import of_matrix
 from potstill.report.plots import confusion_figure, reliability_figure
 from potstill.report.style import as_png
 
@@ -16,7 +16,7 @@ def texts(axes):
 
 
 def test_confusion_shows_percentages_of_each_true_class():
-    counts = torch.tensor([[300, 100, 0], [1, 998, 1], [0, 0, 0]])
+    counts = of_matrix([[300, 100, 0], [1, 998, 1], [0, 0, 0]])
     axes = confusion_figure(counts, ["cat", "dog", "owl"]).axes[0]
     shown = axes.images[0].get_array().filled(np.nan)
     np.testing.assert_allclose(shown[:2], [[75, 25, 0], [0.1, 99.8, 0.1]])
@@ -34,7 +34,7 @@ def test_confusion_shows_percentages_of_each_true_class():
 @pytest.mark.parametrize(("classes", "numbers", "names"), [(20, 20, 20), (21, 0, 21), (100, 0, 0)])
 def test_confusion_of_many_classes_leaves_out_what_cannot_be_read(classes, numbers, names):
     labels = [f"class{k}" for k in range(classes)]
-    axes = confusion_figure(torch.eye(classes).long(), labels).axes[0]
+    axes = confusion_figure(of_matrix(np.eye(classes, dtype=int)), labels).axes[0]
     assert len(axes.texts) == numbers
     assert sum(t.get_text() in labels for t in axes.get_xticklabels()) == names
 
@@ -49,5 +49,5 @@ def test_reliability_bars_are_accuracies_and_shares():
 
 
 def test_png_is_opaque_white():
-    data = as_png(confusion_figure(torch.eye(3).long(), list("abc")))
+    data = as_png(confusion_figure(of_matrix(np.eye(3, dtype=int)), list("abc")))
     assert imread(io.BytesIO(data))[0, 0].tolist() == [1, 1, 1, 1]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from potstill.errors import DataError
+from potstill.measure.confusion import of_matrix
 from potstill.report.read import find_runs, labels, read_run, runs_in
 from potstill.tasks.scoring import CLASSIFICATION
 from tests.support.sample_runs import ROWS, write_exports, write_json
@@ -13,7 +14,11 @@ from tests.support.sample_runs import ROWS, write_exports, write_json
 def test_a_run_reads_back_as_it_was_written(tmp_path):
     run = read_run(write_json(tmp_path / "run", name="digits"))
     assert run.rows == list(ROWS)
-    assert (run.title, run.subject, run.confusion) == ("digits", "int8-qat", [[3, 1], [0, 4]])
+    assert (run.title, run.subject, run.confusion) == (
+        "digits",
+        "int8-qat",
+        of_matrix([[3, 1], [0, 4]]),
+    )
     assert run.row("pruned") == ROWS[3]
     assert run.row("other") is None
 

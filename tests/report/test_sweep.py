@@ -98,7 +98,7 @@ def test_the_page_names_the_best_by_validation(tmp_path):
     assert heat[2][1:] == ["80.00", "-"]
     best = [c for t in page.tables for r in t["rows"] for c in r if c[1].get("class") == "best"]
     assert [cell[2] for cell in best] == ["96.00 \u00b1 12.71"]
-    assert "3/report.html" in page.addresses
+    assert "./3/report.html" in page.addresses
 
 
 def test_jobs_without_a_report_and_with_other_data_are_told(tmp_path):

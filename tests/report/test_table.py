@@ -53,4 +53,4 @@ def test_markdown_adds_only_the_columns_that_were_measured():
 
 
 def test_a_bar_in_a_name_does_not_split_the_markdown_cell():
-    assert "| a\\|b |" in markdown_table([Row("a|b", "distil")], CLASSIFICATION)
+    assert "| `a\\|b` |" in markdown_table([Row("a|b", "distil")], CLASSIFICATION)

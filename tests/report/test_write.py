@@ -79,7 +79,14 @@ def test_json_holds_what_the_diagrams_are_made_of(written):
     record = read(written)
     assert record["class_names"] == ["cat", "dog"]
     assert record["subject"] == "student"
-    assert record["confusion"] == [[3, 1], [0, 4]]
+    assert record["confusion"] == {
+        "support": [4, 4],
+        "correct": [3, 4],
+        "true": [0],
+        "predicted": [1],
+        "images": [1],
+        "left_out": 0,
+    }
     assert record["class_accuracy"] == {"teacher": [1.0, 1.0], "student": [0.75, 1.0]}
     assert record["curves"]["student"]["val/loss"] == [[1, 2], [1.5, 0.8]]
     bins = record["reliability"]["student"]
@@ -91,14 +98,14 @@ def test_the_record_reads_back(written):
     run = read_run(written.parent)
     assert run.rows == ROWS
     assert run.curves["student"]["val/loss"] == {1: 1.5, 2: 0.8}
-    assert run.confusion == [[3, 1], [0, 4]]
+    assert run.confusion.matrix().tolist() == [[3, 1], [0, 4]]
 
 
 def test_numbers_stand_on_one_line_and_texts_are_untouched(report):
     text = "[1,\n  2]  and [3,  4]"
     page = report(meta={"note": text, "names": ["a  [1,  2]"]})
     assert read(page)["meta"] == {"note": text, "names": ["a  [1,  2]"]}
-    assert "[ 3, 1 ]" in (page.parent / "report.json").read_text()
+    assert "[ 3, 4 ]" in (page.parent / "report.json").read_text()
 
 
 def test_json_is_json_even_with_nan_and_paths(report, tmp_path):

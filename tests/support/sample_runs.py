@@ -76,7 +76,7 @@ def results(rows, names, photos):
 def write_run(folder, rows=ROWS, names=CLASSES, photos=360, meta=None, curves=("student",)):
     """Write a run's report and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {name: write_metrics(folder / f"{name}.csv") for name in curves}
+    files = {name: write_metrics(folder / f"{k}.csv") for k, name in enumerate(curves)}
     facts = {
         "command": "python train.py experiment=compress_digits 'budget={size_mb: 0.1}'",
         "overrides": ["experiment=compress_digits", "budget={size_mb: 0.1}"],

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from potstill.data.class_names import check_names
 from potstill.data.loaders.few_labels import Labels, labelled_ids, shown
 from potstill.data.loaders.in_memory import Normalize
 from potstill.data.loaders.split import fingerprint, split_ids
@@ -206,10 +207,16 @@ class ImageData(LightningDataModule):
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the data and split it; a second call does nothing."""
+        """Load the data and split it; a second call does nothing.
+
+        Raises:
+            DataError: if the name of a class is not one line of text.
+        """
         if self._splits:
             return
-        self._splits = self.split()
+        splits = self.split()
+        check_names(self.class_names, f"data ({self.dataset_name})")
+        self._splits = splits
         self.train_targets = self._splits["train"].targets
         if self.labels_per_class:
             self.labelled = labelled_ids(self.train_targets, self.labels_per_class, self.seed)

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError
-from torchmetrics.functional.classification import (
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-)
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from potstill.measure.confusion import MAX_PAIRS, Confusion, listed
 
 NUM_BINS = 15
 
@@ -91,16 +90,22 @@ class Accuracy(_MeanOverImages):
         return _is_right(logits, other)
 
 
-def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the (K, K) counts: a row for each true class, a column for each predicted one.
+def confusion(logits: Tensor, targets: Tensor, most: int = MAX_PAIRS) -> Confusion:
+    """Return the counts of (M, K) logits and (M,) targets, the `most` most frequent mistakes.
 
     Example:
         >>> from torch import tensor
-        >>> confusion_matrix(tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]]), tensor([0, 1, 1]))
-        tensor([[1, 0],
-                [1, 1]])
+        >>> found = confusion(tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]]), tensor([0, 1, 1]))
+        >>> found.matrix().tolist()
+        [[1, 0], [1, 1]]
     """
-    return multiclass_confusion_matrix(logits, targets, num_classes=logits.shape[1])
+    num_classes, right = logits.shape[1], _is_right(logits, targets)
+    codes = (targets * num_classes + logits.argmax(dim=1))[~right]
+    pairs, images = (part.cpu().numpy() for part in torch.unique(codes, return_counts=True))
+    support, correct = (
+        torch.bincount(some, minlength=num_classes).tolist() for some in (targets, targets[right])
+    )
+    return listed(support, correct, (pairs // num_classes, pairs % num_classes, images), most)
 
 
 def class_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -111,8 +116,11 @@ def class_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
         >>> class_accuracy(tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]]), tensor([0, 1, 1]))
         tensor([1.0000, 0.5000], dtype=torch.float64)
     """
-    counts = confusion_matrix(logits, targets).double()
-    return counts.diagonal() / counts.sum(dim=1)
+    right, num_classes = _is_right(logits, targets), logits.shape[1]
+    found, support = (
+        torch.bincount(some, minlength=num_classes).double() for some in (targets[right], targets)
+    )
+    return found / support
 
 
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = NUM_BINS) -> float:

@@ -3,13 +3,17 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from potstill.errors import ConfigError, PotstillError
+from jinja2 import UndefinedError
+
+from potstill.errors import ConfigError, DataError, PotstillError
 from potstill.report.compare import write_comparison
 from potstill.report.page import NAME, write_page
+from potstill.report.read import NAME as RECORD
 from potstill.report.read import find_runs
 from potstill.report.sweep import write_sweep
 
@@ -22,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the page that `argv` names, and return the exit code."""
     try:
         arguments = _parser().parse_args(argv)
-        print(_short(_write(arguments.folders, arguments.out)))
+        with _drawing(arguments.folders):
+            page = _write(arguments.folders, arguments.out)
+        print(_short(page))
     except PotstillError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return error.exit_code
@@ -36,6 +42,21 @@ def _write(folders: Sequence[Path], out: Path | None) -> Path:
     if len(runs) == 1:
         return write_page(runs[0], out)
     return write_comparison(runs, out or Path(os.path.commonpath(runs)) / NAME)
+
+
+@contextmanager
+def _drawing(folders: Sequence[Path]) -> Iterator[None]:
+    """Make one line of what a report brings up that has the right shapes and senseless values."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError, UndefinedError) as error:
+        if isinstance(error, PotstillError):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{', '.join(map(str, folders))}: no page can be drawn of its {RECORD} ({reason}). "
+            "Fix: the same command with resume=true writes it again"
+        ) from error
 
 
 def _short(path: Path) -> Path:

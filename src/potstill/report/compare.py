@@ -107,8 +107,7 @@ def described(run: Run) -> str:
 def _fact(run: Run, key: str) -> Any:
     """Return a fact about the data; earlier reports have them in one sentence only."""
     parts = [part.strip() for part in described(run).split(",")]
-    count = sum(map(sum, run.confusion))
-    old = {"dataset": parts[0], "num_test": count or None}
+    old = {"dataset": parts[0], "num_test": run.num_tested or None}
     return run.meta.get(key, old.get(key))
 
 

@@ -1,4 +1,4 @@
-"""Confusion tables and per-class losses, from counts."""
+"""Confusion tables and per-class losses of a page, from counts."""
 
 import base64
 import io
@@ -8,7 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.image import imsave
 
+from potstill.measure.confusion import Confusion
+
 MAX_TABLE = 20  # classes that fit on a page as a table of numbers
+MAX_PIXELS = 500  # of an image's side: with more classes some share a pixel
 BLUE = (0.22, 0.52, 0.82)  # on white and on near-black
 
 
@@ -35,19 +38,12 @@ class Lost(NamedTuple):
         return 100 * (self.after - self.before)
 
 
-def most_confused(
-    confusion: Sequence[Sequence[int]], names: Sequence[str], most: int = 10
-) -> list[Mistake]:
-    """Return the most frequent mistakes of (K, K) counts, a row for each true class."""
-    counts = np.array(confusion)
-    support = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:most]
-    places = zip(*np.unravel_index(order, counts.shape), strict=True)
+def most_confused(confusion: Confusion, names: Sequence[str], most: int = 10) -> list[Mistake]:
+    """Return the most frequent mistakes; `names` are those of the K classes."""
+    pairs = zip(confusion.true, confusion.predicted, confusion.images, strict=True)
     return [
-        Mistake(names[row], names[column], int(counts[row, column]), int(support[row]))
-        for row, column in places
-        if counts[row, column] > 0
+        Mistake(names[true], names[predicted], images, confusion.support[true])
+        for true, predicted, images in list(pairs)[:most]
     ]
 
 
@@ -67,28 +63,27 @@ def lost_most(
     return sorted(classes, key=lambda found: found.points)[:most]
 
 
-def shares(confusion: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Return (K, K) counts as fractions of each true class, 0 for one without images.
+def shares(counts: np.ndarray) -> np.ndarray:
+    """Return (K, K) counts as fractions of each row, 0 for one without images.
 
     Example:
-        >>> shares([[3, 1], [0, 0]])
+        >>> shares(np.array([[3, 1], [0, 0]])).tolist()
         [[0.75, 0.25], [0.0, 0.0]]
     """
-    return _shares(confusion).tolist()
+    total = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
 
 
-def heat_map(confusion: Sequence[Sequence[int]]) -> str:
-    """Return the fractions as the data URI of an image, a pixel a cell, clear where 0."""
-    pixels = np.empty((len(confusion), len(confusion), 4))
+def heat_map(confusion: Confusion) -> str:
+    """Return the fractions as the data URI of an image, clear where 0.
+
+    A pixel is a cell, or several that are neighbours where there are too many.
+    """
+    found = shares(confusion.matrix(MAX_PIXELS))
+    pixels = np.empty((*found.shape, 4))
     pixels[..., :3] = BLUE
     # By the square root, or mistakes of a few percent are as clear as none.
-    pixels[..., 3] = np.sqrt(_shares(confusion))
+    pixels[..., 3] = np.sqrt(found)
     buffer = io.BytesIO()
     imsave(buffer, pixels, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _shares(confusion: Sequence[Sequence[int]]) -> np.ndarray:
-    counts = np.array(confusion, dtype=float)
-    total = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)

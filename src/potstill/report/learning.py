@@ -14,6 +14,7 @@ from potstill.report.style import COLOURS, GREY, tidy
 from potstill.tasks.scoring import PERCENT, Score, Scoring
 
 WEIGHTED = "_weighted"
+COLUMN = 16  # letters of a name that fit beside two others
 
 
 def curves_figure(curves: Mapping[str, Curve], scoring: Scoring) -> Figure:
@@ -116,7 +117,11 @@ def _legend(
     ]
     # Below the axes: inside, it covers one curve or another.
     axes.legend(
-        handles=keys, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3
+        handles=keys,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=3 if max(map(len, names), default=0) <= COLUMN else 1,
     )
 
 

@@ -7,10 +7,18 @@ from typing import Any, NamedTuple
 import yaml
 from markupsafe import Markup
 
+from potstill.measure.confusion import group
 from potstill.measure.units import scaled
 from potstill.report.budget import Budget, Choice, gain, recommend
 from potstill.report.chart import draw_chart
-from potstill.report.confusion import MAX_TABLE, heat_map, lost_most, most_confused, shares
+from potstill.report.confusion import (
+    MAX_PIXELS,
+    MAX_TABLE,
+    heat_map,
+    lost_most,
+    most_confused,
+    shares,
+)
 from potstill.report.interval import fraction_interval
 from potstill.report.learning import curve_panels
 from potstill.report.read import Run, read_run
@@ -18,6 +26,7 @@ from potstill.report.reliability import bins_in_words, reliability_panel
 from potstill.report.render import points, render, times
 from potstill.report.row import Row
 from potstill.report.svg import inline_svg
+from potstill.report.text import short
 from potstill.report.tradeoff import entries, latency_plot, size_plot
 from potstill.tasks.scoring import Score
 
@@ -45,6 +54,7 @@ def write_page(folder: Path | str, out: Path | None = None) -> Path:
         title=run.title,
         scoring=scoring,
         verdict=verdict(best, reference, score),
+        best=best,
         table=[compared(entry.label, entry.row, reference, score, entry.series) for entry in shown],
         reference=reference,
         plots=[plot for plot in (size_plot(shown, score), latency_plot(shown, score)) if plot],
@@ -96,14 +106,14 @@ def _headline(run: Run, choices: Sequence[Choice], budget: Budget | None) -> Row
 def verdict(row: Row, reference: Row | None, score: Score) -> str:
     """Return in one line what came out."""
     value = score.show(row.score(score.name))
-    text = f"{row.name}: {value} at {scaled(row.size_bytes, 'B')}"
+    text = f"{short(row.name)}: {value} at {scaled(row.size_bytes, 'B')}"
     if reference is None or row.name == reference.name:
         return text
     beside = compared(row.name, row, reference, score)
     if beside.smaller is not None:
         factor = beside.smaller if beside.smaller >= 1 else 1 / beside.smaller
         word = "smaller" if beside.smaller >= 1 else "larger"
-        text += f", {times(factor)} {word} than the {reference.name}"
+        text += f", {times(factor)} {word} than the {short(reference.name)}"
     if beside.points is None:
         return text
     return f"{text}, {points(beside.points, score.decimals)} {score.points}"
@@ -111,13 +121,13 @@ def verdict(row: Row, reference: Row | None, score: Score) -> str:
 
 def _sure(run: Run, row: Row) -> str:
     """Return what one test image weighs, and the interval of the headline's score."""
-    count, value = sum(map(sum, run.confusion)), row.score(run.scoring.main.name)
+    count, value = run.num_tested, row.score(run.scoring.main.name)
     if not run.scoring.main.counts_images or not count or value is None:
         return ""
     low, high = fraction_interval(value, count)
     return (
         f"{count:,} test images: one of them is {100 / count:.2g} points, and the 95 % interval "
-        f"of {row.name} is {100 * low:.2f} to {100 * high:.2f} %."
+        f"of {short(row.name)} is {100 * low:.2f} to {100 * high:.2f} %."
     )
 
 
@@ -144,21 +154,25 @@ def _ends(run: Run, title: str) -> str:
 
 
 def _mistakes(run: Run) -> dict[str, Any]:
-    if not run.confusion:
+    confusion = run.confusion
+    if confusion is None:
         return {}
-    support = [sum(row) for row in run.confusion]
     before = "teacher" if "teacher" in run.class_accuracy else "student"
     accuracy = run.class_accuracy
     known = before in accuracy and run.subject in accuracy and before != run.subject
-    small = len(support) <= MAX_TABLE
+    matrix = confusion.matrix() if confusion.num_classes <= MAX_TABLE else None
     return {
-        "confused": most_confused(run.confusion, run.class_names),
-        "lost": lost_most(accuracy[before], accuracy[run.subject], support, run.class_names)
+        "confused": most_confused(confusion, run.class_names),
+        "lost": lost_most(
+            accuracy[before], accuracy[run.subject], confusion.support, run.class_names
+        )
         if known
         else [],
         "before": before if known else "",
-        "shares": shares(run.confusion) if small else [],
-        "heat_map": "" if small else heat_map(run.confusion),
+        "counts": [] if matrix is None else matrix.tolist(),
+        "shares": [] if matrix is None else shares(matrix).tolist(),
+        "heat_map": heat_map(confusion) if matrix is None else "",
+        "group": group(confusion.num_classes, MAX_PIXELS),
     }
 
 

@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import Bbox
 
 from potstill.measure.units import three_digits
-from potstill.report.style import COLOURS, GREY, tidy
+from potstill.report.style import COLOURS, GREY, plain_text, tidy
+from potstill.report.text import short
 from potstill.tasks.scoring import Score
 
 MARKERS = "os^DvPX"  # drawn in parts.html.j2 in the same order
@@ -68,7 +69,8 @@ def trade_off_figure(points: Sequence[Point], label: str, score: Score) -> Figur
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     _scale(axes, [point.cost for point in points])
     axes.margins(x=0.2, y=0.18)
-    _label(figure, axes, points, front)
+    with plain_text(figure):
+        _label(figure, axes, points, front)
     return figure
 
 
@@ -91,7 +93,7 @@ def _label(figure: Figure, axes: Axes, points: Sequence[Point], front: Sequence[
     for point in points if len(points) <= MAX_LABELS else front:
         for right, up in PLACES:
             text = axes.annotate(
-                point.name,
+                short(point.name),
                 (point.cost, point.score),
                 xytext=(right, up),
                 textcoords="offset points",

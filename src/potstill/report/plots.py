@@ -7,29 +7,35 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from potstill.measure.confusion import Confusion, group
+from potstill.report.confusion import MAX_PIXELS, shares
 from potstill.report.style import COLOURS, tidy
+from potstill.report.text import short
 
 MAX_NUMBERED = 20
 MAX_NAMED = 50
+MAX_LETTERS = 24
 
 
-def confusion_figure(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Figure:
-    """Draw the (K, K) counts as percentages of each true class."""
-    counts = np.asarray(confusion, dtype=float)
-    total = counts.sum(axis=1, keepdims=True)
-    share = 100 * np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
-    num_classes = len(counts)
+def confusion_figure(confusion: Confusion, class_names: Sequence[str]) -> Figure:
+    """Draw the counts as percentages of each true class; of very many, of neighbours together."""
+    num_classes, counts = confusion.num_classes, confusion.matrix(MAX_PIXELS)
+    share = np.where(counts.sum(axis=1, keepdims=True) > 0, 100 * shares(counts), np.nan)
+    end = len(counts) * group(num_classes, MAX_PIXELS) - 0.5
     side = float(np.clip(2.2 + 0.42 * num_classes, 4.5, 10.5))
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     # By the square root, or mistakes of a few percent are as white as none.
-    image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=100))
+    extent = (-0.5, end, end, -0.5)
+    norm = PowerNorm(0.5, vmin=0, vmax=100)
+    image = axes.imshow(share, cmap="Blues", norm=norm, extent=extent)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
     axes.set(title="Confusion", xlabel="predicted class", ylabel="true class")
     if num_classes <= MAX_NAMED:
-        upright = max(map(len, class_names)) > 2
-        axes.set_xticks(range(num_classes), class_names, rotation=90 if upright else 0)
-        axes.set_yticks(range(num_classes), class_names)
+        names = [short(name, MAX_LETTERS) for name in class_names]
+        upright = max(map(len, names)) > 2
+        axes.set_xticks(range(num_classes), names, rotation=90 if upright else 0)
+        axes.set_yticks(range(num_classes), names)
     if num_classes <= MAX_NUMBERED:
         _number_cells(axes, share)
     return figure

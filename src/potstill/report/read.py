@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import DataError
+from potstill.measure.confusion import Confusion, of_matrix
 from potstill.report.curves import Curve
 from potstill.report.row import Row
+from potstill.report.schema import CONFUSION, COUNTS, EXPORTED, REPORT, check_shape
+from potstill.report.text import short
 from potstill.tasks.scoring import CLASSIFICATION, Scoring
 
 NAME = "report.json"
@@ -26,7 +29,7 @@ class Run:
         scoring: what the scores of the rows are.
         meta: command, overrides, seed, data and whatever else was kept.
         class_names: K names, none where there are no classes.
-        confusion: (K, K) counts of the network `subject`, a row for each true class.
+        confusion: of the network `subject`, where there are classes.
         subject: the network that was looked at closely.
         curves: network -> metric -> epoch -> value.
         class_accuracy: network -> (K) accuracies, None for a class without an image.
@@ -43,7 +46,7 @@ class Run:
     machine: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
-    confusion: list[list[int]] = field(default_factory=list)
+    confusion: Confusion | None = None
     subject: str = ""
     curves: dict[str, Curve] = field(default_factory=dict)
     class_accuracy: dict[str, list[float | None]] = field(default_factory=dict)
@@ -52,6 +55,11 @@ class Run:
     charts: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     exports: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def num_tested(self) -> int:
+        """How many test images the confusions count, 0 without them."""
+        return self.confusion.num_images if self.confusion else 0
 
     def row(self, name: str) -> Row | None:
         """Return the row of a network, where there is one."""
@@ -74,15 +82,17 @@ def read_run(folder: Path | str) -> Run:
         raise DataError(f"{folder}: no finished run ({NAME} is not there). Fix: a run's folder")
     try:
         return _run(Path(folder), json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
+        reason = short(f"{type(error).__name__}: {error}", 200)
         raise DataError(
             f"{path}: is not a report ({reason}). Fix: the same command with resume=true writes it"
         ) from error
 
 
 def _run(folder: Path, record: dict[str, Any]) -> Run:
-    known = {item.name for item in fields(Run)} - {"folder", "rows", "curves", "exports", "scoring"}
+    check_shape(record, REPORT, "report")
+    apart = {"folder", "rows", "curves", "exports", "scoring", "confusion"}
+    known = {item.name for item in fields(Run)} - apart
     # Earlier reports were all of classification, and named no task.
     found = record.get("scoring")
     scoring = Scoring.from_json(found) if found else CLASSIFICATION
@@ -96,8 +106,46 @@ def _run(folder: Path, record: dict[str, Any]) -> Run:
     given["examples"] = [
         {"image": _data_uri(example), **example} for example in record.get("examples") or ()
     ]
-    curves = _curves(record.get("curves") or {})
-    return Run(folder, rows, scoring, curves=curves, exports=_exports(folder), **given)
+    run = Run(
+        folder,
+        rows,
+        scoring,
+        confusion=_confusion(record.get("confusion")),
+        curves=_curves(record.get("curves") or {}),
+        exports=_exports(folder),
+        **given,
+    )
+    _check_lengths(run)
+    return run
+
+
+def _confusion(found: Any) -> Confusion | None:
+    """Return the counts; earlier reports have all (K, K) of them, a row for each true class."""
+    if not found:
+        return None
+    if isinstance(found, list):
+        check_shape(found, [COUNTS], "report.confusion")
+        return of_matrix(found)
+    check_shape(found, CONFUSION, "report.confusion")
+    return Confusion(**found)
+
+
+def _check_lengths(run: Run) -> None:
+    """Raise ValueError unless everything that is by class, or by bin, has as many as the rest."""
+    if (counts := run.confusion) is not None:
+        by_class = (counts.support, counts.correct, run.class_names, *run.class_accuracy.values())
+        pairs = (counts.true, counts.predicted, counts.images)
+        if len({*map(len, by_class)}) > 1 or len({*map(len, pairs)}) > 1:
+            raise ValueError("confusion, class_accuracy and class_names differ in length")
+        if any(not 0 <= k < counts.num_classes for k in (*counts.true, *counts.predicted)):
+            raise ValueError("confusion names a class that is not there")
+        if min((*counts.support, *counts.correct, *counts.images, 0)) < 0:
+            raise ValueError("confusion has counts below zero")
+        if any(counts.support[k] < 1 for k in counts.true):
+            raise ValueError("confusion has mistakes of a class without images")
+    for bins in run.reliability.values():
+        if len({len(bins[name]) for name in ("accuracy", "confidence", "count")}) != 1:
+            raise ValueError("reliability has bins of different number")
 
 
 def _data_uri(example: dict[str, Any]) -> str | None:
@@ -107,14 +155,20 @@ def _data_uri(example: dict[str, Any]) -> str | None:
 
 def _exports(folder: Path) -> list[dict[str, Any]]:
     path = folder / EXPORTS
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    if not path.is_file():
+        return []
+    exports = json.loads(path.read_text(encoding="utf-8"))
+    check_shape(exports, [EXPORTED], EXPORTS)
+    return list(exports)
 
 
 def _curves(stored: dict[str, dict[str, list[list[float]]]]) -> dict[str, Curve]:
     """Return curves as `read_curve` does; JSON keeps each as its epochs and its values."""
     return {
         name: {
-            metric: {int(epoch): value for epoch, value in zip(*pair, strict=True)}
+            metric: {
+                int(epoch): value for epoch, value in zip(*pair, strict=True) if value is not None
+            }
             for metric, pair in curve.items()
         }
         for name, curve in stored.items()

@@ -1,14 +1,17 @@
 """Rendering of values to one self-contained HTML file."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from potstill import __version__
 from potstill.atomic import write_atomically
 from potstill.measure.units import MISSING, duration, milliseconds, percent, scaled
+from potstill.report.text import named, short
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
@@ -20,7 +23,8 @@ def render(path: Path, template: str, **values: Any) -> Path:
         StorageError: where `path` cannot be written.
     """
     page = _environment().get_template(template).render(version=__version__, **values)
-    return write_atomically(path, page)
+    # Half a pair, which JSON can hold, is no character of any file.
+    return write_atomically(path, page.encode(errors="backslashreplace"))
 
 
 @cache
@@ -33,6 +37,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "named": named,
+        "short": short,
+        "address": address,
         "percent": percent,
         "points": points,
         "times": times,
@@ -41,6 +48,15 @@ def _environment() -> Environment:
         "duration": duration,
     }
     return environment
+
+
+def address(folder: Path, name: str) -> str:
+    """Return the relative address of a file in a folder beside the page, never a scheme's.
+
+    >>> address(Path("sweep/javascript:x"), "report.html")
+    './javascript%3Ax/report.html'
+    """
+    return f"./{quote(os.fsencode(folder.name))}/{name}"
 
 
 def points(value: float | None, decimals: int = 2) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from potstill.measure.units import MISSING, duration, milliseconds, scaled
 from potstill.report.row import Row
+from potstill.report.text import in_markdown
 from potstill.tasks.scoring import Score, Scoring
 
 
@@ -89,4 +90,4 @@ def markdown_table(rows: Sequence[Row], scoring: Scoring) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return in_markdown(text).replace("|", "\\|")

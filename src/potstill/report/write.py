@@ -17,6 +17,7 @@ from potstill.report.plots import confusion_figure, reliability_figure
 from potstill.report.row import Row
 from potstill.report.style import as_png
 from potstill.report.table import markdown_table
+from potstill.report.text import in_markdown
 from potstill.report.thumbnail import data_uri
 from potstill.tasks.parts import Parts
 from potstill.tasks.scoring import Scoring
@@ -84,7 +85,9 @@ def write_report(
 def _plain(parts: Parts) -> dict[str, Any]:
     """Return the parts by name, images as addresses."""
     examples = [{**found, "image": data_uri(found["image"])} for found in parts.examples]
-    return {**vars(parts), "examples": examples, "charts": [asdict(c) for c in parts.charts]}
+    confusion = parts.confusion and asdict(parts.confusion)
+    charts = [asdict(chart) for chart in parts.charts]
+    return {**vars(parts), "confusion": confusion, "examples": examples, "charts": charts}
 
 
 def _listed(curve: Curve) -> dict[str, list[list[float]]]:
@@ -128,5 +131,5 @@ def _markdown(results: Results, meta: Mapping[str, Any], images: Sequence[str]) 
         *(f"![{name}]({name}.png)" for name in images),
     ]
     if meta:
-        parts.append("\n".join(f"- {key}: {value}" for key, value in meta.items()))
+        parts.append("\n".join(f"- {key}: {in_markdown(value)}" for key, value in meta.items()))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"

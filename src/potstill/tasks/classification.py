@@ -97,14 +97,14 @@ class Classification(Task):
     def parts(self, tested: NetworkOutputs) -> Parts:
         """Return confusion, accuracy by class, reliability, and images that tell networks apart."""
         outputs, targets, names = tested.outputs, tested.targets, tested.class_names
-        counts = metrics.confusion_matrix(outputs[tested.subject], targets)
-        if len(counts) != len(names):
-            raise ValueError(f"class_names: {len(names)} names for {len(counts)} classes")
+        counts = metrics.confusion(outputs[tested.subject], targets)
+        if counts.num_classes != len(names):
+            raise ValueError(f"class_names: {len(names)} names for {counts.num_classes} classes")
         positions = differing(outputs[tested.subject], tested.teacher, targets)
         bins = {name: metrics.reliability(found, targets) for name, found in outputs.items()}
         return Parts(
             class_names=list(names),
-            confusion=counts.tolist(),
+            confusion=counts,
             class_accuracy={
                 name: metrics.class_accuracy(found, targets).tolist()
                 for name, found in outputs.items()

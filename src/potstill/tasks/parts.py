@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from potstill.measure.confusion import Confusion
+
 
 @dataclass(frozen=True)
 class NetworkOutputs:
@@ -54,7 +56,7 @@ class Parts:
 
     Attributes:
         class_names: K names.
-        confusion: (K, K) counts of the subject, a row for each true class.
+        confusion: of the subject.
         class_accuracy: network -> (K) accuracies, NaN for a class without an image.
         reliability: network -> `confidence`, `accuracy` and `count` by bin.
         examples: images on which the subject and another network differ: `position`, `image`
@@ -63,7 +65,7 @@ class Parts:
     """
 
     class_names: Sequence[str] = ()
-    confusion: Sequence[Sequence[int]] = ()
+    confusion: Confusion | None = None
     class_accuracy: Mapping[str, Sequence[float]] = field(default_factory=dict)
     reliability: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     examples: Sequence[Mapping[str, Any]] = ()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from potstill.data.class_names import check_names
 from potstill.data.storage.decode import read_image
 from potstill.errors import DataError
 
@@ -54,7 +55,8 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     """Return the sorted names of the folders in `folder`.
 
     Raises:
-        DataError: where there is no such folder, or one in it is hidden.
+        DataError: where there is no such folder, or one in it is hidden or has a name that is
+            not one line of text.
     """
     if not folder.is_dir():
         raise DataError(
@@ -67,6 +69,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
         raise DataError(
             f"data.root={folder.parent}: {folder / hidden[0]} is no class. Fix: remove it"
         )
+    check_names(names, f"data.root={folder.parent}: {folder.name}")
     return tuple(names)
 
 
