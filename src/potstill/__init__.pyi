@@ -47,6 +47,8 @@ from potstill.heads.wkd_l import WKD_L as WKD_L
 from potstill.heads.wsld import WSLD as WSLD
 from potstill.measure.counts import measure_network as measure_network
 from potstill.models.features.extractor import FeatureExtractor as FeatureExtractor
+from potstill.models.features.logits_alone import logits_alone as logits_alone
+from potstill.models.features.logits_alone import select_at as select_at
 from potstill.models.features.outputs import ModelOutputs as ModelOutputs
 from potstill.pipeline.stages.base import Stage as Stage
 from potstill.pipeline.stages.prune_channels import PruneChannels as PruneChannels

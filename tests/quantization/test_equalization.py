@@ -160,3 +160,16 @@ def test_int8_of_it_is_built_again_and_has_its_clamps():
     fresh = static_shape(build("mobilenet_v2"), equalize=True, bias_correction=True)
     fresh.load_state_dict(int8.state_dict())
     assert torch.equal(fresh(x), int8(x))
+
+
+@torch.no_grad()
+def test_a_shared_weight_is_scaled_for_none():
+    torch.manual_seed(0)
+    free, first, second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+    second.weight = first.weight
+    layers = [free, nn.ReLU(), nn.Conv2d(8, 8, 1), nn.ReLU(), first, nn.ReLU(), second]
+    network, x = uneven(nn.Sequential(*layers)), make_images(4)
+    found = equalize(network)
+    assert torch.equal(found.get_submodule("4").weight, first.weight)
+    assert not torch.equal(found.get_submodule("0").weight, free.weight)
+    assert torch.allclose(found(x), network(x), rtol=1e-4, atol=1e-4 * network(x).abs().max())

@@ -15,7 +15,7 @@ from potstill.artifact.transforms import rebuild
 from potstill.atomic import write_atomically
 from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError, DataError
-from potstill.measure.counts import is_quantized
+from potstill.measure.counts import is_quantized, stored
 from potstill.models.weights import fit_state, read_state
 
 KEY = "potstill"  # one key in the header: the order of several is not fixed
@@ -39,15 +39,12 @@ class Artifact:
 
 def artifact_bytes(network: nn.Module, artifact: Artifact) -> bytes:
     """Return the safetensors file of a network; equal networks are equal files."""
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
     header = {
         **artifact.facts,
         "spec": artifact.spec.to_json() if artifact.spec else None,
         "source": artifact.source,
     }
-    return save(state, metadata={KEY: json.dumps(header)})
+    return save(stored(network), metadata={KEY: json.dumps(header)})
 
 
 def save_artifact(path: Path, network: nn.Module, artifact: Artifact) -> Path:

@@ -8,6 +8,7 @@ from torch import nn
 from potstill.config.names import transform_target
 from potstill.config.plugins import import_from
 from potstill.errors import DataError
+from potstill.models.features.logits_alone import select_at
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.quantization.rebuild import dynamic_shape, static_shape
 
@@ -18,8 +19,10 @@ def _without_channels(network: nn.Module, plan: dict[str, Any]) -> nn.Module:
     return apply_plan(network, ChannelPlan.from_json(plan))
 
 
-PRUNE_CHANNELS, INT8_STATIC, INT8_DYNAMIC = "prune_channels", "int8_static", "int8_dynamic"
+SELECT_LOGITS, PRUNE_CHANNELS = "select_logits", "prune_channels"
+INT8_STATIC, INT8_DYNAMIC = "int8_static", "int8_dynamic"
 REBUILD: dict[str, Rebuild] = {
+    SELECT_LOGITS: select_at,
     PRUNE_CHANNELS: _without_channels,
     INT8_STATIC: static_shape,
     INT8_DYNAMIC: dynamic_shape,

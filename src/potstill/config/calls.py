@@ -37,9 +37,10 @@ def check_call(node: Node, path: str, kind: Kind | None) -> Definition:
     takes = signature(found)
     if takes is None or takes.is_open:
         return found
+    names = {*takes.names, *(kind.then if kind else ())}
     for key in node:
-        if key not in HYDRA_KEYS and key not in takes.names:
-            near = nearest(str(key), takes.names) or "no arguments"
+        if key not in HYDRA_KEYS and key not in names:
+            near = nearest(str(key), names) or "no arguments"
             raise ConfigError(
                 f"{join(path, key)}={shorten(node[key])}: {node['_target_']} takes no {key!r}. "
                 f"Fix: {near}"

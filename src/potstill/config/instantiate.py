@@ -3,13 +3,14 @@
 from functools import partial
 from importlib import import_module
 from inspect import isclass
+from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from potstill.config.allow_list import derived
 from potstill.config.calls import HYDRA_KEYS, check_call
-from potstill.config.introspect import Definition
+from potstill.config.introspect import Definition, signature
 from potstill.config.kinds import ANYTHING, Kind, Node, kind_at, nodes
 from potstill.config.plugins import import_from, owner
 from potstill.errors import ConfigError, PotstillError
@@ -64,6 +65,12 @@ def _call(node: Node, keys: Keys, kwargs: dict[str, Any]) -> Any:
     found, given = check_call(node, path, kind), f"{path}._target_={node['_target_']}"
     called = _imported(found, given, kind)
     own = {key: value for key, value in node.items() if key not in HYDRA_KEYS}
+    takes = signature(found)
+    then = {
+        name: own.pop(key)
+        for key, name in kind.then.items()
+        if key in own and not (takes and key in takes.names)
+    }
     made = {k: _make(v, (*keys, str(k)), {}) for k, v in own.items() if k not in kwargs} | kwargs
     args = _make(node.get("_args_", []), (*keys, "_args_"), {})
     if node.get("_partial_"):
@@ -76,6 +83,8 @@ def _call(node: Node, keys: Keys, kwargs: dict[str, Any]) -> Any:
         raise ConfigError(f"{path}: {error}. Fix: what is under {path}") from error
     if kind.bases and not isinstance(result, _bases(kind)):
         raise _no_such_thing(given, kind)
+    for name, value in then.items():
+        result = resolve_name(name)(result, value)
     return result
 
 

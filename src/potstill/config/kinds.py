@@ -21,6 +21,8 @@ class Kind:
         homes: beginnings of dotted names, of potstill's and of libraries' own of this kind.
         functions: those of the homes whose functions may be called, if they return the kind.
         parts: the kinds of what stands under it, by key; `*` for every other key.
+        then: settings of every node of the kind, beside what it calls takes: each names a function
+            of (what was made, the value) that returns what is used.
         fix: what else would do, for messages.
     """
 
@@ -29,6 +31,7 @@ class Kind:
     homes: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    then: Mapping[str, str] = field(default_factory=dict)
     fix: str = ""
 
 
@@ -45,6 +48,7 @@ KINDS = {
         (*_MODELS[:2], "torch.nn.", *_MODELS[2:], "potstill.teacher.ensemble."),
         functions=_MODELS,
         parts={"*": "model"},
+        then={"output": "potstill.models.features.logits_alone.select_at"},
     ),
     "module": Kind(
         "training module",

@@ -15,9 +15,11 @@ from omegaconf.errors import (
 )
 
 from potstill.config.introspect import find, signature
+from potstill.config.kinds import kind_at
 from potstill.config.options import groups, options
 from potstill.config.stage_settings import respelled
 from potstill.errors import ConfigError, nearest
+from potstill.libraries.hydra import full_key
 
 Compose = Callable[[list[str]], DictConfig]
 _FIXES = {
@@ -122,7 +124,8 @@ def _accepted(node: Any) -> tuple[str, ...]:
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     found = find(target) if isinstance(target, str) else None
     takes = signature(found) if found is not None else None
-    return takes.names if takes is not None else ()
+    kind = kind_at(full_key(node).split(".")) if found is not None else None
+    return (*(takes.names if takes else ()), *(kind.then if kind else ()))
 
 
 def _wrong_type(cause: ValidationError, blamed: str, before: DictConfig | None) -> ConfigError:

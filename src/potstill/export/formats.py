@@ -15,6 +15,7 @@ from potstill.errors import ConfigError
 from potstill.export.base import Exported, Exporter, to_export
 from potstill.export.parity import Content, keep_verified
 from potstill.export.runtimes.base import Runtime
+from potstill.models.parametrized import with_plain_weights
 from potstill.tasks.base import Task
 
 _BY_SUFFIX: dict[str, type["FileExporter"]] = {}
@@ -31,6 +32,7 @@ class FileExporter(Exporter):
         engine: the name of what runs it in `potstill measure --engines`; empty for none.
         runtime: opens the file, (path, threads).
         min_sqnr_db: how closely it must give the network's logits; None for `parity.least_db`.
+        keeps_names: whether parametrized weights stay so, as the network's own state has them.
 
     Args:
         threads: the check runs on.
@@ -40,6 +42,7 @@ class FileExporter(Exporter):
     engine: ClassVar[str] = ""
     runtime: ClassVar[type[Runtime]]
     min_sqnr_db: ClassVar[float | None] = None
+    keeps_names: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -75,7 +78,8 @@ class FileExporter(Exporter):
     ) -> Exported:
         """Write `path_stem` with the suffix and check it; see `Exporter`."""
         network, images = to_export(network), images.cpu()
-        content = self.content(network, images, facts)
+        written = network if self.keeps_names else with_plain_weights(network)
+        content = self.content(written, images, facts)
         path = path_stem.with_name(f"{path_stem.name}{self.suffix}")
 
         def load(file: Path) -> Runtime:

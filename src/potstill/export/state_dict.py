@@ -13,12 +13,16 @@ from potstill.export.base import describe_file
 from potstill.export.formats import FileExporter
 from potstill.export.parity import FLOAT_DB
 from potstill.export.runtimes.eager import Eager
+from potstill.measure.counts import stored
 from potstill.models.copies import copy_network
+from potstill.models.weights import fit_state, shared_names
 from potstill.quantization.convert import is_converted
 
 
 class StateDict(FileExporter):
     """Write weights; whoever reads them builds the network first.
+
+    A tensor of several names is there once; `shared` in the description names it by the others.
 
     Args:
         threads: the check runs on.
@@ -26,13 +30,15 @@ class StateDict(FileExporter):
 
     suffix = ".safetensors"
     min_sqnr_db = FLOAT_DB
+    keeps_names = True
 
     def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
         """Return the state as safetensors."""
-        state = {name: value.contiguous() for name, value in network.state_dict().items()}
         description = json.loads(describe_file(facts, is_converted(network)))
+        if shared := shared_names(network):
+            description["shared"] = shared
         # One key: the order of several is not fixed, and equal networks should be equal files.
-        return save(state, metadata={"potstill": json.dumps(description)})
+        return save(stored(network), metadata={"potstill": json.dumps(description)})
 
     def load(self, path: Path, network: nn.Module) -> Eager:
         """Fill a copy of the network from a file."""
@@ -45,5 +51,5 @@ def restore(network: nn.Module, file: Path) -> nn.Module:
     network = copy_network(network)
     for value in network.state_dict().values():
         value.zero_()  # so that what the file lacks does not go unnoticed
-    network.load_state_dict(load_file(file))
+    fit_state(network, load_file(file), file)
     return network

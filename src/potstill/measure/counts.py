@@ -17,6 +17,7 @@ from potstill.measure.latency import blank_image, latency_ms
 from potstill.models.copies import copy_shapes
 from potstill.models.features.hooks import hooked
 from potstill.models.features.trace import in_eval_mode
+from potstill.models.weights import shared_names
 
 INTEGERS = (torch.int8, torch.uint8)
 MB = 1e6
@@ -143,14 +144,16 @@ def stored(net: nn.Module, without: Collection[Tensor] = ()) -> dict[str, Tensor
     Raises:
         ValueError: if the state holds more than dense tensors.
     """
-    left_out = {id(tensor) for tensor in without}
-    first: dict[Any, tuple[str, Tensor]] = {}
-    for name, value in net.state_dict(keep_vars=True).items():
+    left_out, others = {id(tensor) for tensor in without}, shared_names(net)
+    state = net.state_dict(keep_vars=True)
+    for name, value in state.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided:
             raise ValueError(f"{name}: no dense tensor")
-        if id(value) not in left_out:
-            first.setdefault(_identity(value), (name, value))
-    return {name: _compact(value) for name, value in first.values()}
+    return {
+        name: _compact(value)
+        for name, value in state.items()
+        if id(value) not in left_out and name not in others
+    }
 
 
 def _learned(net: nn.Module) -> Iterator[Tensor]:
@@ -187,11 +190,6 @@ def _all_macs(net: nn.Module, image_shape: Sequence[int]) -> int:
 def _weights(layer: nn.Module) -> int:
     assert isinstance(layer.weight, Tensor)
     return layer.weight.numel()
-
-
-def _identity(tensor: Tensor) -> Any:
-    # Without values there is no memory to go by.
-    return id(tensor) if tensor.is_meta else (tensor.data_ptr(), tensor.shape, tensor.stride())
 
 
 def _compact(tensor: Tensor) -> Tensor:

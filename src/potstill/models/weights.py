@@ -50,9 +50,34 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
+def shared_names(network: nn.Module) -> dict[str, str]:
+    """Return the first name of every tensor of the state that has several, by its other names.
+
+    Example:
+        >>> first, second = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+        >>> second.weight = first.weight
+        >>> shared_names(nn.Sequential(first, second))
+        {'1.weight': '0.weight'}
+    """
+    first: dict[Any, str] = {}
+    state = network.state_dict(keep_vars=True).items()
+    named = {name: first.setdefault(_identity(value), name) for name, value in state}
+    return {name: known for name, known in named.items() if known != name}
+
+
+def _identity(value: Any) -> Any:
+    # Without values there is no memory to go by.
+    if not isinstance(value, Tensor) or value.is_meta or value.layout != torch.strided:
+        return id(value)
+    return (value.data_ptr(), value.shape, value.stride()) if value.numel() else id(value)
+
+
 def fit_state(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load `state` into `model`; `source` is named where a key or a shape does not fit."""
-    own = model.state_dict()
+    """Load `state` into `model`; `source` is named where a key or a shape does not fit.
+
+    Of a tensor that has several names in the network one of them is enough.
+    """
+    own, state = model.state_dict(), _with_shared(model, state, source)
     # Checkpoints from before torch 0.4.1 have no counter of batches.
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in own]
@@ -73,6 +98,20 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], source: str | Path)
         )
     own.update(state)
     model.load_state_dict(own)
+
+
+def _with_shared(
+    model: nn.Module, state: Mapping[str, Tensor], source: str | Path
+) -> dict[str, Tensor]:
+    """Return `state` with every name of the tensors that have several in the network."""
+    full, others = dict(state), shared_names(model)
+    for name, first in others.items():
+        if name in full and not torch.equal(full.setdefault(first, full[name]), full[name]):
+            raise DataError(
+                f"weights={source}: {first} and {name} are one tensor in {type(model).__name__}, "
+                "and two in the file. Fix: weights of a network that shares them"
+            )
+    return full | {name: full[first] for name, first in others.items() if first in full}
 
 
 def _read(file: Path) -> Any:

@@ -9,9 +9,12 @@ from torch import nn
 from potstill.artifact.file import Artifact, artifact_bytes, read_artifact
 from potstill.artifact.metadata import facts, source
 from potstill.artifact.spec import ModelSpec
+from potstill.artifact.transforms import SELECT_LOGITS
 from potstill.config.instantiate import instantiate
 from potstill.distributed import collectives
 from potstill.libraries.hydra import put_under
+from potstill.models.features.logits_alone import LogitsAlone, logits_alone
+from potstill.models.plain import check_plain
 from potstill.models.weights import is_path
 from potstill.pipeline.context import RunContext
 from potstill.pipeline.fit import fit
@@ -19,6 +22,7 @@ from potstill.pipeline.teacher_cache import folded_copy, open_teacher_cache
 from potstill.pipeline.teacher_key import registered_teacher
 from potstill.pipeline.trained_model import TrainedModel
 from potstill.teacher.cache.cached_teacher import CachedTeacher
+from potstill.teacher.ensemble import TeacherEnsemble
 from potstill.teacher.folded import FoldedTeacher
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.registry import RegisteredTeacher
@@ -55,7 +59,7 @@ class Experiment:
         """Return the teacher: from the weights given, from an earlier run, or trained now."""
         run, node = self.run.with_seed(self.run.cfg.teacher.seed), self.run.cfg.module.teacher
         self.seed(run)
-        network: nn.Module = instantiate(node)  # the rehearsal has frozen its own
+        network = self.network("teacher")  # the rehearsal has frozen its own
         if not run.cfg.teacher.epochs or is_trained(node):
             self.fitted["teacher"] = TrainedModel(network, run.folder / "teacher", 0)
             return network
@@ -69,7 +73,7 @@ class Experiment:
 
     def meet(self, teacher: nn.Module) -> None:
         """Fold the teacher, cache its outputs, and replay those that are cached already."""
-        module = self.module(instantiate(self.run.cfg.module.student), teacher)
+        module = self.module(self.network("student"), teacher)
         module.prepare(self.run.data.train_targets)
         module.folded = self.folded = folded_copy(self.run, module)
         if self.folded is not None:
@@ -88,7 +92,7 @@ class Experiment:
         run.console.print(
             f"teacher   trained first, {epochs} epochs; kept in {kept.folder}", soft_wrap=True
         )
-        spec, folder = spec_of(run.cfg.module.teacher), run.folder / "teacher"
+        spec, folder = spec_of(run.cfg.module.teacher, network), run.folder / "teacher"
         fitted = fit(run, folder, self.module(network, run=run), epochs, spec, labels="all")
         finish(fitted.loggers)
         self.fitted["teacher"] = fitted
@@ -106,12 +110,23 @@ class Experiment:
     def train(self, name: str, teacher: nn.Module | None) -> None:
         """Train a student, with a teacher or alone."""
         self.seed()
-        node = self.run.cfg.module.student
-        module = self.module(instantiate(node), teacher)
-        fitted = fit(self.run, self.run.folder / name, module, spec=spec_of(node))
+        network = self.network("student")
+        module = self.module(network, teacher)
+        spec = spec_of(self.run.cfg.module.student, network)
+        fitted = fit(self.run, self.run.folder / name, module, spec=spec)
         self.fitted[name] = fitted
         if name != "student":  # the student's loggers still get the table
             finish(fitted.loggers)
+
+    def network(self, part: str) -> nn.Module:
+        """Return the student or the teacher of the config, which returns logits alone."""
+        network: nn.Module = instantiate(self.run.cfg.module[part])
+        shape, key = self.run.data.image_shape, f"module.{part}"
+        if isinstance(network, TeacherEnsemble):
+            for number, member in enumerate(network.members):
+                logits_alone(member, shape, self.run.data.num_classes, f"{key}.members.{number}")
+        check_plain(network, key, "train")
+        return logits_alone(network, shape, self.run.data.num_classes, key)
 
     def module(
         self, student: nn.Module, teacher: nn.Module | None = None, run: RunContext | None = None
@@ -150,9 +165,12 @@ def is_trained(teacher: DictConfig) -> bool:
     return bool(weights) and (is_path(weights) or teacher.get("num_classes") == 1000)
 
 
-def spec_of(node: DictConfig) -> ModelSpec | None:
+def spec_of(node: DictConfig, network: nn.Module) -> ModelSpec | None:
     """Return how a network of the config is built again; None where only its config can."""
     plain: Any = OmegaConf.to_container(node, resolve=True)
     if plain["_target_"] == "potstill.artifact.file.load_network":
         return read_artifact(plain["path"]).spec
-    return ModelSpec.of(plain)
+    spec = ModelSpec.of(plain)
+    if spec is not None and isinstance(network, LogitsAlone) and "output" not in plain:
+        spec = spec.then({"kind": SELECT_LOGITS, "place": network.place})
+    return spec

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ from potstill.training.callbacks.ema import EMA
 from potstill.training.checkpoints.files import last_good
 from potstill.training.checkpoints.identity import identity
 from potstill.training.module import DistillationModule
-from potstill.training.precision import use_channels_last, use_compile
+from potstill.training.precision import flattens, use_channels_last, use_compile
 from potstill.training.trainer import make_trainer
+
+NO_VIEW = "view size is not compatible"  # torch's words
 
 
 def fit(
@@ -66,10 +69,12 @@ def fit(
     start, resumed = time.perf_counter(), _checkpoint(run, folder)
     run.data.labels = labels or ("only" if module.teacher is None else "few")
     trainer = make_trainer(run.node, folder, epochs, callbacks)
-    _identify(run, trainer, {"epochs": epochs, **choose_kernels(run, module, epochs)})
+    kernels = choose_kernels(run, module, epochs, trainer.callbacks)  # type: ignore[attr-defined]
+    _identify(run, trainer, {"epochs": epochs, **kernels})
     for logger in trainer.loggers:
         logger.log_hyperparams(run.settings)
-    trainer.fit(module, datamodule=run.data, ckpt_path=resumed, weights_only=True)
+    with _named_layout(run):
+        trainer.fit(module, datamodule=run.data, ckpt_path=resumed, weights_only=True)
     seconds = None if resumed else time.perf_counter() - start
     collectives.barrier()  # what the first has written is there for all
     network = _chosen(run.cfg.select, trainer, module)
@@ -80,7 +85,23 @@ def fit(
     return fitted
 
 
-def choose_kernels(run: RunContext, module: DistillationModule, epochs: int) -> dict[str, Any]:
+@contextmanager
+def _named_layout(run: RunContext) -> Iterator[None]:
+    """Name the setting where something flattens weights by view that nobody knows to do so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if NO_VIEW not in str(error):
+            raise
+        raise ConfigError(
+            f"channels_last={run.cfg.channels_last}: something flattens weights by view, which "
+            "needs another layout. Fix: channels_last=false"
+        ) from error
+
+
+def choose_kernels(
+    run: RunContext, module: DistillationModule, epochs: int, callbacks: Iterable[pl.Callback] = ()
+) -> dict[str, Any]:
     """Have `module` compute as configured; return what decides how its results round.
 
     Raises:
@@ -88,7 +109,10 @@ def choose_kernels(run: RunContext, module: DistillationModule, epochs: int) -> 
     """
     cfg, device, precision = run.cfg, run.device, run.precision
     steps = epochs * math.ceil(run.data.num_train / (run.data.batch_size * collectives.world()))
-    module.channels_last = use_channels_last(cfg.channels_last, device, precision, module.student)
+    flat = flattens(callbacks, module.optimizer)
+    module.channels_last = use_channels_last(
+        cfg.channels_last, device, precision, module.student, flat
+    )
     module.compiled = use_compile(cfg.compile, device, steps, precision, module.student_layers)
     return {
         "channels_last": module.channels_last,

@@ -1,7 +1,9 @@
 """Rehearsal of a run: everything is built and nothing trained, so that mistakes show early."""
 
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 from torch import nn
 
 from potstill.config.instantiate import instantiate
@@ -20,6 +22,7 @@ from potstill.pipeline.teacher_cache import check_teacher_cache
 from potstill.teacher.registry import check_classes
 from potstill.training import schedules
 from potstill.training.module import DistillationModule
+from potstill.training.steps import check_averaging
 
 
 def rehearse(experiment: Experiment) -> None:
@@ -47,11 +50,11 @@ def rehearse_distillation(experiment: Experiment) -> tuple[DistillationModule, n
     """Build student, teacher and heads; return the module trained first, and the teacher."""
     run = experiment.run
     experiment.seed()
-    teacher = instantiate(run.cfg.module.teacher) if experiment.distils else None
+    teacher = experiment.network("teacher") if experiment.distils else None
     weights = Path(run.cfg.module.teacher.get("weights") or "") if experiment.distils else Path()
     if weights.is_file():
         check_classes(weights, run.data.class_names)
-    module = experiment.module(instantiate(run.cfg.module.student), teacher)
+    module = experiment.module(experiment.network("student"), teacher)
     module.prepare(run.data.train_targets)
     _check_labels(run, module)
     schedules.rehearse(module.scheduler, "trainer.max_epochs", run.cfg.trainer.max_epochs)
@@ -59,7 +62,8 @@ def rehearse_distillation(experiment: Experiment) -> tuple[DistillationModule, n
         check_teacher_cache(run, module)
         if not is_trained(run.cfg.module.teacher):
             schedules.rehearse(module.scheduler, "teacher.epochs", run.cfg.teacher.epochs)
-    choose_kernels(run, module, run.cfg.trainer.max_epochs)
+    callbacks = _callbacks(run.cfg.callbacks)
+    choose_kernels(run, module, run.cfg.trainer.max_epochs, callbacks)
     return module, teacher
 
 
@@ -74,6 +78,17 @@ def _check_labels(run: RunContext, module: DistillationModule) -> None:
             )
 
 
+def _callbacks(nodes: Any) -> list[pl.Callback]:
+    """Return callbacks of the config.
+
+    Raises:
+        ConfigError: if one of them would do wrong.
+    """
+    found = [instantiate(node) for node in (nodes or {}).values() if node is not None]
+    check_averaging(found)
+    return found
+
+
 def _check_student(experiment: Experiment, module: DistillationModule) -> None:
     first = f"stages.{experiment.run.stages[0].name}"
     if module.export_student() is not module.student:
@@ -82,7 +97,7 @@ def _check_student(experiment: Experiment, module: DistillationModule) -> None:
             "Fix: without the head simkd, or stages={}"
         )
     node = experiment.run.cfg.module.student
-    if spec_of(node) is None:
+    if spec_of(node, module.student) is None:
         raise ConfigError(
             f"{first}: no name for {node._target_}, so its pruned network could not be built "
             "again. Fix: a builder of potstill.models, or a plugin's"
@@ -112,6 +127,7 @@ def _rehearse_training(
     teacher: nn.Module | None,
 ) -> None:
     run, settings, path = experiment.run, config.settings, f"stages.{config.name}"
+    _callbacks(config.callbacks)
     module = experiment.module(network, teacher if config.distils else None, run.of_stage(config))
     use_training_step(module, stages)
     module.prepare(run.data.train_targets)

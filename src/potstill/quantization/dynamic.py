@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.models.copies import copy_network
+from potstill.models.parametrized import plain_copy
+from potstill.models.plain import check_plain
 from potstill.quantization.converted_layers import ConvertedLinear, quantize_weight
 from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import ACTIVATION_MAX, ACTIVATION_MIN
@@ -37,7 +38,8 @@ def quantize_dynamic(network: nn.Module) -> tuple[nn.Module, float]:
         ConfigError: if there is no linear layer.
     """
     total = sum(parameter.numel() for parameter in network.parameters())
-    network = copy_network(network).eval()
+    check_plain(network, "model", "quantize")
+    network = plain_copy(network).eval()
     # Not subclasses: attention reads the weight of its output layer itself.
     paths = [path for path, module in network.named_modules() if type(module) is nn.Linear]
     if not paths:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from potstill.errors import ConfigError
-from potstill.models.copies import copy_network
+from potstill.models.parametrized import plain_copy, shared_parameters
 from potstill.quantization.graph.layer_pairs import Layer, LayerPair, layer_pairs
 from potstill.quantization.graph.trace import trace_layers
 
@@ -50,8 +50,10 @@ def equalize(network: nn.Module) -> fx.GraphModule:
     Raises:
         ConfigError: if the network has no such pair, or cannot be traced.
     """
-    traced = trace_layers(copy_network(network).eval(), trains=False)
-    pairs = layer_pairs(traced)
+    traced = trace_layers(plain_copy(network).eval(), trains=False)
+    # A weight that another layer has as well cannot be scaled for one of them.
+    shared = {module for held in shared_parameters(traced) for module, _ in held}
+    pairs = [pair for pair in layer_pairs(traced) if not shared & {pair.first, pair.second}]
     if not pairs:
         raise ConfigError(
             "equalize=true: no layer is read by one other layer alone through ReLU, pooling or "

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.measure.sqnr import centred_sqnr_db
-from potstill.models.copies import copy_network
+from potstill.models.parametrized import plain_copy
 from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.keep_float import kept_layers, norms_after, quantizable
 from potstill.quantization.post_training import quantize_static
@@ -58,7 +58,7 @@ def sensitivity(
         >>> [error.layer for error in sensitivity(net, torch.rand(8, 3, 4, 4))]
         ['3', '0']
     """
-    network = copy_network(network).eval()
+    network = plain_copy(network).eval()
     layers, reference = _layers(network, keep_float), _logits(network, images)
     found = []
     for layer in layers:
@@ -71,7 +71,7 @@ def sensitivity(
 
 def _layers(network: nn.Module, keep_float: Sequence[str]) -> list[str]:
     """Return the layers that int8 changes; a batch-norm after a convolution is part of that."""
-    traced = trace_layers(copy_network(network), trains=False)
+    traced = trace_layers(plain_copy(network), trains=False)
     layers = quantizable(traced)
     parts = kept_layers(traced, keep_float) | norms_after(traced, layers)
     return [path for path in layers if path not in parts]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from torch import fx, nn
 
 from potstill.errors import ConfigError
-from potstill.models.copies import copy_network
+from potstill.models.parametrized import plain_copy
+from potstill.models.plain import check_plain
 from potstill.quantization.fake_quantize import ActivationQuantizer
 from potstill.quantization.graph.grid_plan import Grids, plan_grids
 from potstill.quantization.graph.paddings import pad_apart
@@ -36,7 +37,8 @@ def prepare(
     It is an ordinary module of ordinary modules: `train()`, `eval()`, deepcopy and `state_dict()`
     work as ever, and parameters keep their names. Hooks fire at the paths of its layers and
     containers (there they can read, not change), before the value itself is rounded.
-    Ranges start with the first batch in training mode.
+    Ranges start with the first batch in training mode. Parametrized weights (weight norm, spectral
+    norm) become plain ones, with a line that says so.
 
     Args:
         model: in float32.
@@ -55,7 +57,8 @@ def prepare(
     """
     if is_prepared(model):
         raise ConfigError("model: is fake-quantized already. Fix: quantize the float network")
-    prepared = trace_layers(copy_network(model), trains)
+    check_plain(model, "model", "quantize")
+    prepared = trace_layers(plain_copy(model), trains)
     _replace_layers(prepared, kept_layers(prepared, keep_float))
     pad_apart(prepared)
     _insert_quantizers(prepared, plan_grids(prepared), scheme)

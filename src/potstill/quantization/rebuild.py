@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from potstill.models.parametrized import with_plain_weights
 from potstill.quantization import equalization
 from potstill.quantization.bias_correction import add_biases
 from potstill.quantization.convert import convert
@@ -30,6 +31,7 @@ def static_shape(
         equalize: whether layers were equalised, which leaves clamps where ReLU6 was.
         bias_correction: whether biases were corrected, so that each layer has one.
     """
+    network = with_plain_weights(network)
     network = equalization.equalize(network) if equalize else network.eval()
     prepared = prepare(network, Scheme(bits, momentum), keep_float, trains=False)
     if bias_correction:
@@ -39,4 +41,4 @@ def static_shape(
 
 def dynamic_shape(network: nn.Module) -> nn.Module:
     """Return the dynamic int8 form of an untrained `network`, in eval mode."""
-    return quantize_dynamic(network)[0]
+    return quantize_dynamic(with_plain_weights(network))[0]

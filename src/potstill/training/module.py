@@ -20,8 +20,8 @@ from potstill.tasks.classification import Classification
 from potstill.tasks.validation import Validation
 from potstill.training.checkpoints.optimizer_state import name_states
 from potstill.training.loss_weights import Weighting
-from potstill.training.schedules import count_steps
 from potstill.training.step_metrics import StepMetrics
+from potstill.training.steps import accumulated, check_averaging, plan_steps, weight_in_step
 from potstill.training.student_teacher import StudentTeacher
 
 
@@ -37,7 +37,7 @@ class DistillationModule(StudentTeacher):
     indices or (N, K) probabilities.
 
     Args:
-        student: what is trained; images in, outputs (N, K) out.
+        student: what is trained; images in, outputs (N, K) out, alone or among others.
         teacher: what it learns from; frozen here, never saved.
         heads: distillation losses by name.
         alpha: share of the response heads, in [0, 1]; None for free weights.
@@ -112,12 +112,16 @@ class DistillationModule(StudentTeacher):
         name_states(optimizer, self.named_parameters())
         if self.scheduler is None:
             return optimizer
-        total, epochs = count_steps(self.trainer), max(self.trainer.max_epochs or 1, 1)
-        schedule = self.scheduler(optimizer, total, max(total // epochs, 1))
+        schedule = self.scheduler(optimizer, *plan_steps(self.trainer))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device; forget its outputs for another run's images."""
+        """Bring the teacher to the device; forget its outputs for another run's images.
+
+        Raises:
+            ConfigError: if a callback averages weights wrongly.
+        """
+        check_averaging(self.trainer.callbacks)  # type: ignore[attr-defined]
         self._place_teacher()
         self.forget_teacher_outputs()
 
@@ -128,6 +132,11 @@ class DistillationModule(StudentTeacher):
     on_validation_start = on_test_start = StudentTeacher._place_teacher
 
     # -- training -------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Accumulate as the epoch wants: no hook tells a scheduler of one that is gone on with."""
+        trainer: Any = self.trainer
+        trainer.accumulate_grad_batches = accumulated(trainer, self.current_epoch)
 
     def on_train_epoch_start(self) -> None:
         """Check the teacher and start the epoch's sums."""
@@ -140,9 +149,18 @@ class DistillationModule(StudentTeacher):
             self.cached.start_epoch(loader.sample_ids(epoch), epoch, views, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch: of one pass over it, or of those that `step` makes."""
+        """Return the loss of a batch: of one pass over it, or of those that `step` makes.
+
+        Of the batches that gradients are accumulated over each counts alike, also in an epoch's
+        last optimizer step, which may have fewer.
+        """
         self.__dict__["_batch_idx"] = batch_idx  # past nn.Module's search for parameters
-        return self.one_pass(batch) if self.step is None else self.step(self, batch)
+        loss = self.one_pass(batch) if self.step is None else self.step(self, batch)
+        trainer: Any = self.trainer
+        if (size := trainer.accumulate_grad_batches) == 1:
+            return loss
+        weight = weight_in_step(batch_idx, size, trainer.num_training_batches)
+        return loss if weight == 1 else loss * weight
 
     def one_pass(self, batch: Batch) -> Tensor:
         """Return the weighted loss of one pass over a batch, and keep its terms."""

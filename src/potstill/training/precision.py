@@ -1,12 +1,15 @@
 """Choice of precision, memory layout and compilation where settings are `auto`."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelPruning
 from omegaconf import DictConfig
 from torch import nn
+from torch.optim import LBFGS
 
 from potstill.errors import ConfigError
 from potstill.libraries.torch import has_triton
@@ -69,24 +72,48 @@ def half_of(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def use_channels_last(
-    setting: bool | str, device: torch.device, precision: str, network: nn.Module | None = None
+    setting: bool | str,
+    device: torch.device,
+    precision: str,
+    network: nn.Module | None = None,
+    flattens: bool = False,
 ) -> bool:
     """Return whether weights are laid out channels last; "auto": where its kernels are faster.
 
     On a GPU that takes half precision, whose tensor cores work on this layout.
 
+    Args:
+        setting: true, false or "auto".
+        device: of the training.
+        precision: the Trainer's.
+        network: the student, where it is there.
+        flattens: whether something flattens weights by view, which this layout does not allow.
+
     Raises:
-        ConfigError: if `setting` is none of true, false and "auto", or is true for a `network`
-            in which nothing has channels to lay out.
+        ConfigError: if `setting` is none of the three, or is true and cannot work: for a
+            `network` in which nothing has channels to lay out, or where something flattens.
     """
     wanted = _flag("channels_last", setting)
     if wanted and network is not None and not any(p.dim() == 4 for p in network.parameters()):
         raise ConfigError(
             "channels_last=true: the student has no convolutions. Fix: channels_last=auto"
         )
+    if flattens:
+        if wanted:
+            raise ConfigError(
+                "channels_last=true: a callback or optimizer flattens weights by view, which needs "
+                "another layout. Fix: channels_last=auto"
+            )
+        return False
     if wanted is not None:
         return wanted
     return device.type == "cpu" or (device.type == "cuda" and "16" in precision)
+
+
+def flattens(callbacks: Iterable[pl.Callback], optimizer: Callable[..., Any]) -> bool:
+    """Return whether a callback or an optimizer (a partial call) flattens weights by view."""
+    prunes = any(isinstance(callback, ModelPruning) for callback in callbacks)
+    return prunes or getattr(optimizer, "func", optimizer) is LBFGS
 
 
 def lay_out(network: nn.Module) -> nn.Module:

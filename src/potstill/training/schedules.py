@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch.optim import SGD, Optimizer
@@ -95,17 +94,3 @@ def rehearse(scheduler: Callable[..., LRScheduler] | None, key: str, epochs: int
         scheduler(optimizer, steps_per_epoch * epochs, steps_per_epoch)
     except ConfigError as error:
         raise ConfigError(f"{key}={epochs}: {error}") from error
-
-
-def count_steps(trainer: Any) -> int:
-    """Return how many optimizer steps a fit has.
-
-    Lightning's own `estimated_stepping_batches` sets the loader up before a checkpoint is
-    restored, and a resumed epoch would start over; it serves only where there is no data module.
-    """
-    data = getattr(trainer, "datamodule", None)
-    if data is None or trainer.max_steps != -1:
-        return int(trainer.estimated_stepping_batches)
-    batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
-    batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 0.0))
-    return math.ceil(batches / trainer.accumulate_grad_batches) * (trainer.max_epochs or 1)

@@ -10,7 +10,9 @@ from potstill.errors import ConfigError
 from potstill.heads.base import Head
 from potstill.models.copies import copy_network
 from potstill.models.features.extractor import FeatureExtractor
+from potstill.models.features.logits_alone import logits_alone
 from potstill.models.features.outputs import ModelOutputs
+from potstill.models.plain import check_plain
 from potstill.teacher.cache.cached_teacher import CachedTeacher
 from potstill.teacher.cache.open import uncacheable
 from potstill.teacher.folded import FoldedTeacher
@@ -22,8 +24,11 @@ from potstill.training.precision import compiled, lay_out
 class StudentTeacher(FastModule):
     """A student, a teacher and the heads that compare their outputs.
 
+    A network that returns more than logits returns them alone from `bind_networks` on; see
+    `logits_alone`.
+
     Args:
-        student: images (N, C, H, W) in, logits (N, K) out.
+        student: images (N, C, H, W) in, logits (N, K) out, or several outputs with them.
         teacher: what it learns from; frozen here, never saved.
         heads: distillation losses by name.
         image_shape: (C, H, W), for probing layer shapes.
@@ -36,7 +41,8 @@ class StudentTeacher(FastModule):
         teacher_moves: whether something changes the teacher, which rules both out.
 
     Raises:
-        ConfigError: if there are heads and no teacher, or the other way round.
+        ConfigError: if there are heads and no teacher, or the other way round, or a network is
+            compiled, scripted or quantized.
     """
 
     def __init__(
@@ -49,6 +55,9 @@ class StudentTeacher(FastModule):
         compiled: bool,
     ) -> None:
         super().__init__()
+        for name, network in {"student": student, "teacher": teacher}.items():
+            if network is not None:
+                check_plain(network, f"module.{name}", "train")
         if bool(heads) != (teacher is not None):
             raise ConfigError("module.heads: heads and teacher go together. Fix: give both or none")
         self.student = student
@@ -81,6 +90,7 @@ class StudentTeacher(FastModule):
         """
         if self.teacher_moves or uncacheable(self.teacher_layers):
             self.folded = self.cached = None
+        logits_alone(self.student, self.image_shape, key="module.student")
         self._student_extractor = self._extractor(self.student, 0)
         outputs = self._student_extractor.probe()
         _num_outputs(outputs, "module.student")
@@ -113,6 +123,10 @@ class StudentTeacher(FastModule):
     def _bind(self, student: ModelOutputs, teacher: FrozenTeacher, targets: Tensor | None) -> None:
         self._teacher_extractor = self._extractor(self._teacher_network(teacher.network), 1)
         outputs = self._teacher_extractor.probe()
+        if not isinstance(outputs.logits, Tensor):
+            logits_alone(teacher.network, self.image_shape, key="module.teacher", trains=False)
+            self._teacher_extractor = self._extractor(self._teacher_network(teacher.network), 1)
+            outputs = self._teacher_extractor.probe()
         if self.folded is not None:  # a traced network's own call looks for errors to explain
             self._teacher_extractor.call = self._teacher_extractor.network.forward
         ours, theirs = student.logits.shape[1], _num_outputs(outputs, "module.teacher")

@@ -15,6 +15,7 @@ from potstill.errors import ConfigError
 from potstill.training.loggers.csv import MetricsFile
 from potstill.training.loop import use_loop
 from potstill.training.precision import AUTO, HALF_MIXED
+from potstill.training.steps import check_time
 
 # Settings that would be ignored under trainer, and where to set them.
 ELSEWHERE = {
@@ -62,7 +63,10 @@ def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
     for key, place in ELSEWHERE.items():
         if cfg.trainer.get(key) is not None:
             raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: set elsewhere. Fix: {place}")
-    return use_loop(_built(cfg, max_epochs=epochs, **strategy(cfg), **quiet), cfg.loop)
+    trainer = _built(cfg, max_epochs=epochs, **strategy(cfg), **quiet)
+    if cfg.module.get("scheduler") or cfg.get("stages"):
+        check_time(trainer.callbacks)  # type: ignore[attr-defined]
+    return use_loop(trainer, cfg.loop)
 
 
 def _built(cfg: DictConfig, **settings: Any) -> pl.Trainer:

@@ -14,7 +14,7 @@ from potstill.pruning.weights.masks import set_masks
 from potstill.pruning.weights.schedules import Ramp
 from potstill.pruning.weights.sparsity import compressed_bytes, masked_share
 from potstill.training.module import DistillationModule
-from potstill.training.schedules import count_steps
+from potstill.training.steps import count_steps
 
 log = logging.getLogger("potstill")
 

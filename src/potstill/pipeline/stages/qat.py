@@ -13,7 +13,7 @@ from potstill.quantization.freeze import freeze_batch_norm as freeze_statistics
 from potstill.quantization.freeze import freeze_observers as freeze_ranges
 from potstill.quantization.scheme import Scheme
 from potstill.training.module import DistillationModule
-from potstill.training.schedules import count_steps
+from potstill.training.steps import count_steps
 
 Freeze = Callable[[nn.Module], None]
 

@@ -10,9 +10,9 @@ from torch import nn
 from potstill.errors import ConfigError
 from potstill.libraries.torch import ConvNd
 from potstill.models.copies import copy_network
+from potstill.models.parametrized import bake
 from potstill.pruning.channels.coupling.graph import Coupling, trace_coupling
 from potstill.pruning.channels.coupling.places import Place
-from potstill.pruning.channels.parametrized import bake
 
 Class = dict[int, list[int]]  # the channels of one class, by the number of the place
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from potstill.errors import DataError
-from potstill.pruning.channels.parametrized import bake, shared_parameters
+from potstill.models.parametrized import bake, shared_parameters
 from potstill.pruning.channels.slicing import check_fits, find_part, slice_part
 
 FORMAT = 1

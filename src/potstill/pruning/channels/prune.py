@@ -1,17 +1,16 @@
 """Structured pruning: whole channels are removed, with all that is coupled to them."""
 
-import warnings
 from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from potstill.errors import ConfigError, nearest
 from potstill.models.features.logits import find_logits, select_logits
+from potstill.models.parametrized import bake, warn_baked
 from potstill.models.paths import is_under
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.equivalence import SelfCheck
 from potstill.pruning.channels.groups import ChannelGroup, eval_copy, find_groups
-from potstill.pruning.channels.parametrized import bake
 from potstill.pruning.channels.plan import apply_plan
 from potstill.pruning.channels.prunable import check_prunable
 from potstill.pruning.channels.result import Pruned
@@ -87,11 +86,7 @@ def prune_channels(
             break
     done = search.report(plan, target)
     if baked := bake(model, plan.layers):
-        warnings.warn(
-            f"model={type(model).__name__}: the parametrized weights of {', '.join(baked)} are "
-            "plain ones from now on, as they are now: a norm over fewer would be another",
-            stacklevel=2,
-        )
+        warn_baked(model, baked)
     apply_plan(model, plan)
     return done
 

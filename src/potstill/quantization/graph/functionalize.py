@@ -1,12 +1,12 @@
 """Out-of-place rewrites of in-place operations, whose inputs quantizers need."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
@@ -34,9 +34,33 @@ def functionalize(graph_module: fx.GraphModule) -> None:
             module.inplace = False  # type: ignore[assignment]
 
 
-def _overwrites(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+def drop_unused(network: nn.Module, graph: fx.Graph, hooks: Set[nn.Module]) -> None:
+    """Take everything out of `graph` on which the network's output does not depend.
+
+    Args:
+        network: what was traced.
+        graph: of its forward.
+        hooks: modules whose calls nothing reads: they stay where all they are given does.
+    """
+    needed: set[fx.Node] = set()
+    calls = [node for node in graph.nodes if _is_call_of(network, node, hooks)]
+    for node in reversed(graph.nodes):
+        used = node in needed or node.op in ("placeholder", "output")
+        if used or (needed.intersection(node.all_input_nodes[:1]) and _overwrites(network, node)):
+            needed |= {node, *node.all_input_nodes}
+    needed |= {node for node in calls if needed.issuperset(node.all_input_nodes)}
+    for node in reversed(graph.nodes):
+        if node not in needed:
+            graph.erase_node(node)
+
+
+def _is_call_of(network: nn.Module, node: fx.Node, modules: Set[nn.Module]) -> bool:
+    return node.op == "call_module" and network.get_submodule(str(node.target)) in modules
+
+
+def _overwrites(network: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return bool(getattr(graph_module.get_submodule(str(node.target)), "inplace", False))
+        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
     if node.op == "call_method":
         return _without_underscore(str(node.target)) is not None
     if node.target in SECOND_IS_INPLACE and len(node.args) > 1:

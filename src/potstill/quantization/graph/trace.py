@@ -6,7 +6,7 @@ from torch import fx, nn
 
 from potstill.errors import ConfigError
 from potstill.quantization.graph.dropouts import mark_dropouts, place_dropouts
-from potstill.quantization.graph.functionalize import functionalize
+from potstill.quantization.graph.functionalize import drop_unused, functionalize
 from potstill.quantization.graph.tracer import traced
 from potstill.quantization.layers import ContainerHook, NormAct
 
@@ -32,6 +32,12 @@ def trace_layers(model: nn.Module, trains: bool = True) -> fx.GraphModule:
     _split_norm_acts(model)
     whole: set[nn.Module] = set()
     graph, containers = _trace_both(model, trains, whole)
+    (found,) = graph.output_node().args
+    if not isinstance(found, fx.Node):
+        raise ConfigError(
+            f"model={type(model).__name__}: returns more than logits. "
+            "Fix: logits_alone(model, image_shape), or select_at(model, PLACE)"
+        )
     for module in containers:
         module.__class__ = ContainerHook
     result = fx.GraphModule(model, graph, type(model).__name__)
@@ -57,6 +63,11 @@ def _trace_both(
             continue
         mark_dropouts(in_evaluation, graph)
         apart = _first_apart(in_evaluation, graph)
+        if apart is not None:  # it may be by auxiliary outputs, of training alone
+            drop_unused(model, in_evaluation, evaluated.containers)
+            drop_unused(model, graph, tracer.containers)
+            mark_dropouts(in_evaluation, graph)
+            apart = _first_apart(in_evaluation, graph)
         if apart is None:
             return graph, tracer.containers
         module = _innermost(model, apart)
@@ -82,14 +93,16 @@ def _untraceable(model: nn.Module, error: Exception) -> str:
 
 def _first_apart(one: fx.Graph, other: fx.Graph) -> tuple[fx.Node, fx.Node] | None:
     """Return the first steps at which two graphs are not the same."""
+    numbers = [{node: number for number, node in enumerate(g.nodes)} for g in (one, other)]
     for pair in zip(one.nodes, other.nodes, strict=False):
-        if _written(pair[0]) != _written(pair[1]):
+        if _written(pair[0], numbers[0]) != _written(pair[1], numbers[1]):
             return pair
     return None
 
 
-def _written(node: fx.Node) -> str:
-    return f"{node.op} {node.target} {node.args} {node.kwargs}"
+def _written(node: fx.Node, number: dict[fx.Node, int]) -> str:
+    # By number: names count what was dropped.
+    return f"{node.op} {node.target} {fx.map_arg((node.args, node.kwargs), number.get)}"
 
 
 def _innermost(model: nn.Module, apart: tuple[fx.Node, fx.Node]) -> nn.Module:

@@ -1,7 +1,7 @@
 """Weights that are not plain parameters of one layer: parametrized ones, and shared ones."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 from torch.nn.utils import remove_spectral_norm, remove_weight_norm
@@ -10,6 +10,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from potstill.libraries.torch import forward_pre_hooks
+from potstill.models.copies import copy_network
 
 OLD = (WeightNorm, SpectralNorm)  # done by hooks, before parametrizations were there
 
@@ -21,6 +22,33 @@ def bake(model: nn.Module, paths: Iterable[str]) -> list[str]:
     """
     modules = dict(model.named_modules())
     return [path for path in dict.fromkeys(paths) if path in modules and _baked(modules[path])]
+
+
+def plain_copy(network: nn.Module) -> nn.Module:
+    """Return a copy in which every weight is a plain one; where one was not, a line says so."""
+    plain = copy_network(network)
+    if baked := bake(plain, _paths(plain)):
+        warn_baked(network, baked)
+    return plain
+
+
+def with_plain_weights(network: nn.Module) -> nn.Module:
+    """Return a network that computes the same of plain weights: itself, where they all are."""
+    plain = copy_network(network)
+    return plain if bake(plain, _paths(plain)) else network
+
+
+def _paths(network: nn.Module) -> list[str]:
+    return [path for path, _ in network.named_modules()]
+
+
+def warn_baked(network: nn.Module, paths: Sequence[str]) -> None:
+    """Say that weights are plain ones from now on."""
+    warnings.warn(
+        f"model={type(network).__name__}: the parametrized weights of {', '.join(paths)} are "
+        "plain ones from now on, as they are now",
+        stacklevel=3,
+    )
 
 
 def shared_parameters(model: nn.Module) -> list[list[tuple[nn.Module, str]]]:

@@ -1,0 +1,1 @@
+"""Plugin of networks that return more than logits, share weights or compute them."""
