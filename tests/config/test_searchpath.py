@@ -3,7 +3,7 @@
 import pytest
 
 from potstill.config.compose import Command, configs
-from potstill.config.searchpath import searchpath_of
+from potstill.config.searchpath import check_searchpath
 from potstill.errors import ConfigError
 from tests.support.places import CONF_SAMPLE
 
@@ -20,27 +20,29 @@ def test_a_flags_folder_comes_before_typed_ones(tmp_path):
     option(typed, "other", "seed: 3")
 
     def seed(experiment):
-        given = (f"+hydra.searchpath=['file://{typed}']", f"experiment={experiment}")
+        given = (f"hydra.searchpath=['file://{typed}']", f"experiment={experiment}")
         (cfg,) = configs(Command(CONF_SAMPLE, overrides=given, more_dirs=(flag,)))
         return cfg.seed
 
     assert (seed("both"), seed("other")) == (1, 3)
 
 
-def test_a_main_config_may_name_folders(tmp_path):
+def test_a_main_config_may_lie_there_and_name_folders(tmp_path):
     option(tmp_path / "more", "x", "name: found")
-    place = f"file://{tmp_path / 'more'}"
-    (tmp_path / "main.yaml").write_text(
-        f"defaults: [train, experiment: x]\nhydra: {{searchpath: ['{place}']}}"
-    )
-    assert searchpath_of((CONF_SAMPLE, tmp_path), "main") == [place]
-    (tmp_path / "main.yaml").write_text("hydra: {searchpath: ['pkg://json']}")
+    text = "defaults: [train, {override experiment: x}, _self_]\nhydra: {searchpath: ['ADDRESS']}"
+
+    def name(address):
+        (tmp_path / "main.yaml").write_text(text.replace("ADDRESS", address))
+        (cfg,) = configs(Command(CONF_SAMPLE, "main", more_dirs=(tmp_path,)))
+        return cfg.name
+
+    assert name(f"file://{tmp_path / 'more'}") == "found"
     with pytest.raises(ConfigError, match=r"^hydra\.searchpath\.0=pkg://json: .*main\.yaml"):
-        searchpath_of((CONF_SAMPLE, tmp_path), "main")
+        name("pkg://json")
 
 
 def test_a_config_that_hydra_cannot_read_is_left_to_hydra(tmp_path):
     for text in ("a: [", "- list", "hydra: {searchpath: '${x}'}"):
         (tmp_path / "main.yaml").write_text(text)
-        assert searchpath_of((tmp_path,), "main") == []
-    assert searchpath_of((tmp_path,), "nowhere") == []
+        check_searchpath((tmp_path,), "main")
+    check_searchpath((tmp_path,), "nowhere")

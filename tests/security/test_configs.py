@@ -1,18 +1,21 @@
 """Config files that try to run something or to write elsewhere: one line each, nothing else."""
 
+import ast
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from potstill.cli import train
 from potstill.config import allow_list, hydra_node
 from potstill.config.hydra_rules import RULES, May, rule_for
-from potstill.config.kinds import KINDS
+from potstill.config.introspect import find, signature
+from potstill.config.kinds import ANYTHING, KINDS
 from potstill.errors import ConfigError
 from tests.support.attempts import Attempts, check
 from tests.support.hostile_configs import ALL, CALLS, HARMLESS, HYDRA, PLACES
-from tests.support.places import ROOT
+from tests.support.places import ROOT, SOURCE
 
 
 @pytest.fixture
@@ -49,6 +52,32 @@ def test_what_a_file_may_not_is_one_line_with_its_key(hostile, attempts):
 @pytest.mark.parametrize("harmless", HARMLESS, ids=lambda harmless: harmless.what)
 def test_what_a_file_or_a_command_may_is_let_through(harmless, attempts):
     assert refusal(attempts.command(harmless)) == ""
+
+
+def functions():
+    """Yield the dotted name of each function in potstill's own modules."""
+    for file in sorted(SOURCE.rglob("*.py")):
+        module = ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts)
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                yield f"{module.removesuffix('.__init__')}.{node.name}"
+
+
+def test_no_function_that_starts_writes_or_loads_has_a_place():
+    builders = "potstill.models."
+    others = {
+        "potstill.artifact.file.load_network",  # reads an artifact, which is data
+        "potstill.training.loggers.wandb.wandb_logger",
+        *(f"potstill.training.schedules.{name}" for name in ("cosine", "step", "constant")),
+    }
+    found = set()
+    for name in functions():
+        with suppress(ConfigError):
+            allow_list.permit(name, "node", ANYTHING)
+            found.add(name)
+    ours = {name for name in found if name.startswith(builders)}
+    assert found - ours == others
+    assert all("num_classes" in signature(find(name)).names for name in ours)
 
 
 NODES = [row for row in HYDRA if row.key.startswith(("hydra.hydra_logging.f", "hydra.searchpath"))]

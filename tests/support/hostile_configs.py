@@ -220,6 +220,7 @@ PLACES = [
              "AWAY"),
             ("stages.s.callbacks.x", SAVE, "dirpath", "AWAY"),
             ("data", "potstill.data.cifar.CIFAR", "root", "AWAY"),
+            ("module.student", "potstill.models.timm.timm_model", "cache_dir", "AWAY"),
             ("data", "potstill.data.imagenet_shards.ImageNetShards", "cache", "AWAY"),
         )
     ),

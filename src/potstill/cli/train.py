@@ -18,7 +18,7 @@ from potstill.config.compose import VERSION_BASE, Command, configs
 from potstill.config.hydra_node import check_hydra
 from potstill.config.instantiate import import_targets
 from potstill.config.location import conf_folder
-from potstill.config.searchpath import searchpath_of
+from potstill.config.searchpath import check_searchpath
 from potstill.config.typed import typed_in
 from potstill.config.validate import check_no_plugins, validate
 from potstill.config.write_places import check_name, check_places
@@ -89,7 +89,7 @@ def check_printing(args: Namespace, command: Command) -> None:
     Raises:
         ConfigError: if a file gives Hydra what it may not.
     """
-    searchpath_of(command.folders, command.config_name)
+    check_searchpath(command.folders, command.config_name)
     if not args.shell_completion:  # whose overrides are of another kind
         for cfg in configs(command):
             check_hydra(cfg, typed_in(command.overrides))

@@ -1,8 +1,9 @@
 """Allow-list of `_target_`s by their place in a config, checked before anything is imported."""
 
 from potstill.config import plugins
-from potstill.config.introspect import Definition, descends, find
+from potstill.config.introspect import Definition, descends, find, signature
 from potstill.config.kinds import ANYTHING, KINDS, Kind
+from potstill.config.names import OURS
 from potstill.config.sources import names_beside
 from potstill.errors import ConfigError, nearest
 
@@ -37,10 +38,18 @@ def _refusal(found: Definition, kind: Kind) -> str:
     # A module's own imports are attributes too: where it is defined counts.
     if plugins.owner(found.name) is None:
         homes = kind.functions if found.is_function else kind.homes
-        if not found.name.startswith(homes):
+        if not found.name.startswith(homes) or _is_internal(found, kind):
             return f"not callable from a config here. Fix: {_homes(kind)}"
         is_kind = bool(is_kind)
     return f"is no {kind.what}. Fix: {derived(kind)}" if is_kind is False else ""
+
+
+def _is_internal(found: Definition, kind: Kind) -> bool:
+    """Return whether it is a part of what it stands beside, and not for a config."""
+    if found.node.name.startswith("_"):
+        return True
+    takes = signature(found) if found.is_function and found.name.startswith(OURS) else None
+    return bool(takes is not None and kind.takes and kind.takes not in takes.names)
 
 
 def _homes(kind: Kind) -> str:

@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from potstill.config.messages import explain
 from potstill.config.schema import register
-from potstill.config.searchpath import searchpath_of, with_searchpath
+from potstill.config.searchpath import check_searchpath
 from potstill.config.value_rules import shorten
 from potstill.errors import ConfigError
+from potstill.libraries.hydra import search_beside
 
 VERSION_BASE = "1.3"
 
@@ -76,24 +77,24 @@ def configs(command: Command) -> Iterator[DictConfig]:
 @contextmanager
 def _hydra(command: Command) -> Iterator[None]:
     register()
+    check_searchpath(command.folders, command.config_name)
     with initialize_config_dir(
         str(command.config_dir), version_base=VERSION_BASE, job_name=Path(command.config_name).name
     ):
+        for folder in command.more_dirs:
+            search_beside(folder)
         yield
 
 
 def _composed(command: Command, overrides: list[str]) -> DictConfig:
-    addresses = searchpath_of(command.folders, command.config_name)
-
     def attempt(lines: list[str]) -> DictConfig:
-        given = with_searchpath(lines, command.more_dirs, addresses)
-        return compose(command.config_name, given, return_hydra_config=True)
+        return compose(command.config_name, lines, return_hydra_config=True)
 
     try:
         cfg = attempt(overrides)
     except Exception as error:
         raise explain(error, overrides, attempt, command.folders) from error
-    _check_overrides(cfg, with_searchpath(overrides, command.more_dirs, addresses))
+    _check_overrides(cfg, overrides)
     return cfg
 
 

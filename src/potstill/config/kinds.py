@@ -20,6 +20,7 @@ class Kind:
         bases: where the classes are defined that it must descend from; empty for any class.
         homes: beginnings of dotted names, of potstill's and of libraries' own of this kind.
         functions: those of the homes whose functions may be called, if they return the kind.
+        takes: an argument that potstill's own functions must take to be of the kind.
         parts: the kinds of what stands under it, by key; `*` for every other key.
         then: settings of every node of the kind, beside what it calls takes: each names a function
             of (what was made, the value) that returns what is used.
@@ -30,6 +31,7 @@ class Kind:
     bases: tuple[str, ...] = ()
     homes: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    takes: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     then: Mapping[str, str] = field(default_factory=dict)
     fix: str = ""
@@ -47,6 +49,7 @@ KINDS = {
         (_MODULE,),
         (*_MODELS[:2], "torch.nn.", *_MODELS[2:], "potstill.teacher.ensemble."),
         functions=_MODELS,
+        takes="num_classes",
         parts={"*": "model"},
         then={"output": "potstill.models.features.logits_alone.select_at"},
     ),

@@ -63,7 +63,8 @@ def check_places(cfg: DictConfig, typed: Typed, is_sweep: bool = False) -> None:
 def _written(config: Any) -> Iterator[tuple[Keys, Any]]:
     """Yield (keys, value) of what may be a path that is written."""
     for keys, value in leaves(config):
-        if keys == ("teacher", "store_dir") or any(key in _WRITERS for key in keys[:3:2]):
+        is_place = keys == ("teacher", "store_dir") or keys[-1:] == ("cache_dir",)
+        if is_place or any(key in _WRITERS for key in keys[:3:2]):
             yield keys, value
     for keys, node in nodes(config):
         if key := _download(node, "downloads_to"):
