@@ -18,6 +18,7 @@ from potstill.export.parity import (
     least_db,
 )
 from potstill.quantization.dynamic import quantize_dynamic
+from potstill.tasks.classification import Classification
 from tests.support.exported_nets import integers, make_images, small
 
 IMAGES = torch.zeros(2, 3, 4, 4)
@@ -50,10 +51,25 @@ def test_compare_by_hand():
     parity = compare(reference, other, min_sqnr_db=20)
     assert parity.agreement == pytest.approx(2 / 3)
     assert parity.max_difference == pytest.approx(0.1)
-    # 4 + 3.61 + 25 + 1 over 9 logits: noise up to 0.193 is allowed, so 0.1 apart is a tie.
+    # Less their means, 2.54 + 16.67 + 0.67 over 9 logits: noise up to 0.149 is allowed, so 0.1
+    # apart is a tie.
     assert parity.clear == 1
-    # At 60 dB noise is up to 0.0019, and the two are clearly apart.
+    # At 60 dB noise is up to 0.0015, and the two are clearly apart.
     assert compare(reference, other, min_sqnr_db=60).clear == pytest.approx(2 / 3)
+
+
+def test_what_all_classes_share_is_no_signal_for_classification_alone():
+    reference = torch.tensor([[101.0, 99.0], [99.0, 101.0]])
+    other = reference + torch.tensor([[0.1, -0.1], [-0.1, 0.1]])
+    assert compare(reference, other, 10).sqnr_db == pytest.approx(20, abs=1e-3)
+    assert compare(reference, other, 10, Task()).sqnr_db == pytest.approx(60, abs=1e-2)
+    # What a file adds to all classes is still something else than what the network computes.
+    assert compare(reference, reference + 10, 10).sqnr_db == pytest.approx(20, abs=1e-2)
+
+
+class Task(Classification):
+    def comparable(self, outputs):
+        return outputs
 
 
 def test_a_file_that_agrees_is_kept(tmp_path):
@@ -80,7 +96,7 @@ def test_a_file_that_differs_is_not_kept_nor_an_earlier_one(tmp_path, logits):
 
 
 def test_clear_images_must_agree_however_small_the_noise():
-    reference = torch.cat([torch.full((99, 1), 100.0), torch.zeros(99, 1)], 1)
+    reference = torch.cat([torch.full((99, 1), 200.0), torch.zeros(99, 1)], 1)
     reference = torch.cat([reference, torch.tensor([[3.0, 0.0]])])
     other = torch.cat([reference[:99], torch.tensor([[0.0, 3.0]])])
     parity = compare(reference, other, min_sqnr_db=45)

@@ -25,7 +25,8 @@ class Exported:
         runtime: what ran it.
         agreement: share of images on which both agree, by the task, a fraction.
         max_difference: largest difference of an output.
-        sqnr_db: power of the logits over that of their differences, in decibels.
+        sqnr_db: power of the logits, less their mean over the classes, over that of their
+            differences, in decibels.
         beside: names of the files in the same folder without which it does not run.
     """
 

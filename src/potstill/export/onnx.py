@@ -54,7 +54,13 @@ class Onnx(FileExporter):
             unsigned_weights(model)
         strip(model)
         annotate(model, facts, describe_file(facts, integer))
-        return model.SerializeToString()
+        try:
+            return model.SerializeToString()
+        except (ValueError, need("google.protobuf.message", KEY).EncodeError) as error:
+            raise DataError(
+                f"{KEY}: the network is too large for one file, whose limit is 2 GB. "
+                "Fix: another export, or a smaller network"
+            ) from error
 
     def load(self, path: Path, network: nn.Module) -> OnnxRuntime:
         """Open a file; DataError where ONNX Runtime computes an int8 network's layers in float."""

@@ -33,6 +33,7 @@ Content = bytes | Mapping[str, bytes]  # of a format in several files, by suffix
 class Parity:
     """How two sets of outputs compare; the fields of `Exported`, and `clear`.
 
+    `sqnr_db` is that of what the task compares by, or of the outputs as they are if that is less.
     `clear` is the agreement on images that are no near tie.
     """
 
@@ -51,11 +52,12 @@ def compare(
     `min_sqnr_db` allows may predict what `other` does.
     """
     task = task or Classification()
-    noise = reference.double().square().mean().sqrt().item() * 10 ** (-min_sqnr_db / 20)
+    signal, found = task.comparable(reference), task.comparable(other)
+    noise = signal.double().square().mean().sqrt().item() * 10 ** (-min_sqnr_db / 20)
     return Parity(
         agreement=task.agree(reference, other).double().mean().item(),
         max_difference=(reference - other).abs().max().item(),
-        sqnr_db=sqnr_db(reference, other),
+        sqnr_db=min(sqnr_db(signal, found), sqnr_db(reference, other)),
         clear=task.agree(reference, other, 4 * noise).double().mean().item(),
     )
 
@@ -102,7 +104,7 @@ def keep_verified(
     """
     task = task or Classification()
     reference = in_batches(network, images)
-    floor = least_db(network, images, reference) if min_sqnr_db is None else min_sqnr_db
+    floor = least_db(network, images, reference, task) if min_sqnr_db is None else min_sqnr_db
     trial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     parts = content if isinstance(content, Mapping) else {path.suffix: content}
     _remove(path, parts)
@@ -129,14 +131,18 @@ def _remove(path: Path, suffixes: Iterable[str]) -> None:
             path.with_suffix(suffix).unlink()
 
 
-def least_db(network: nn.Module, images: Tensor, reference: Tensor) -> float:
+def least_db(
+    network: nn.Module, images: Tensor, reference: Tensor, task: Task | None = None
+) -> float:
     """Return how closely a file must give the logits `reference` of `network`, in decibels.
 
     In integers it is what the network keeps of them when it is rounded a little differently.
     """
     if not (is_converted(network) or is_dynamic(network)):
         return FLOAT_DB
-    own = sqnr_db(reference, in_batches(perturb_rounding(network), images))
+    comparable = (task or Classification()).comparable
+    perturbed = in_batches(perturb_rounding(network), images)
+    own = sqnr_db(comparable(reference), comparable(perturbed))
     return max(LOWEST_DB, min(INTEGER_DB, own))
 
 

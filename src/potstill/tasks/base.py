@@ -94,6 +94,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def comparable(self, outputs: Tensor) -> Tensor:
+        """Return what of outputs (N, K) two networks are compared by, (N, K)."""
+        return outputs
+
     # -- what is written --------------------------------------------------------------------
 
     def facts(self, data: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 from potstill.data.loaders.few_labels import UNLABELLED
 from potstill.errors import ConfigError
 from potstill.measure import metrics
+from potstill.measure.sqnr import centred
 from potstill.tasks.base import Task
 from potstill.tasks.differences import differing, examples
 from potstill.tasks.parts import NetworkOutputs, Parts
@@ -89,6 +90,10 @@ class Classification(Task):
         first, second = ours.argmax(1), theirs.argmax(1)
         margin = (ours.gather(1, first[:, None]) - ours.gather(1, second[:, None]))[:, 0]
         return (first == second) | (margin < slack)
+
+    def comparable(self, outputs: Tensor) -> Tensor:
+        """Return logits less their mean over the classes, which softmax does not see."""
+        return centred(outputs)
 
     def facts(self, data: Any) -> dict[str, Any]:
         """Return the names of the classes."""

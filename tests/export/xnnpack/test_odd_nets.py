@@ -41,6 +41,18 @@ PADDINGS = {
     mode: lambda x, mode=mode: F.pad(x, (1, 2, 3, 0), mode)
     for mode in ("reflect", "replicate", "circular")
 }
+POOLS = {
+    "average of padded": lambda x: F.avg_pool2d(x, 3, 2, 1),
+    "average without padding": lambda x: F.avg_pool2d(x, 3, 2, (1, 0), count_include_pad=False),
+    "ceil that is floor": lambda x: F.max_pool2d(F.max_pool2d(x, 2), 2, ceil_mode=True),
+    "average, ceil that is floor": lambda x: F.avg_pool2d(x, (4, 2), ceil_mode=True),
+    "permuted, then flat": lambda x: x.flatten(2).permute(0, 2, 1).reshape(-1, 8, 16, 16),
+}
+CATS = {
+    "one": lambda x: torch.cat([x], 1),
+    "seven": lambda x: torch.cat([x, x + 1.0, x, 2 * x, x, x, x], 2),
+    "nine": lambda x: torch.cat([x] * 9, 3),
+}
 NORMS = {
     "transposed": [nn.ConvTranspose2d(8, 8, 2, 2), nn.BatchNorm2d(8)],
     "transposed, groups": [nn.ConvTranspose2d(8, 8, 2, 2, groups=2, bias=False), nn.BatchNorm2d(8)],
@@ -48,11 +60,12 @@ NORMS = {
     "three norms": [nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8)],
     "transposed to more": [nn.ConvTranspose2d(8, 8, 3, groups=8), nn.BatchNorm2d(8), nn.ReLU()],
 }
+FUNCTIONS = INTEGERS | PADDINGS | POOLS | CATS
 
 
 def nets():
     torch.manual_seed(0)
-    found = {name: Acts(act) for name, act in (INTEGERS | PADDINGS).items()}
+    found = {name: Acts(act) for name, act in FUNCTIONS.items()}
     found |= {name: Acts(nn.Identity(), *layers) for name, layers in NORMS.items()}
     for network in found.values():
         for module in network.modules():
@@ -65,17 +78,24 @@ def nets():
     return found
 
 
-@pytest.mark.parametrize("name", [*INTEGERS, *PADDINGS, *NORMS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *NORMS])
 @torch.no_grad()
 def test_rewriting_changes_no_value(name):
     network, x = nets()[name].eval(), make_images(4)
     graph = fit_for_xnnpack(capture(network, x, "here", 4).module(check_guards=False))
     torch.testing.assert_close(graph(x), network(x), rtol=1e-4, atol=1e-5)
     left = {str(node.target) for node in graph.graph.nodes}
-    assert not left & {"aten.pad.default", "aten.rsub.Scalar", "aten.floor_divide.default"}
+    assert not left & {"aten.rsub.Scalar", "aten.floor_divide.default"}
+    assert not [
+        n
+        for n in graph.graph.nodes
+        if n.target is torch.ops.aten.pad.default and n.args[2] != "constant"
+    ]
 
 
-@pytest.mark.parametrize("name", ["in place", "reflect", "transposed, groups", "three norms"])
+@pytest.mark.parametrize(
+    "name", ["in place", "reflect", "average of padded", "seven", "transposed, groups"]
+)
 def test_the_runtime_takes_all_of_it(name, tmp_path):
     pytest.importorskip("executorch.exir")
     done = Pte(largest_batch=8)(nets()[name].eval(), tmp_path / "net", make_images(8), FACTS)
@@ -83,7 +103,7 @@ def test_the_runtime_takes_all_of_it(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*INTEGERS, *PADDINGS, *NORMS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *NORMS])
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_the_runtime_takes_all_of_each(name, precision, tmp_path):
     pytest.importorskip("executorch.exir")

@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from potstill.export.xnnpack.constants import zeros_and_ones
-from potstill.quantization.graph.operators import DEQUANTIZE, decomposed
+from potstill.export.xnnpack.steps import QUANTIZE, kept_on, zeros_and_ones
+from potstill.quantization.graph.operators import DEQUANTIZE
 
 ATEN = torch.ops.aten
-QUANTIZE = decomposed.quantize_per_tensor.default
 REPEATING = ("reflect", "replicate", "circular")
 
 
@@ -45,7 +44,7 @@ def _multiplied(graph_module: fx.GraphModule, source: Any, pad: Any, name: str) 
         turn = [(ATEN.permute.default, _swap(last, place))] if place else []
         steps += [*turn, (ATEN.linear.default, weight), *turn] if any(around) else []
     for number, step in enumerate(steps):
-        source = _kept(graph_module.graph, source, grid) if number else source
+        source = kept_on(graph_module.graph, source, grid) if number else source
         source = graph_module.graph.call_function(step[0], (source, step[1]))
     return source
 
@@ -60,10 +59,3 @@ def _swap(last: int, place: int) -> list[int]:
     dims = list(range(last + 1))
     dims[last], dims[last - place] = dims[last - place], dims[last]
     return dims
-
-
-def _kept(graph: fx.Graph, node: Any, grid: tuple[Any, ...] | None) -> Any:
-    """Return the step that rounds to a grid on which the values are already."""
-    if grid is None:
-        return node
-    return graph.call_function(DEQUANTIZE, (graph.call_function(QUANTIZE, (node, *grid)), *grid))

@@ -7,8 +7,10 @@ import torch
 from torch import fx
 
 from potstill.export.xnnpack.batch_norms import fold_batch_norms
+from potstill.export.xnnpack.cats import split_cats
 from potstill.export.xnnpack.floats import write_floats
 from potstill.export.xnnpack.paddings import multiply_paddings
+from potstill.export.xnnpack.pools import spell_pools
 from potstill.export.xnnpack.shortcut import Shortcut
 
 ATEN = torch.ops.aten
@@ -20,7 +22,7 @@ def fit_for_xnnpack(graph_module: fx.GraphModule) -> fx.GraphModule:
     """Apply every rewriting below, in place, and return the graph to be exported again."""
     rewritings = (
         write_floats, fold_batch_norms, skip_whole_slices, infer_batch, keep_dimensions,
-        spell_hard_sigmoids, multiply_paddings, convolve_shortcuts,
+        spell_hard_sigmoids, spell_pools, split_cats, multiply_paddings, convolve_shortcuts,
     )  # fmt: skip
     for rewrite in rewritings:
         rewrite(graph_module)
@@ -42,7 +44,8 @@ def infer_batch(graph_module: fx.GraphModule) -> None:
     for node in _calls(graph_module, *SHAPING):
         sizes = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
         if sizes.count(-1) == 1:
-            node.target = ATEN.view.default
+            # Not a view, which what was permuted may have no strides for.
+            node.target = ATEN.reshape.default
             node.args, node.kwargs = (node.args[0], sizes), {}
 
 

@@ -6,11 +6,10 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, fx
 
-from potstill.export.xnnpack.constants import zeros_and_ones
-from potstill.quantization.graph.operators import DEQUANTIZE, decomposed
+from potstill.export.xnnpack.steps import QUANTIZE, zeros_and_ones
+from potstill.quantization.graph.operators import DEQUANTIZE
 
 ATEN = torch.ops.aten
-QUANTIZE = decomposed.quantize_per_tensor.default
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""Constants that a rewriting adds to a torch.export graph."""
+"""Steps that a rewriting adds to a torch.export graph."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from potstill.quantization.graph.operators import decomposed
+from potstill.quantization.graph.operators import DEQUANTIZE, decomposed
 
+QUANTIZE = decomposed.quantize_per_tensor.default
 GRID = (0, -127, 127, torch.int8)  # of weights: channels along dimension 0, least, greatest, type
 
 
@@ -27,3 +30,10 @@ def zeros_and_ones(
         decomposed.dequantize_per_channel.default,
         (codes, scale, constant(graph_module, f"{name}_zero", zero), *GRID),
     )
+
+
+def kept_on(graph: fx.Graph, node: Any, grid: tuple[Any, ...] | None) -> Any:
+    """Return the step that rounds to a grid on which values are already; `node` without one."""
+    if grid is None:
+        return node
+    return graph.call_function(DEQUANTIZE, (graph.call_function(QUANTIZE, (node, *grid)), *grid))
