@@ -12,12 +12,15 @@ from potstill.export.parity import (
     FLOAT_DB,
     INTEGER_DB,
     check,
+    check_converted,
     compare,
     in_batches,
     keep_verified,
     least_db,
 )
+from potstill.quantization.convert import convert
 from potstill.quantization.dynamic import quantize_dynamic
+from potstill.quantization.prepare import prepare
 from potstill.tasks.classification import Classification
 from tests.support.exported_nets import integers, make_images, small
 
@@ -119,6 +122,18 @@ def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot be written"):
         keep(tmp_path / "file" / "net.bin", REFERENCE)
+
+
+def test_a_converted_network_that_computes_something_else_is_one_line():
+    prepared, images = prepare(small()).train(), make_images()
+    with torch.no_grad():
+        prepared(images)
+    converted = convert(prepared)
+    check_converted(prepared.eval(), converted, images)
+    converted.conv2.weight = converted.conv2.weight.roll(1, 0)
+    with pytest.raises(DataError, match=r"quantization: the int8 network .* dB .*Fix: ") as error:
+        check_converted(prepared, converted, images)
+    assert "\n" not in str(error.value)
 
 
 def test_how_close_a_file_must_be():

@@ -15,6 +15,7 @@ from torch import nn
 from potstill.data.fake import Fake
 from potstill.models.tiny_cnn import tiny_cnn
 from potstill.pipeline import evaluate
+from potstill.pipeline.experiment import Experiment
 from potstill.quantization.convert import convert
 from potstill.quantization.post_training import quantize_static
 from potstill.report.thumbnail import data_uri
@@ -37,8 +38,11 @@ def quantized(network):
     return convert(quantize_static(network, [torch.randn(8, 3, 16, 16)]))
 
 
-def fitted(network):
-    return SimpleNamespace(network=network, epochs=2, seconds=1.5, metrics=[], loggers=[])
+def fitted(network, folder):
+    folder.mkdir(parents=True)
+    return SimpleNamespace(
+        network=network, folder=folder, epochs=2, seconds=1.5, metrics=[], loggers=[]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +56,19 @@ def experiment(tmp_path_factory):
         folder=tmp_path_factory.mktemp("results") / "run",
         cfg=OmegaConf.create(
             {"name": "n", "seed": 3, "select": "last", "budget": {"size_mb": 0.1}, "lr": "${seed}"}
+            | {"module": {"heads": {"kd": None}}}
         ),
         task=Classification(),
         device=torch.device("cpu"),
+        stages=(SimpleNamespace(name="int8", what="ptq"),),
         console=Console(file=io.StringIO(), width=100),
     )
     run.settings = OmegaConf.to_container(run.cfg, resolve=True)
-    experiment = SimpleNamespace(
-        run=run,
-        stages={"teacher": "teacher", "baseline": "baseline", "student": "distil", "int8": "ptq"},
-        fitted={name: fitted(network) for name, network in networks.items()},
-    )
+    experiment = Experiment(run)
+    experiment.fitted = {name: fitted(net, run.folder / name) for name, net in networks.items()}
+    cost = json.dumps({"drop": 3.0, "warning": "stages.int8: [it] costs 3"})
+    (run.folder / "int8" / "int8_cost.json").write_text(cost)
+    (run.folder / "student" / "int8_cost.json").write_text('{"drop": 0.0, "warning": ""}')
     reported(experiment)
     return experiment
 
@@ -111,10 +117,9 @@ def test_all_rows_are_timed_by_one_engine_where_one_is_in_integers(record):
     assert all(row["latency_ms"] > 0 for row in record["rows"])
 
 
-def test_integers_have_no_eager_latency(experiment, monkeypatch, tmp_path):
+def test_integers_have_no_eager_latency(experiment, monkeypatch):
     monkeypatch.setattr(evaluate, "in_onnxruntime", lambda *_: {})
-    elsewhere = SimpleNamespace(**vars(experiment) | {"folder": tmp_path})
-    _, student, integers = reported(elsewhere)["rows"]
+    _, student, integers = reported(experiment)["rows"]
     assert student["latency_ms"] > 0
     assert student["latency_engine"] == "eager"
     assert (integers["latency_ms"], integers["latency_engine"]) == (None, None)
@@ -162,6 +167,14 @@ def test_what_was_tested_on_is_recorded(record, experiment):
     meta = record["meta"]
     assert (meta["dataset"], meta["num_test"], meta["image_size"]) == ("Fake", 30, 16)
     assert meta["data_fingerprint"] == experiment.run.data.fingerprint
+
+
+def test_what_stages_warned_of_is_said_again_and_kept(experiment, record):
+    printed = experiment.run.console.file.getvalue()
+    assert "warning   stages.int8: [it] costs 3" in printed
+    assert record["meta"]["warnings"] == "stages.int8: [it] costs 3"
+    for page in ("report.md", "report.html"):
+        assert "[it] costs 3" in (experiment.run.folder / page).read_text()
 
 
 def test_the_console_gets_the_table_and_the_address(experiment):

@@ -15,6 +15,7 @@ from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import perturb_rounding
 from potstill.measure.sqnr import sqnr_db
+from potstill.models.features.trace import in_eval_mode
 from potstill.quantization.convert import is_converted
 from potstill.quantization.dynamic import is_dynamic
 from potstill.tasks.base import Task
@@ -144,6 +145,34 @@ def least_db(
     perturbed = in_batches(perturb_rounding(network), images)
     own = sqnr_db(comparable(reference), comparable(perturbed))
     return max(LOWEST_DB, min(INTEGER_DB, own))
+
+
+def check_converted(
+    prepared: nn.Module, converted: nn.Module, images: Tensor, task: Task | None = None
+) -> None:
+    """Raise unless a converted network computes on images (N, C, H, W) what it was made from does.
+
+    Args:
+        prepared: the fake-quantized network.
+        converted: its int8 form.
+        images: on its device.
+        task: what the outputs mean; classification without one.
+
+    Raises:
+        DataError: saying how far the two are apart.
+    """
+    with in_eval_mode(prepared):
+        reference = in_batches(prepared, images)
+    found = in_batches(converted, images)
+    floor = least_db(converted, images, found, task)
+    parity = compare(reference, found, floor, task)
+    if not (parity.sqnr_db >= floor and parity.clear == 1):  # nor must NaN pass
+        raise DataError(
+            "quantization: the int8 network computes something else than the fake-quantized one: "
+            f"{parity.sqnr_db:.1f} dB where {floor:.1f} are wanted, agreement on "
+            f"{100 * parity.agreement:.1f} % of the images. Fix: keep_float=[...] of the layers "
+            "that potstill.sensitivity names first"
+        )
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Evaluation of every network of a run on the test set, once, at the end; and the report."""
 
+import json
 import shlex
 from dataclasses import asdict
 from functools import partial
@@ -22,6 +23,7 @@ from potstill.measure.counts import (
     size_bytes,
 )
 from potstill.pipeline.experiment import Experiment
+from potstill.pipeline.stages.int8 import COST
 from potstill.report.budget import Budget
 from potstill.report.curves import merge_metrics
 from potstill.report.row import Row
@@ -45,7 +47,7 @@ def report(experiment: Experiment) -> None:
     targets = tested["student"][1]
     networks = {name: experiment.fitted[name].network for name in names}
     on_validation = {
-        name: _on_validation(experiment, network) for name, network in networks.items()
+        name: experiment.score_on_validation(network) for name, network in networks.items()
     }
     if not collectives.is_first():
         return
@@ -71,18 +73,15 @@ def report(experiment: Experiment) -> None:
     merge_metrics(student.metrics, experiment.run.folder / "metrics.csv")
     log_summary(student.loggers, [row.to_json() for row in rows], experiment.run.folder)
     experiment.run.console.print(rich_table(rows, experiment.run.task.scoring))
+    for warning in _warnings(experiment):
+        experiment.run.console.print(f"warning   {warning}", soft_wrap=True, markup=False)
     experiment.run.console.print(f"report    {_short(page)}", soft_wrap=True)
 
 
 def _test(experiment: Experiment, name: str) -> tuple[Tensor, Tensor]:
     network = experiment.fitted[name].network
     loader, title = experiment.run.data.test_dataloader(), f"testing {name}"
-    return predict(network, loader, _device(experiment, network), title)
-
-
-def _device(experiment: Experiment, network: nn.Module) -> torch.device:
-    # Integers are for the CPU: no kernel of a GPU takes them.
-    return torch.device("cpu") if is_quantized(network) else experiment.run.device
+    return predict(network, loader, experiment.device_of(network), title)
 
 
 def _row(
@@ -104,11 +103,6 @@ def _row(
         seconds=fitted.seconds,
         **(costs(fitted.network.cpu(), experiment.run.data.image_shape) | timed),
     )
-
-
-def _on_validation(experiment: Experiment, network: nn.Module) -> float:
-    loader = experiment.run.data.val_dataloader()
-    return experiment.run.task.score(*predict(network, loader, _device(experiment, network)))
 
 
 def costs(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -171,7 +165,15 @@ def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
         "device": str(experiment.run.device),
         "teacher_sha256": sha256_of(teacher.network) if teacher else None,
         "budget": asdict(budget) if budget else None,
+        **({"warnings": " ".join(found)} if (found := _warnings(experiment)) else {}),
     }
+
+
+def _warnings(experiment: Experiment) -> list[str]:
+    """Return what stages warned of, in this attempt of the run or an earlier one."""
+    files = [fitted.folder / COST for fitted in experiment.fitted.values()]
+    found = [json.loads(file.read_text())["warning"] for file in files if file.is_file()]
+    return [warning for warning in found if warning]
 
 
 def _short(path: Path) -> Path:

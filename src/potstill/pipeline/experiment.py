@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -13,6 +14,7 @@ from potstill.artifact.transforms import SELECT_LOGITS
 from potstill.config.instantiate import instantiate
 from potstill.distributed import collectives
 from potstill.libraries.hydra import put_under
+from potstill.measure.counts import is_quantized
 from potstill.models.features.logits_alone import LogitsAlone, logits_alone
 from potstill.models.plain import check_plain
 from potstill.models.weights import is_path
@@ -150,10 +152,19 @@ class Experiment:
         """Start every source of random numbers again, from the seed of `run` or this one's."""
         pl.seed_everything((run or self.run).cfg.seed, workers=True, verbose=False)
 
+    def device_of(self, network: nn.Module) -> torch.device:
+        """Return where a network is tested; integers on the CPU, no kernel of a GPU takes them."""
+        return torch.device("cpu") if is_quantized(network) else self.run.device
+
     def score_on_validation(self, network: nn.Module) -> float:
         """Return a network's main score on the validation split."""
         loader = self.run.data.val_dataloader()
-        return self.run.task.score(*predict(network, loader, self.run.device))
+        return self.run.task.score(*predict(network, loader, self.device_of(network)))
+
+    def points_on_validation(self, network: nn.Module) -> float:
+        """Return `score_on_validation` as a person counts it, more being better."""
+        score = self.run.task.scoring.main
+        return score.gain(self.score_on_validation(network), 0.0)
 
 
 def is_trained(teacher: DictConfig) -> bool:

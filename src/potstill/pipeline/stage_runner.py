@@ -106,6 +106,7 @@ def _context(
         previous=previous,
         task_loss=run.task.loss,
         training_batches=partial(first_batches, run.data),
+        validate=experiment.points_on_validation,
         device=run.device,
         say=run.console.print,
     )

@@ -60,7 +60,8 @@ def called(node: DictConfig) -> str:
     """Return a model's name, else its builder, with the settings that tell it apart."""
     name = str(node.get("name") or node.get("model_name") or _last(node))
     common = ("name", "model_name", "num_classes", "image_size", "stem", "_target_")
-    settings = [f"{k!s} {_shown(v)}" for k, v in node.items() if k not in common and v is not None]
+    given = ((k, v) for k, v in node.items() if k not in common and v is not None and v != [])
+    settings = [f"{k!s} {_shown(v)}" for k, v in given]
     return ", ".join([name, *settings])
 
 
@@ -92,7 +93,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, DictConfig):
         return _last(value) if "_target_" in value else "..."
     if isinstance(value, ListConfig):
-        return "x".join(map(_shown, value))
+        names = any(isinstance(item, str) for item in value)
+        return (" " if names else "x").join(map(_shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 import torch
@@ -68,6 +69,61 @@ def test_options_are_repeated_from_the_record_and_built_again(batches, context):
     assert torch.equal(again(image), expected)
 
 
+def spoilt():
+    """A network whose second layer's grid one column that reads zeros stretches."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten()
+    network = nn.Sequential(*layers, nn.Linear(576, 5)).eval()
+    with torch.no_grad():
+        network[0].weight[1], network[0].bias[1] = 0.0, -1.0
+        network[2].weight[:, 1] = 500.0
+    return network
+
+
+def test_a_drop_beyond_the_limit_names_the_worst_layers_and_is_kept(batches, tmp_path):
+    said, images = [], torch.cat([batch[0] for batch in batches])
+    network = spoilt()
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+
+    def validate(net):
+        with torch.no_grad():
+            return 100 * (net(images).argmax(1) == labels).double().mean().item()
+
+    def run(folder, **settings):
+        context = StageContext(
+            SHAPE,
+            folder=tmp_path / folder,
+            training_batches=lambda n: batches[:n],
+            validate=validate,
+            say=said.append,
+        )
+        stage = StaticQuantization(n_batches=2, **settings)
+        return stage.finalize(stage.apply(network, context))
+
+    drop = 100 - validate(run("int8", max_drop=1.0))
+    assert drop > 1
+    (line,) = said
+    assert re.fullmatch(
+        rf"stages.int8: int8 costs {drop:.2f} points on validation, more than max_drop=1. Worst "
+        r"layers: 2 \(.* dB\), .*\. Fix: keep_float=\[2, .*\]",
+        line,
+    )
+    assert json.loads((tmp_path / "int8" / "int8_cost.json").read_text())["warning"] == line
+    run("int8", max_drop=1.0)  # an attempt that goes on says it again, and measures nothing
+    assert said == [line, line]
+    kept = run("kept", max_drop=1.0, keep_float=["2"])
+    assert said == [line, line]
+    assert validate(kept) > 99
+    run("free", max_drop=drop)
+    assert len(said) == 2
+
+
+def test_a_limit_needs_a_validation(tiny, context):
+    with pytest.raises(ConfigError, match=r"max_drop=2: there is no validation here. Fix: "):
+        StaticQuantization(max_drop=2).apply(tiny(), context)
+
+
 def test_a_rehearsal_needs_no_images(tiny, tmp_path):
     stage = StaticQuantization()
     assert is_quantized(stage.finalize(stage.apply(tiny(), DRY)))
@@ -81,6 +137,7 @@ def test_a_rehearsal_needs_no_images(tiny, tmp_path):
         ({"method": "entropy"}, "method=entropy: unknown"),
         ({"percent": 99.0}, "percent=99.0: has no effect with method=min_max"),
         ({"n_batches": 0}, "n_batches=0"),
+        ({"max_drop": -1}, "max_drop=-1"),
         ({"method": "percentile", "percent": 0}, "percent=0"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from rich import print as rich_print
-from torch import Tensor
+from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
 from potstill.distributed import collectives
@@ -29,6 +29,8 @@ class StageContext:
         previous: the folder of the step before, None for the first.
         task_loss: of (logits, target), a scalar.
         training_batches: the first so many (image, target) batches of training.
+        validate: of a network, its main score on the validation split in points, more being better;
+            None where there is no such split.
         device: where measuring is done.
         dry_run: a rehearsal, with untrained weights and blank images; nothing is written.
         say: prints a decision for a person.
@@ -40,9 +42,15 @@ class StageContext:
     previous: Path | None = None
     task_loss: Callable[[Tensor, Tensor], Tensor] | None = None
     training_batches: Callable[[int], Batches] | None = None
+    validate: Callable[[nn.Module], float] | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009
     dry_run: bool = False
     say: Callable[[str], object] = rich_print
+
+    @property
+    def name(self) -> str:
+        """The key of the stage in a config, "stage" where it has no folder."""
+        return f"stages.{self.folder.name}" if self.folder else "stage"
 
     def batches(self, count: int) -> Batches:
         """Return the first `count` training batches; one of two blank images in a rehearsal.

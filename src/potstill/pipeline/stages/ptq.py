@@ -33,6 +33,8 @@ class StaticQuantization(Int8Stage):
         keep_float: layers that stay in float32, with all that is under them.
         equalize: whether channels are scaled between layers first, to equal ranges of weights.
         bias_correction: whether each layer's bias takes off the shift of its mean by rounding.
+        max_drop: points of the main score on validation that int8 may cost before a line warns;
+            None for no limit.
 
     Raises:
         ConfigError: if a setting is unknown or cannot take effect.
@@ -49,22 +51,23 @@ class StaticQuantization(Int8Stage):
         keep_float: Sequence[str] = (),
         equalize: bool = False,
         bias_correction: bool = False,
+        max_drop: float | None = None,
     ) -> None:
-        super().__init__(Scheme(bits=bits), keep_float)
         if percent is not None and method != "percentile":
             raise ConfigError(
                 f"percent={percent}: has no effect with method={method}. Fix: method=percentile"
             )
         if n_batches < 1:
             raise ConfigError(f"n_batches={n_batches}: too few. Fix: 1 or more")
-        self.method = find_range_method(method, 99.99 if percent is None else percent)
+        found = find_range_method(method, 99.99 if percent is None else percent)
+        super().__init__(Scheme(bits=bits), keep_float, max_drop, found)
         self.n_batches = n_batches
         self.equalize, self.bias_correction = equalize, bias_correction
 
     def apply(self, network: nn.Module, context: StageContext) -> nn.Module:
         """Return the fake-quantized network in eval mode, its ranges covering the images."""
         network = equalization.equalize(network) if self.equalize else network
-        prepared = self.prepared(network).eval()
+        prepared = self.prepared(network, context).eval()
         found = context.decided(RECORD, lambda: self._measure(prepared, context))
         quantizers = activation_quantizers(prepared)
         for quantizer, (lo, hi) in zip(quantizers, found["ranges"], strict=True):

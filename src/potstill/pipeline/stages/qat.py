@@ -31,6 +31,8 @@ class QuantizationAwareTraining(Int8Stage):
         freeze_observers: share of the steps after which ranges stay, in (0, 1]; 1 for never.
         freeze_batch_norm: the same for batch-norm's statistics.
         keep_float: layers that stay in float32, with all that is under them.
+        max_drop: points of the main score on validation that int8 may cost before a line warns;
+            None for no limit.
 
     Raises:
         ConfigError: if a setting is impossible.
@@ -43,8 +45,9 @@ class QuantizationAwareTraining(Int8Stage):
         freeze_observers: float = 2 / 3,
         freeze_batch_norm: float = 2 / 3,
         keep_float: Sequence[str] = (),
+        max_drop: float | None = None,
     ) -> None:
-        super().__init__(Scheme(bits=bits, momentum=momentum), keep_float)
+        super().__init__(Scheme(bits=bits, momentum=momentum), keep_float, max_drop)
         self.shares = {"freeze_observers": freeze_observers, "freeze_batch_norm": freeze_batch_norm}
         for name, share in self.shares.items():
             if not 0 < share <= 1:
@@ -52,7 +55,7 @@ class QuantizationAwareTraining(Int8Stage):
 
     def apply(self, network: nn.Module, context: StageContext) -> nn.Module:
         """Return the fake-quantized network."""
-        return self.prepared(network)
+        return self.prepared(network, context)
 
     def callbacks(self) -> list[pl.Callback]:
         """Return what freezes ranges and statistics."""
