@@ -18,6 +18,8 @@ STAGES = [
     "stages.pruned.transforms.prune.round_to=2",
     "stages.pruned.epochs=1",
     "stages.int8-ptq.transforms.quantize.n_batches=1",
+    "stages.int8-ptq.transforms.quantize.max_drop=0",
+    "stages.int8-qat.transforms.qat.max_drop=0",
     "stages.int8-qat.epochs=1",
     "stages.int8-qat.start=pruned",
 ]
@@ -50,6 +52,16 @@ def test_every_stage_is_a_row_and_an_artifact(compressed):
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["int8-qat"]["size_bytes"] < 0.5 * rows["pruned"]["size_bytes"]
     assert rows["pruned"]["num_parameters"] < rows["student"]["num_parameters"]
+
+
+def test_what_int8_costs_is_the_difference_of_two_rows_and_a_warning_is_reported(compressed):
+    folder, found = compressed
+    rows = {row["name"]: row["val_accuracy"] for row in found["rows"]}
+    for name in ("int8-ptq", "int8-qat"):
+        cost = json.loads((folder / name / "int8_cost.json").read_text())
+        assert cost["drop"] == pytest.approx(100 * (rows["pruned"] - rows[name]))
+        assert bool(cost["warning"]) == (cost["drop"] > 0)
+        assert cost["warning"] in found["meta"].get("warnings", "")
 
 
 def test_half_of_the_macs_are_left_after_three_steps(compressed):
