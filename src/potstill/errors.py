@@ -53,12 +53,13 @@ class Interrupted(PotstillError):
     Args:
         signal: its number; the exit code is 128 more.
         step: optimizer steps done.
-        path: the checkpoint, RUN/NETWORK/checkpoints/last.ckpt.
+        path: the checkpoint.
+        folder: of the run, as a setting that a shell takes.
     """
 
-    def __init__(self, signal: int, step: int, path: Path) -> None:
+    def __init__(self, signal: int, step: int, path: Path, folder: str) -> None:
         self.exit_code = 128 + signal
         super().__init__(
             f"interrupted at step {step}, saved {path}. "
-            f"To go on: the same command with hydra.run.dir={path.parents[2]} resume=true"
+            f"To go on: the same command with {folder} resume=true"
         )

@@ -48,3 +48,18 @@ def test_a_folder_holds_a_run_exactly_if_resume(tmp_path, mark):
     check_folder(config(tmp_path, resume=True), is_sweep=False)
     with pytest.raises(ConfigError, match=r"holds a run already\. Fix: resume=true"):
         check_folder(config(tmp_path), is_sweep=False)
+
+
+@pytest.mark.parametrize("key", ["run", "sweep"])
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("/out/${x}", r"/out/\$\{x\}: Interpolation key 'x' not found\. Fix: a folder without"),
+        ("/out/\\${x}", r"/out/\$\{x\}: Hydra reads a setting there\. Fix: no \$ before"),
+    ],
+)
+def test_a_setting_in_a_folder_name_that_is_not_there_is_one_line(key, folder, message):
+    cfg = OmegaConf.create({"hydra": {key: {"dir": folder}}, "resume": False})
+    with pytest.raises(ConfigError, match=rf"^hydra\.{key}\.dir={message}") as raised:
+        check_folder(cfg, key == "sweep")
+    assert "\n" not in str(raised.value)

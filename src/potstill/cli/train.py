@@ -25,7 +25,7 @@ from potstill.config.write_places import check_name, check_places
 from potstill.distributed import environment
 from potstill.distributed.jobs import in_processes
 from potstill.errors import PotstillError
-from potstill.pipeline.run_folder import check_folder
+from potstill.pipeline.run_folder import check_folder, run_folder
 
 
 def main(config_dir: Path | None = None) -> int:
@@ -75,6 +75,7 @@ def check(command: Command) -> None:
         if plain == command:
             check_no_plugins(cfg, command.folders)
         typed = typed_in(command.overrides)
+        run_folder(cfg, command.is_sweep)  # or whatever reads it would fail
         check_name(cfg)
         validate(cfg)
         check_hydra(cfg, typed, command.is_sweep)

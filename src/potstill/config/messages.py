@@ -17,13 +17,14 @@ from omegaconf.errors import (
 from potstill.config.introspect import find, signature
 from potstill.config.kinds import kind_at
 from potstill.config.options import groups, options
+from potstill.config.quoting import suggested
 from potstill.config.stage_settings import respelled
 from potstill.errors import ConfigError, nearest
 from potstill.libraries.hydra import full_key
 
 Compose = Callable[[list[str]], DictConfig]
 _FIXES = {
-    "Ambiguous value": "-m to sweep over the values, or key=[a,b] for a list",
+    "Ambiguous value": "-m to sweep over the values, key=[a,b] for a list",
     "--multirun": "-m to sweep over the values",
     "already at": "the same without the +",
     "Could not delete": "a key that --cfg job prints",
@@ -41,7 +42,7 @@ def explain(
     that were valid before it; `folders` are the config folders, for their options.
     """
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: is not key=value. Fix: 'key=\"a, b\"' for odd text")
+        return _not_parsed(error.override, overrides)
     unnamed = next((line for line in overrides if line.startswith("=")), None)
     if unnamed is not None:
         return ConfigError(f"{unnamed}: has no key. Fix: key{unnamed}")
@@ -59,6 +60,17 @@ def explain(
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"{' '.join(str(error).split())}. Fix: that file's YAML")
     return _other(cause or error, error, blamed)
+
+
+def _not_parsed(line: str, overrides: Sequence[str]) -> ConfigError:
+    """Return what to type in place of an override that Hydra cannot read."""
+    before = list(overrides[: overrides.index(line)]) if line in overrides else []
+    if "=" not in line and before and "=" in before[-1]:  # the rest of a text with a space
+        line = f"{before[-1]} {line}"
+    fix = suggested(line) or "'key=\"a, b\"' for odd text"
+    if line.partition("=")[2][:1] in ("[", "{"):
+        fix = f"close what it opens, or {fix} for a text"
+    return ConfigError(f"{line}: is not key=value. Fix: {fix}")
 
 
 def _omegaconf_error(error: BaseException | None) -> BaseException | None:
@@ -139,6 +151,8 @@ def _wrong_type(cause: ValidationError, blamed: str, before: DictConfig | None) 
 def _other(cause: BaseException, error: Exception, blamed: str) -> ConfigError:
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     fix = next((text for sign, text in _FIXES.items() if sign in str(cause)), "see --help")
+    if "Ambiguous value" in str(cause) and (text := suggested(blamed)):
+        fix = f"{fix}, or {text} for one text"
     if len(lines) > 1 and lines[1].startswith("Did you mean to override"):
         fix = lines[1].removeprefix("Did you mean to override ").rstrip("?")
     return ConfigError(f"{blamed or 'config'}: {lines[0].rstrip('.')}. Fix: {fix}")

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from potstill.config.compose import Command
+from potstill.config.quoting import override
 from potstill.distributed import environment, launcher
 
 
@@ -38,5 +39,5 @@ def _job(hydra: Any) -> list[str]:
     """Return the overrides of one job, a sweep's values in place of its lists."""
     of_sweeps = ("mode", "run", "sweep", "sweeper", "launcher")
     own = [o for o in hydra.overrides.hydra if re.split("[./=]", o, maxsplit=2)[1] not in of_sweeps]
-    place = hydra.runtime.output_dir.replace("'", r"\'")
-    return [*hydra.overrides.task, *own, "hydra.mode=RUN", f"hydra.run.dir='{place}'"]
+    place = override("hydra.run.dir", hydra.runtime.output_dir)
+    return [*hydra.overrides.task, *own, "hydra.mode=RUN", place]

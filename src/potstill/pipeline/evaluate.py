@@ -75,7 +75,7 @@ def report(experiment: Experiment) -> None:
     experiment.run.console.print(rich_table(rows, experiment.run.task.scoring))
     for warning in _warnings(experiment):
         experiment.run.console.print(f"warning   {warning}", soft_wrap=True, markup=False)
-    experiment.run.console.print(f"report    {_short(page)}", soft_wrap=True)
+    experiment.run.console.print(f"report    {_short(page)}", soft_wrap=True, markup=False)
 
 
 def _test(experiment: Experiment, name: str) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,8 @@ class Experiment:
         if not collectives.broadcast(kept.exists):
             return self._new_teacher(run, network, kept)
         record = kept.load(network, run.data.class_names)
-        run.console.print(f"teacher   kept from an earlier run in {kept.folder}", soft_wrap=True)
+        line = f"teacher   kept from an earlier run in {kept.folder}"
+        run.console.print(line, soft_wrap=True, markup=False)
         self.fitted["teacher"] = TrainedModel(network, kept.folder, record["epochs"])
         return network
 
@@ -92,7 +93,9 @@ class Experiment:
     ) -> nn.Module:
         epochs = run.cfg.teacher.epochs
         run.console.print(
-            f"teacher   trained first, {epochs} epochs; kept in {kept.folder}", soft_wrap=True
+            f"teacher   trained first, {epochs} epochs; kept in {kept.folder}",
+            soft_wrap=True,
+            markup=False,
         )
         spec, folder = spec_of(run.cfg.module.teacher, network), run.folder / "teacher"
         fitted = fit(run, folder, self.module(network, run=run), epochs, spec, labels="all")

@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from potstill.errors import ConfigError, StorageError
 
@@ -18,13 +19,34 @@ def check_folder(cfg: DictConfig, is_sweep: bool) -> None:
         ConfigError: if it holds a run and `resume` is false, or the other way round.
     """
     key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
-    folder = Path(cfg.hydra.sweep.dir if is_sweep else cfg.hydra.run.dir)
+    folder = run_folder(cfg, is_sweep)
     check_writable(folder, key)
     holds_run = any((folder / mark).exists() for mark in _MARKS)
     if holds_run and not cfg.resume:
         raise ConfigError(f"{key}={folder}: holds a run already. Fix: resume=true or another {key}")
     if cfg.resume and not holds_run:
         raise ConfigError(f"resume=true: {folder} holds no run. Fix: {key}=FOLDER of one")
+
+
+def run_folder(cfg: DictConfig, is_sweep: bool) -> Path:
+    """Return the folder of a run, or of a sweep.
+
+    Raises:
+        ConfigError: if its name refers to a setting that is not there.
+    """
+    key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+    node, _, name = key.rpartition(".")
+    given = OmegaConf.to_container(OmegaConf.select(cfg, node))[name]  # type: ignore[index, call-overload]
+    try:
+        found = str(OmegaConf.select(cfg, key))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{key}={given}: {reason}. Fix: a folder without a $ before a {{"
+        ) from error
+    if "${" in found:  # Hydra would look for a setting of that name
+        raise ConfigError(f"{key}={found}: Hydra reads a setting there. Fix: no $ before a {{")
+    return Path(found)
 
 
 def check_writable(folder: Path, key: str) -> None:

@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
+from rich.markup import escape
 from rich.table import Table
 
 from potstill.config.schema import Config
@@ -18,8 +19,8 @@ def describe(run: RunContext) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in _lines(run).items():
-        table.add_row(name, value)
-    table.add_row("output", str(_short(run.folder)))
+        table.add_row(name, escape(value))
+    table.add_row("output", escape(str(_short(run.folder))))
     return table
 
 

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
+from potstill.config.quoting import in_shell
 from potstill.errors import ConfigError, Interrupted
 from potstill.training.callbacks.checkpoint import Checkpoint
 from potstill.training.checkpoints.files import name_of
@@ -57,7 +58,7 @@ class Interrupt(LightningCheckpoint):
         number = self._agreed(trainer)
         whole = trainer.is_last_batch or (index + 1) % trainer.accumulate_grad_batches == 0
         if number and whole and (path := self._checkpoint.save(trainer)):
-            raise Interrupted(number, trainer.global_step, path)
+            raise _interrupted(number, trainer.global_step, path)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Leave validation, which a resume makes again, if it began with a checkpoint."""
@@ -72,7 +73,7 @@ class Interrupt(LightningCheckpoint):
     def _leave(self, trainer: pl.Trainer, late: bool = False) -> None:
         number, saved = self._agreed(trainer), self._checkpoint.saved
         if number and saved is not None and (late or saved == trainer.global_step):
-            raise Interrupted(number, saved, self._path(saved))
+            raise _interrupted(number, saved, self._path(saved))
 
     def _path(self, step: int) -> Path:
         return self._checkpoint.folder / name_of(step)
@@ -92,3 +93,8 @@ class Interrupt(LightningCheckpoint):
     def on_exception(self, trainer: pl.Trainer, *_: Any) -> None:
         """Give the signals back."""
         self._release()
+
+
+def _interrupted(number: int, step: int, path: Path) -> Interrupted:
+    run = path.parents[2]  # of RUN/NETWORK/checkpoints/step-NNNNNNNN.ckpt
+    return Interrupted(number, step, path, in_shell("hydra.run.dir", str(run)))
