@@ -19,7 +19,9 @@ from potstill.errors import PotstillError
 from potstill.export.base import Exported, Exporter
 from potstill.export.coreml import CoreMl
 from potstill.export.executorch import Pte
+from potstill.export.litert import TfLite
 from potstill.export.onnx import Onnx
+from potstill.export.openvino import OpenVinoIr
 from potstill.export.state_dict import StateDict
 from potstill.export.torch_export import Pt2
 from potstill.models.cifar_resnet import cifar_resnet
@@ -35,6 +37,8 @@ NETWORKS = (
 FORMATS: dict[str, Callable[[], Exporter]] = {
     "onnx": Onnx,
     "executorch": Pte,
+    "litert": TfLite,
+    "openvino": OpenVinoIr,
     "torch_export": Pt2,
     "state_dict": StateDict,
     "coreml": lambda: CoreMl(unchecked=True),
@@ -114,7 +118,7 @@ def main() -> None:
     """Print the table as it is made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS)[:5])
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS)[:7])
     given = parser.parse_args()
     print("|", " | ".join(COLUMNS), "|")
     print("|", " | ".join("---" for _ in COLUMNS), "|")

@@ -1,7 +1,8 @@
-"""ResNet-18 at 224 pixels on one thread: PyTorch, ONNX Runtime and ExecuTorch, float32 and int8.
+"""A network on one thread in PyTorch and in the runtimes installed, float32 and int8.
 
-`python benchmarks/inference.py` prints a Markdown table; `--json FILE` keeps the numbers as well,
-`--quick` tries everything with images and rounds too few to measure speed.
+`python benchmarks/inference.py` prints a Markdown table of ResNet-18 at 224 pixels; `--network`
+chooses another, `--engines` some of ONNX Runtime, ExecuTorch, LiteRT and OpenVINO. `--json FILE`
+keeps the numbers as well, `--quick` tries everything with images and rounds too few to measure.
 
 All take turns in one process, a call each a round; a ratio is one of medians. "Pruned" has half
 the channels, and so a quarter of the MACs. Weights are random, and ranges of activations are those
@@ -12,6 +13,7 @@ of the x86 family multiplies bytes hardly faster than floats.
 
 import argparse
 import copy
+import importlib.util
 import json
 import os
 import tempfile
@@ -28,10 +30,13 @@ from potstill.benchmark.open_file import open_file
 from potstill.benchmark.tables import host_line
 from potstill.export.base import Exporter
 from potstill.export.executorch import Pte
+from potstill.export.litert import TfLite
 from potstill.export.onnx import Onnx
+from potstill.export.openvino import OpenVinoIr
 from potstill.measure.counts import count_macs, size_bytes
 from potstill.measure.host import cpu_features, machine
 from potstill.measure.latency import Timing, interleaved, one_thread
+from potstill.models.cifar_resnet import cifar_resnet
 from potstill.models.torchvision import torchvision_model
 from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.channels.prune import prune_channels
@@ -41,7 +46,17 @@ from potstill.quantization.post_training import quantize_static
 
 CLASSES, COUNT = 1000, 8
 COLUMNS = ("network", "engine", "MB", "GMACs", "median, ms", "minimum, ms", "p95, ms", "")
-ENGINES = ("ONNX Runtime", "ExecuTorch")
+ENGINES = {  # and the library of each
+    "ONNX Runtime": "onnxruntime",
+    "ExecuTorch": "executorch",
+    "LiteRT": "litert_torch",
+    "OpenVINO": "openvino",
+}
+NETWORKS = {  # and the side of their images in pixels
+    "resnet18": 224,
+    "mobilenet_v2": 224,
+    "cifar_resnet20": 32,
+}
 # At least so many times as fast as float32 in the same engine, where the processor has VNNI.
 GOALS = {"int8": 2.5, "pruned int8": 8.0}
 LARGEST_MB = 3.3  # of "pruned int8"
@@ -59,11 +74,14 @@ class Contestant:
     call: Callable[[], Any]
 
 
-def build(size: int) -> dict[str, nn.Module]:
+def build(name: str, size: int) -> dict[str, nn.Module]:
     """Return the four networks, dense and pruned, in float32 and in int8."""
     torch.manual_seed(0)
     images = torch.randn(COUNT, 3, size, size)
-    dense = torchvision_model("resnet18", CLASSES, stem="imagenet", image_size=size)
+    if name.startswith("cifar_resnet"):
+        dense = cifar_resnet(int(name.removeprefix("cifar_resnet")), CLASSES)
+    else:
+        dense = torchvision_model(name, CLASSES, stem="imagenet", image_size=size)
     pruned = copy.deepcopy(dense)
     prune_channels(pruned, (3, size, size), L2Magnitude(), Target(ratio=0.5))
     networks = {"float32": settled(dense, images), "pruned float32": settled(pruned, images)}
@@ -85,7 +103,14 @@ def settled(network: nn.Module, images: Tensor) -> nn.Module:
     return network.eval()
 
 
-def contestants(networks: dict[str, nn.Module], size: int, folder: Path) -> Iterator[Contestant]:
+def installed() -> list[str]:
+    """Return the engines whose libraries are here."""
+    return [engine for engine, library in ENGINES.items() if importlib.util.find_spec(library)]
+
+
+def contestants(
+    networks: dict[str, nn.Module], engines: list[str], size: int, folder: Path
+) -> Iterator[Contestant]:
     """Yield each network in each engine that computes it in its own arithmetic."""
     shape = (3, size, size)
     one, images = torch.zeros(1, *shape), torch.randn(COUNT, *shape)
@@ -94,7 +119,7 @@ def contestants(networks: dict[str, nn.Module], size: int, folder: Path) -> Iter
         macs = count_macs(network, shape) or 0
         if "int8" not in name:  # PyTorch computes integers by way of floats
             yield Contestant(name, "eager", size_bytes(network) or 0, macs, eager(network, one))
-        for engine in ENGINES:
+        for engine in engines:
             stem = folder / name.replace(" ", "-")
             done = exporter(engine)(network, stem, images, facts)
             yield Contestant(name, engine, done.bytes, macs, open_file(done.path).bind(one))
@@ -102,9 +127,9 @@ def contestants(networks: dict[str, nn.Module], size: int, folder: Path) -> Iter
 
 def exporter(engine: str) -> Exporter:
     """Return what writes for an engine; ONNX Runtime's weights are those best for the processor."""
-    if engine == "ExecuTorch":
-        return Pte(largest_batch=1)
-    return Onnx(weights="int8" if VNNI & set(cpu_features()) else "uint8")
+    if engine == "ONNX Runtime":
+        return Onnx(weights="int8" if VNNI & set(cpu_features()) else "uint8")
+    return {"LiteRT": TfLite, "OpenVINO": OpenVinoIr}.get(engine, lambda: Pte(largest_batch=1))()
 
 
 def eager(network: nn.Module, image: Tensor) -> Callable[[], Any]:
@@ -121,7 +146,7 @@ def ratios(found: dict[tuple[str, str], Timing], megabytes: dict[str, float]) ->
     """Return a sentence for each goal: what it came to, and whether that says anything."""
     lines = []
     for name, goal in GOALS.items():
-        for engine in ENGINES:
+        for engine in megabytes:
             slow, fast = found["float32", engine], found[name, engine]
             times = slow.median / fast.median
             noise = " (noisy)" if slow.noisy or fast.noisy else ""
@@ -130,7 +155,7 @@ def ratios(found: dict[tuple[str, str], Timing], megabytes: dict[str, float]) ->
                 f"{found['float32', 'eager'].median / fast.median:.2f} times as fast as eager; "
                 f"with VNNI the goal is {goal}"
             )
-    size = ", ".join(f"{engine} {megabytes[engine]:.2f} MB" for engine in ENGINES)
+    size = ", ".join(f"{engine} {size:.2f} MB" for engine, size in megabytes.items())
     return [*lines, f"pruned int8: {size}; the goal is at most {LARGEST_MB}"]
 
 
@@ -156,27 +181,32 @@ def facts(
         timing = found[each.network, each.engine]
         plain = {key: value for key, value in vars(each).items() if key != "call"}
         rows.append({**plain, **timing._asdict(), "noisy": timing.noisy})
-    return {"rows": rows, "size": given.size, "quick": given.quick, "threads": 1}
+    asked = {"network": given.network, "size": given.size, "quick": given.quick}
+    return {"rows": rows, **asked, "threads": 1}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=60, help="calls of each, 3 or more")
-    parser.add_argument("--size", type=int, default=224, help="pixels")
+    parser.add_argument("--network", choices=NETWORKS, default="resnet18")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=installed())
+    parser.add_argument("--size", type=int, help="pixels; what suits the network by default")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--quick", action="store_true", help="see that it runs, not how fast")
     given = parser.parse_args(arguments)
+    given.size = given.size or NETWORKS[given.network]
     if given.quick:
         given.size, given.rounds = 32, 3
     with tempfile.TemporaryDirectory() as folder, one_thread():
-        racing = list(contestants(build(given.size), given.size, Path(folder)))
+        networks = build(given.network, given.size)
+        racing = list(contestants(networks, given.engines, given.size, Path(folder)))
         before = os.getloadavg()[0]
         calls = {(each.network, each.engine): each.call for each in racing}
         found = interleaved(calls, given.rounds, warmup=5)
         host = machine() | {"load": [before, os.getloadavg()[0]]}
     sizes = {each.engine: each.num_bytes / 1e6 for each in racing if each.network == "pruned int8"}
-    verdicts = ratios(found, sizes)
+    verdicts = ratios(found, sizes) if given.network == "resnet18" else []  # its goals
     print(table(racing, found), "", *verdicts, host_line(host), sep="\n")
     if not VNNI & set(cpu_features()):
         print("This processor has no VNNI; the goals of speed are for those that have it.")

@@ -50,7 +50,8 @@ def test_rows_of_the_table_and_of_the_record(inference, found):
     rows = inference.table(racing, found).splitlines()[2:]
     assert rows[0] == "| int8 | ONNX Runtime | 11.77 | 1.814 | 20.00 | 20.00 |  |  |"
     assert rows[1] == "| pruned int8 | ExecuTorch | 3.15 | 0.483 | 10.00 | 6.00 |  | noisy |"
-    record = json.loads(json.dumps(inference.facts(racing, found, Namespace(size=8, quick=True))))
+    given = Namespace(network="resnet18", size=8, quick=True)
+    record = json.loads(json.dumps(inference.facts(racing, found, given)))
     assert [(row["median"], row["noisy"]) for row in record["rows"]] == [(20, False), (10, True)]
 
 
@@ -58,3 +59,8 @@ def test_weights_are_those_for_the_processor(inference, monkeypatch):
     for features, weights in (((), "uint8"), (("avx2",), "uint8"), (("avx512_vnni",), "int8")):
         monkeypatch.setattr(inference, "cpu_features", lambda features=features: features)
         assert inference.exporter("ONNX Runtime").weights == weights
+
+
+def test_each_engine_is_raced_by_the_exporter_that_writes_for_it(inference):
+    for name in inference.ENGINES:
+        assert inference.exporter(name).runtime.name == name

@@ -12,7 +12,10 @@ from tests.support.exported_nets import FACTS
 from tests.support.places import ROOT
 
 OPTIONS = sorted((ROOT / "conf" / "export").glob("*.yaml"))
-OPTIONAL = {"onnx", "onnxscript", "onnxruntime", "executorch", "coremltools", "openvino"}
+OPTIONAL = {"onnx", "onnxscript", "onnxruntime", "executorch", "coremltools", "openvino"} | {
+    "litert_torch",
+    "ai_edge_litert",
+}
 
 
 def test_description_is_what_a_user_must_know():

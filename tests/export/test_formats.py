@@ -51,8 +51,8 @@ def ours(monkeypatch):
 
 def test_formats_are_those_with_a_runtime():
     engines = {suffix: exporter.engine for suffix, exporter in formats.formats().items()}
-    expected = {".onnx": "onnxruntime", ".pte": "executorch", ".xml": "openvino"}
-    assert engines == expected | {".pt2": "torch.export"}
+    expected = {".onnx": "onnxruntime", ".pte": "executorch", ".pt2": "torch.export"}
+    assert engines == expected | {".tflite": "litert", ".xml": "openvino"}
     assert classify.RUNTIMES.keys() <= engines.keys()
 
 

@@ -12,7 +12,8 @@ from potstill.errors import ConfigError
 TEXT = """Measure what files cost and how right they are, each in the engine that runs it.
 
 A file is an artifact of a run (NAME.safetensors, in PyTorch), .onnx (ONNX Runtime),
-.pte (ExecuTorch), .xml (OpenVINO) or .pt2 (torch.export). What is not measured stays blank.
+.pte (ExecuTorch), .tflite (LiteRT), .xml (OpenVINO) or .pt2 (torch.export). What is
+not measured stays blank.
 
   size        of the file (.xml: with its .bin), and gzipped at level 9
   parameters  weights and biases, and MACs for one image: of what PyTorch can read

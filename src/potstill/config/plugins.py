@@ -22,7 +22,7 @@ VARIABLE = "POTSTILL_PLUGINS"
 # Names that no plugin may have, installed or not.
 _LIBRARIES = re.compile(
     "potstill|torch|torchvision|torchmetrics|torchao|torch_pruning|lightning|hydra|omegaconf|timm|"
-    "numpy|scipy|sklearn|safetensors|onnx|onnxscript|onnxruntime|executorch|openvino|tensorboard|wandb|"
+    "numpy|scipy|sklearn|safetensors|onnx|onnxscript|onnxruntime|executorch|openvino|litert_torch|ai_edge_litert|tensorboard|wandb|"
     "jinja2|matplotlib|rich|yaml|PIL|litdata|boto3|filelock"
 )
 

@@ -39,6 +39,7 @@ HERE = Path(__file__).resolve().parent
 # What each model needs, the first that is installed is run.
 RUNTIMES = {
     ".onnx": ("onnxruntime",),
+    ".tflite": ("ai_edge_litert",),
     ".xml": ("openvino",),
     ".pte": ("executorch", "torch"),
 }
@@ -167,6 +168,23 @@ def open_pte(file: Path, threads: int) -> Callable[[Any], Any]:
     return run
 
 
+def open_tflite(file: Path, threads: int) -> Callable[[Any], Any]:
+    """Return a function from an image (1, C, H, W) to its logits (K,), run by LiteRT."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file.read_bytes(), num_threads=threads)
+    interpreter.allocate_tensors()
+    given = interpreter.get_input_details()[0]["index"]
+    found = interpreter.get_output_details()[0]["index"]
+
+    def run(image: Any) -> Any:
+        interpreter.set_tensor(given, image)
+        interpreter.invoke()
+        return interpreter.get_tensor(found)[0]
+
+    return run
+
+
 def open_xml(file: Path, threads: int) -> Callable[[Any], Any]:
     """Return a function from an image (1, C, H, W) to its logits (K,), run by OpenVINO."""
     import openvino
@@ -179,7 +197,7 @@ def open_xml(file: Path, threads: int) -> Callable[[Any], Any]:
     return lambda image: compiled(image)[0][0].copy()
 
 
-OPENERS = {".onnx": open_onnx, ".xml": open_xml, ".pte": open_pte}
+OPENERS = {".onnx": open_onnx, ".tflite": open_tflite, ".xml": open_xml, ".pte": open_pte}
 
 
 @contextmanager
