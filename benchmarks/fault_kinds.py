@@ -23,7 +23,9 @@ class Outcome:
     """What became of the runs of one kind of fault.
 
     `torn` checkpoints could not be read after a kill, `leaked` files were left at the end, and
-    `exits` of the kills ended with the code they should: -9, or 128 more than the signal.
+    `exits` of the kills ended with the code they should: -9, or 128 more than the signal; of
+    whole runs, with one line as well. `gone` is the longest from a fault in a whole run until
+    none of its processes was left, in seconds.
     """
 
     runs: int = 0
@@ -32,6 +34,7 @@ class Outcome:
     torn: int = 0
     leaked: int = 0
     exits: int = 0
+    gone: float = 0.0
 
     def count(self, folder: Path, expected: Any, found: Any) -> None:
         """Add a run that has come to its end."""

@@ -25,6 +25,7 @@ from fault_kinds import (
     in_writing,
     on_full_disk,
 )
+from fault_phases import disk_fills, parent_dies, ranks_die
 from fault_runs import EPOCHS, STEPS, Run
 from PIL import Image
 
@@ -81,6 +82,10 @@ def cases(root: Path, kills: int, plain: bool = False) -> dict[str, Callable[[],
     ddp = replace(run, trainer={"strategy": "ddp", "devices": 2})
     found["2 processes"] = partial(at_hooks, root / "d", ddp, some[:2], 2)
     found["2 processes, signal"] = partial(by_signal, root / "ds", ddp, 2)
+    rounds = max(kills // 25, 1)
+    found["a rank dies"] = partial(ranks_die, root / "rank", rounds)
+    found["the parent dies"] = partial(parent_dies, root / "parent", rounds)
+    found["the disk fills"] = partial(disk_fills, root / "disk")
     return found
 
 

@@ -1,6 +1,7 @@
 """The command as a person meets it: one line, an exit code, and nothing left on disk."""
 
 import errno
+import io
 import logging
 import os
 import shutil
@@ -149,7 +150,8 @@ def test_a_folder_that_holds_a_run_wants_resume(conf, monkeypatch, capsys):
         (
             OSError(errno.ENOSPC, "No space left on device", "x.ckpt"),
             5,
-            "error: x.ckpt: No space left on device. Fix: free space, or another folder\n",
+            "error: x.ckpt: No space left on device. "
+            "Fix: free space, or another folder, and resume=true\n",
         ),
     ],
 )
@@ -158,6 +160,29 @@ def test_an_error_of_the_run_is_one_line_and_its_exit_code(
 ):
     assert command(monkeypatch, conf, run=raising(error)) == code
     assert capsys.readouterr() == ("", line)
+
+
+def test_a_log_on_a_full_disk_adds_no_line(conf, monkeypatch, capsys):
+    """Or each line that the log cannot take would be an error with a traceback of its own."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(cfg):
+        log = logging.getLogger()
+        files = [one for one in log.handlers if isinstance(one, logging.FileHandler)]
+        for handler in files:
+            handler.setStream(Full()).close()
+        log.warning("said before it ends")
+        assert files
+        raise OSError(errno.EROFS, "Read-only file system", "x.ckpt")
+
+    assert command(monkeypatch, conf, run=full) == 5
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if not line.startswith("[")] == [
+        "error: x.ckpt: Read-only file system. Fix: free space, or another folder, and resume=true"
+    ]
 
 
 def test_an_unforeseen_error_has_its_traceback_in_the_log_only(conf, monkeypatch, capsys):

@@ -250,3 +250,27 @@ def test_slurm_counts_as_well(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "3")
     assert (environment.rank(), environment.world()) == (3, 4)
+
+
+def test_a_process_that_no_signal_reaches_does_not_outlive_its_parent(tmp_path):
+    """As one that waits in a collective call; with it go its data workers."""
+    script = (
+        "import os, signal, subprocess, time; from pathlib import Path\n"
+        "from potstill.distributed import environment\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); environment.ORPHANED = 0.2\n"
+        "environment.end_with_parent(); worker = subprocess.Popen(['sleep', '60'])\n"
+        "Path('part').write_text(f'{os.getpid()} {worker.pid}')\n"
+        "Path('part').rename('ready'); time.sleep(60)"
+    )
+    code = (
+        "import sys; from potstill.distributed import launcher\n"
+        f"launcher.start([sys.executable, '-c', {script!r}], 1)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    with contextlib.ExitStack() as stack:
+        stack.callback(parent.wait)
+        stack.callback(parent.kill)
+        end = time.monotonic() + 20
+        while not Path("ready").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+    assert gone([int(pid) for pid in Path("ready").read_text().split()])

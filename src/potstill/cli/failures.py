@@ -16,6 +16,8 @@ from potstill.errors import PotstillError
 
 INTERRUPTED = 130
 STORAGE = 5
+# No space, over a quota, over the size a file may have, and mounted for reading.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # conf/hydra/default.yaml sends it to the file only.
 _tracebacks = logging.getLogger("potstill.traceback")
 
@@ -30,6 +32,8 @@ def guarded(
     no memory with this one, the error itself is raised.
     """
     owner = os.getpid()
+    # A log that cannot be written, on a full disk for one, would be dozens of lines of its own.
+    logging.raiseExceptions = False
 
     @functools.wraps(run)
     def task(cfg: DictConfig) -> Any:
@@ -67,7 +71,8 @@ def _report(error: Exception) -> int:
     full = _disk_full(error)
     if full is not None:
         place = full.filename or "disk"
-        return print_error(f"{place}: {full.strerror}. Fix: free space, or another folder", STORAGE)
+        line = f"{place}: {full.strerror}. Fix: free space, or another folder, and resume=true"
+        return print_error(line, STORAGE)
     if log is None:
         traceback.print_exception(error)
     where = f"traceback in {log}" if log is not None else "traceback above"
@@ -83,7 +88,7 @@ def _log_file() -> str | None:
 def _disk_full(error: BaseException | None) -> OSError | None:
     seen: list[BaseException] = []  # a chain may turn back on itself
     while error is not None and error not in seen:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             return error
         seen.append(error)
         error = error.__cause__ or error.__context__

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from potstill.errors import ConfigError
 
+ORPHANED = 5.0  # seconds to save and end, once the process that started this one is gone
 FOLDER = "POTSTILL_LAUNCH"  # where a process that `launch` started leaves its error and result
 
 
@@ -75,11 +77,20 @@ def leave_result(value: Any) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process get SIGTERM once the one that started it is gone, by SIGKILL even."""
+    """Let this process get SIGTERM once the one that started it is gone, by SIGKILL even.
+
+    `ORPHANED` seconds later it is killed with its data workers: one that waits for another in a
+    collective call does not see a signal.
+    """
 
     def watch() -> None:
         os.read(0, 1)  # returns when the other end of the pipe closes
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ORPHANED)
+        # Its group is its own, as the launcher started it.
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     if is_started():
         threading.Thread(target=watch, daemon=True).start()

@@ -22,8 +22,8 @@ from potstill.distributed.environment import FOLDER
 from potstill.errors import ConfigError, PotstillError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-GRACE = 5.0  # seconds for the others to end by themselves, once one has failed
-SAVING = 60.0  # the same after a signal: one process may still be writing a checkpoint
+GRACE = 2.0  # seconds for the others to end by themselves, once one has failed
+SAVING = 8.0  # the same after a signal, whose first line says that a checkpoint was written
 POLL = 0.05
 
 
