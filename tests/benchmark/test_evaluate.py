@@ -1,5 +1,7 @@
 """Which data a file may be tested on, and what an engine's refusal looks like."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -9,12 +11,22 @@ from potstill.benchmark.evaluate import check_fits, load_test, predict_files
 from potstill.benchmark.open_file import open_file
 from potstill.errors import ConfigError, DataError
 from tests.support.measured_files import OVERRIDES
-from tests.support.places import CONF
+from tests.support.places import CONF, CONF_SAMPLE
 
 
 def test_data_is_that_of_the_config(files):
     loaded = load_test("fake", OVERRIDES, CONF)
     assert loaded.data.fingerprint == files.data.fingerprint
+
+
+def test_a_config_file_may_not_say_where_downloads_go(tmp_path):
+    shutil.copytree(CONF_SAMPLE, tmp_path / "conf")
+    away = tmp_path / "away"
+    text = f"{{_target_: potstill.data.cifar.CIFAR, root: {away}}}"
+    (tmp_path / "conf" / "data" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"^data\.root=.*Fix: data\.root=\.\.\. on the command"):
+        load_test("mine", (), tmp_path / "conf")
+    assert not away.exists()
 
 
 def test_a_file_of_other_normalisation_does_not_fit(files):

@@ -109,7 +109,7 @@ HYDRA = [
     _at("hydra.callbacks.x", "'${oc.create:\"" + START + "\"}'", "oc.create", "._target_"),
     _at("hydra.callbacks.x",
         "{_target_: hydra.experimental.callbacks.PickleJobInfoCallback}", "a pickle", "._target_"),
-    Hostile("a sweeper's own", "experiment=evil: unknown key 'storage' in hydra.sweeper",
+    Hostile("a sweeper's own", "hydra.sweeper.storage: unknown key 'storage'",
             f"{{hydra: {{sweeper: {{storage: {MKDIR}}}}}}}", ("-m",)),
     *(
         _option(node, f"{{_target_: {BASIC}{node}.Basic{node.title()}, {text}}}", what, under)

@@ -13,7 +13,9 @@ from potstill.benchmark.open_file import Opened, open_file
 from potstill.benchmark.tables import Measured, robust, unscored
 from potstill.config.compose import Command, configs
 from potstill.config.instantiate import instantiate
+from potstill.config.typed import typed_in
 from potstill.config.validate import validate
+from potstill.config.write_places import check_places
 from potstill.errors import ConfigError, PotstillError
 from potstill.tasks.base import Task, check_task
 from potstill.training.predict import predict
@@ -37,7 +39,8 @@ def load_test(
     `settings` are `data.key=value` and `task.key=value`.
 
     Raises:
-        ConfigError: if there is no such option or setting, or the data does not suit the task.
+        ConfigError: if there is no such option or setting, the data does not suit the task, or a
+            file would have it downloaded to where only a command may.
         DataError: if the data cannot be read.
     """
     if not (config_dir / "data").is_dir():
@@ -50,6 +53,7 @@ def load_test(
     overrides = (f"data={name}", f"task={task}", *settings)
     [cfg] = configs(Command(config_dir.resolve(), overrides=overrides))
     validate(cfg)
+    check_places(cfg, typed_in(overrides))
     data, found = instantiate(cfg.data), check_task(instantiate(cfg.task))
     found.check_data(data)
     data.setup("test")

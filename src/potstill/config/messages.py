@@ -122,7 +122,10 @@ def _unknown_key(
     same_group = [key for key in known if key.startswith(f"{name}@")]
     fix = ", ".join(same_group) or nearest(name, {*known, *accepted} - {"_target_"})
     where = f" in {parent}" if parent else ""
-    return ConfigError(f"{blamed or full_key}: unknown key {name!r}{where}. Fix: {fix}")
+    # What a file says is not in the option that chose it.
+    by = f" ({blamed})" if blamed and name not in blamed else ""
+    given = full_key if by else blamed or full_key
+    return ConfigError(f"{given}: unknown key {name!r}{where}{by}. Fix: {fix}")
 
 
 def _packaged(before: DictConfig | None) -> list[str]:
