@@ -9,8 +9,9 @@ from tests.support.places import ROOT, SOURCE
 
 FLOORS = [
     {"errors"},
-    {"libraries"},
-    {"config", "models", "atomic"},
+    {"libraries", "atomic"},
+    {"integrity"},
+    {"config", "models"},
     {"data", "measure"},
     {"heads", "teacher", "quantization", "distributed"},
     {"tasks"},

@@ -126,7 +126,7 @@ def test_all_that_a_plugin_offers_takes_part_in_a_run(finished):
     steps = 162 // 16 * 2
     losses = (run / "student" / "losses.txt").read_text().split()
     assert len(losses) == steps
-    exports = json.loads((run / "export" / "exports.json").read_text())
+    exports = json.loads((run / "export" / "exports.json").read_text())["files"]
     runtimes = {one["path"]: one["runtime"] for one in exports}
     assert runtimes["int8.onnxref"] == "ONNX reference"
     assert min(one["agreement"] for one in exports) == 1

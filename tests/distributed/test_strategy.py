@@ -255,7 +255,7 @@ def test_the_command_line_starts_them(tmp_path):
     assert done.stderr == ""
     found = json.loads((tmp_path / "run" / "report.json").read_text())
     assert len(found["examples"]) > 1  # networks that have learned nothing disagree
-    (exported,) = json.loads((tmp_path / "run" / "export" / "exports.json").read_text())
+    (exported,) = json.loads((tmp_path / "run/export/exports.json").read_text())["files"]
     assert exported["accuracy"] == pytest.approx(found["rows"][-1]["accuracy"])
     assert {path.name for path in (tmp_path / "run").glob("*.log")} == {"train.log", "train-1.log"}
     assert (tmp_path / "run" / ".hydra" / "config.yaml").is_file()

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -30,6 +31,7 @@ from potstill.export.bundle import Bundle
 from potstill.export.bundled import classify
 from potstill.export.executorch import Pte
 from potstill.export.onnx import Onnx
+from potstill.integrity.sums import write_sums
 from tests.support.bundles import script_of
 from tests.support.exported_nets import CLASSES, FACTS, integers, make_images, small
 from tests.support.places import ROOT, SHARED
@@ -117,7 +119,14 @@ def files_in(folder):
 
 
 def test_folder_holds_what_it_says(folder, network):
-    names = ["README.md", "classify.py", "labels.txt", "model.onnx", "preprocess.json"]
+    names = [
+        "README.md",
+        "SHA256SUMS",
+        "classify.py",
+        "labels.txt",
+        "model.onnx",
+        "preprocess.json",
+    ]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "labels.txt").read_text(encoding="utf-8") == "ant\nbee\ncat\ndög\neel\n"
     about = json.loads((folder / "preprocess.json").read_text(encoding="utf-8"))
@@ -194,6 +203,8 @@ def test_a_folder_with_no_images(folder, tmp_path, capsys):
         ("model.onnx", None, r"no model\.onnx\|.*\|\.pte\. Fix: copy the whole folder"),
         ("labels.txt", b"ant\n", "1 labels for 5 classes. Fix: a line for each class"),
         ("preprocess.json", b"{", "Fix: copy the whole folder"),
+        ("SHA256SUMS", b"0", "Fix: copy the whole folder"),
+        ("SHA256SUMS", b"0  gone.txt", "gone.txt is not as SHA256SUMS has it. Fix: .*"),
         ("preprocess.json", OTHER, r"model\.onnx: .* Fix: copy the whole folder"),
     ],
 )
@@ -206,8 +217,22 @@ def test_a_damaged_folder_is_one_line(folder, name, content, said, tmp_path, cap
         (copied / name).unlink()
     else:
         (copied / name).write_bytes(content)
+        if name != "SHA256SUMS":
+            write_sums(copied)  # it was changed on purpose
     assert script_of(copied).main(["photo.jpg"]) == 2
     assert re.fullmatch(f"error: .*{said}\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "preprocess.json", "model.onnx"])
+def test_a_changed_file_is_noticed_but_for_one_that_is_not_listed(folder, name, tmp_path, capsys):
+    copied = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copied / name).write_bytes((copied / name).read_bytes() + b" ")
+    assert script_of(copied).main(["photo.jpg"]) == 2
+    assert f"{name} is not as SHA256SUMS has it. Fix: copy" in capsys.readouterr().err
+    lines = (copied / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (copied / "SHA256SUMS").write_text("".join(x for x in lines if f"  {name}" not in x))
+    script_of(copied).main(["photo.jpg"])
+    assert "SHA256SUMS" not in capsys.readouterr().err
 
 
 def assert_same_images(found, expected, std, largest=1, share=0.2):

@@ -1,5 +1,6 @@
 """Files are kept only where they compute what the network does."""
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from potstill.export.parity import (
     keep_verified,
     least_db,
 )
+from potstill.integrity.sums import sums_of
 from potstill.quantization.convert import convert
 from potstill.quantization.dynamic import quantize_dynamic
 from potstill.quantization.prepare import prepare
@@ -82,7 +84,8 @@ def test_a_file_that_agrees_is_kept(tmp_path):
     assert (done.path, done.bytes, done.runtime, done.agreement) == (path, 7, "fixed", 1.0)
     assert done.max_difference == pytest.approx(0.01, rel=1e-4)
     assert done.sqnr_db == pytest.approx(10 * math.log10(50 / 4e-4), rel=1e-4)
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path, sums_of(path)]
+    assert sums_of(path).read_text() == f"{hashlib.sha256(b'content').hexdigest()}  net.bin\n"
 
 
 @pytest.mark.parametrize(

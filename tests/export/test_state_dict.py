@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from potstill.errors import DataError
 from potstill.export import state_dict
 from potstill.export.state_dict import StateDict
+from potstill.integrity.tensors import save_tensors
 from potstill.quantization.prepare import prepare
 from tests.support.exported_nets import FACTS, integers, make_images, small
 
@@ -34,10 +35,10 @@ def test_a_network_that_trained_in_integers_is_deployed(tmp_path):
 
 
 def test_a_weight_that_is_not_in_the_file_is_found(tmp_path, monkeypatch):
-    def without_bias(state, metadata):
-        return save({**state, "linear.weight": state["linear.weight"] * 0}, metadata)
+    def without_bias(state, header):
+        return save_tensors({**state, "linear.weight": state["linear.weight"] * 0}, header)
 
-    monkeypatch.setattr(state_dict, "save", without_bias)
+    monkeypatch.setattr(state_dict, "save_tensors", without_bias)
     with pytest.raises(DataError, match="computes something else"):
         StateDict()(small(), tmp_path / "net", make_images(), FACTS)
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
 """What a run exports: each network in each format, bundles of the files beside them."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +8,7 @@ from omegaconf import OmegaConf
 
 from potstill.errors import DataError
 from potstill.export import onnx
+from potstill.integrity.sealed import read_sealed
 from potstill.pipeline import export
 from potstill.tasks.classification import Classification
 from tests.support.exported_nets import CLASSES, FACTS, make_images, small
@@ -59,7 +59,7 @@ def test_the_bundle_is_made_of_the_file_beside_it(experiment, monkeypatch):
     assert converted == [1]
     assert [file["path"], bundle["path"]] == ["student.onnx", "student-bundle"]
     folder = experiment.run.folder / "export"
-    assert json.loads((folder / "exports.json").read_text()) == [file, bundle]
+    assert read_sealed(folder / "exports.json") == {"files": [file, bundle]}
     model = folder / "student-bundle" / "model.onnx"
     assert model.read_bytes() == (folder / "student.onnx").read_bytes()
     hits = (small()(make_images()).argmax(1) == torch.arange(24) % 5).float().mean().item()
@@ -90,7 +90,7 @@ def test_what_is_refused_is_recorded_and_the_rest_is_written(experiment):
     experiment.fitted["later"] = SimpleNamespace(network=Refused())
     with pytest.raises(DataError, match=r"export=onnx: 2 of 4 files refused, first later: "):
         asked(experiment, "onnx", "bundle")
-    records = json.loads((experiment.run.folder / "export" / "exports.json").read_text())
+    records = read_sealed(experiment.run.folder / "export" / "exports.json")["files"]
     assert [bool(record["error"]) for record in records] == [False, False, True, True]
     names = sorted(path.name for path in (experiment.run.folder / "export").iterdir())
-    assert names == ["exports.json", "student-bundle", "student.onnx"]
+    assert names == ["exports.json", "student-bundle", "student.onnx", "student.onnx.sha256"]

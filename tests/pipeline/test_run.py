@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from potstill.config.instantiate import instantiate
 from potstill.config.validate import validate
 from potstill.errors import ConfigError, DataError, Interrupted
+from potstill.integrity.sealed import read_sealed
 from potstill.models.weights import load_weights
 from potstill.pipeline import fit
 from potstill.pipeline.experiment import is_trained
@@ -184,7 +185,7 @@ def test_a_run_of_an_older_version_is_not_resumed(finished, tmp_path):
     folder, _, overrides = finished
     old = tmp_path / "old"
     old.mkdir()
-    identity = json.loads((folder / "identity.json").read_text())
+    identity = read_sealed(folder / "identity.json")
     assert identity["module._target_"] == "DistillationModule"  # a name: modules may move
     identity["module._target_"] = "potstill.module.DistillationModule"
     (old / "identity.json").write_text(json.dumps(identity))

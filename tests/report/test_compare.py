@@ -1,11 +1,11 @@
 """Runs side by side: what compares, what does not and why."""
 
-import json
 from dataclasses import asdict
 
 import pytest
 
 from potstill.errors import DataError
+from potstill.integrity.sealed import read_sealed, write_sealed
 from potstill.report.compare import by_data, incomparable, members_of, write_comparison
 from potstill.tasks.scoring import Score, Scoring
 from tests.support.html_read import Page
@@ -59,11 +59,11 @@ def test_why_two_runs_do_not_compare(tmp_path, facts, why):
 
 def test_runs_of_another_task_do_not_compare_though_their_images_do(tmp_path):
     one, other = write_json(tmp_path / "one"), write_json(tmp_path / "other")
-    record = json.loads((other / "report.json").read_text())
+    record = read_sealed(other / "report.json")
     record["scoring"] = asdict(Scoring("share", (Score("rmse", "RMSE", mode="min"),)))
     for number, row in enumerate(record["rows"]):
         row["rmse"] = number / 8
-    (other / "report.json").write_text(json.dumps(record))
+    write_sealed(other / "report.json", record)
     assert {row.why for row in apart(one, other)} == {"another task: share, not classification"}
     page = Page(write_comparison([one, other], tmp_path / "both.html").read_text())
     tables = [t for t in page.tables if "the same run's student" in t["caption"]]
@@ -107,13 +107,12 @@ def test_run_names_span_their_rows(folders, tmp_path):
 
 
 def test_times_of_two_machines_are_not_compared(tmp_path):
-    import json
 
     folders = [write_json(tmp_path / name) for name in ("one", "two")]
     path = folders[1] / "report.json"
-    record = json.loads(path.read_text())
+    record = read_sealed(path)
     record["machine"]["cpu"] = "Pi"
-    path.write_text(json.dumps(record))
+    write_sealed(path, record)
     page = Page(write_comparison(folders, tmp_path / "report.html").read_text())
     assert "Latencies were measured in more than one way (eager on EPYC; eager on Pi)" in page.text
     assert "Not shown, for want of such a measurement: one/int8-ptq" in page.text

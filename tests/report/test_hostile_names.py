@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from potstill.integrity.sealed import read_sealed, write_sealed
 from potstill.report.command import main
 from potstill.report.sweep import write_sweep
 from tests.support.hostile_names import NAMES
@@ -98,8 +99,8 @@ CASES = [(key, value) for key, values in DAMAGED.items() for value in values]
 @pytest.mark.parametrize(("key", "value"), CASES)
 def test_a_report_of_wrong_shapes_is_one_line(key, value, tmp_path, capsys):
     folder = write_json(tmp_path / "run")
-    record = json.loads((folder / "report.json").read_text())
-    (folder / "report.json").write_text(json.dumps(record | {key: value}))
+    record = read_sealed(folder / "report.json")
+    write_sealed(folder / "report.json", record | {key: value})
     assert main([str(folder)]) in (2, 3)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

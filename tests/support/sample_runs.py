@@ -1,9 +1,8 @@
 """Finished runs with made-up but plausible numbers, for the tests of the pages."""
 
-import json
-
 import torch
 
+from potstill.integrity.sealed import write_sealed
 from potstill.report.row import Row
 from potstill.report.write import Results, write_report
 from potstill.tasks.classification import Classification
@@ -112,7 +111,7 @@ def write_json(folder, rows=ROWS, confusion=((3, 1), (0, 4)), class_names=("cat"
         "subject": rows[-1].name,
     }
     folder.mkdir(parents=True)
-    (folder / "report.json").write_text(json.dumps(record))
+    write_sealed(folder / "report.json", record)
     return folder
 
 
@@ -123,5 +122,5 @@ def write_exports(folder):
     written |= {"agreement": 1.0, "max_difference": 0.01, "sqnr_db": 51.4}
     refused = {"name": "int8-ptq", "format": "coreml", "accuracy": None, "error": "<no> coreml"}
     (folder / "export").mkdir()
-    (folder / "export" / "exports.json").write_text(json.dumps([written, refused]))
+    write_sealed(folder / "export" / "exports.json", {"files": [written, refused]})
     return [written, refused]

@@ -114,7 +114,7 @@ def test_its_files_say_what_the_output_is_and_no_classes(folder):
 
 
 def test_exports_are_judged_by_the_task(folder):
-    exports = json.loads((folder / "export" / "exports.json").read_text())
+    exports = json.loads((folder / "export" / "exports.json").read_text())["files"]
     rows = {row.name: row for row in read_run(folder).rows}
     assert [record["path"] for record in exports] == ["student.onnx", "pruned.onnx", "int8.onnx"]
     for record in exports:

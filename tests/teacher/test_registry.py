@@ -8,6 +8,7 @@ from safetensors.torch import save
 
 from potstill.atomic import write_atomically
 from potstill.errors import DataError
+from potstill.integrity import sealed
 from potstill.teacher import registry
 from potstill.teacher.frozen import sha256_of
 from potstill.teacher.registry import RegisteredTeacher
@@ -94,7 +95,8 @@ def test_an_interrupted_keep_does_not_count(tiny, tmp_path, monkeypatch, writes)
         done.append(path)
         write_atomically(path, content)
 
-    monkeypatch.setattr(registry, "write_atomically", interrupted)
+    for module in (registry, sealed):
+        monkeypatch.setattr(module, "write_atomically", interrupted)
     weights = save(tiny(4).state_dict())
     with pytest.raises(KeyboardInterrupt):
         there.save(weights, {"class_names": list(CLASSES)})
@@ -109,4 +111,5 @@ def test_an_interrupted_keep_does_not_count(tiny, tmp_path, monkeypatch, writes)
 
 def test_record_is_readable_json(store):
     record = json.loads((store.folder / "teacher.json").read_text())
-    assert set(record) == {"class_names", "val_accuracy", "recipe", "file_sha256"}
+    ours = {"version", "content_sha256"}
+    assert set(record) == {"class_names", "val_accuracy", "recipe", "file_sha256", *ours}

@@ -1,24 +1,22 @@
 """Artifact file, from which a network is built again without the experiment that made it."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
+from potstill.artifact.build import build
 from potstill.artifact.legacy import spec_of_recipe
 from potstill.artifact.spec import ModelSpec
-from potstill.artifact.transforms import rebuild
 from potstill.atomic import write_atomically
-from potstill.config.instantiate import instantiate
 from potstill.errors import ConfigError, DataError
+from potstill.integrity.facts import check_facts
+from potstill.integrity.tensors import CHECKSUM, read_header, save_tensors
 from potstill.measure.counts import is_quantized, stored
 from potstill.models.weights import fit_state, read_state
 
-KEY = "potstill"  # one key in the header: the order of several is not fixed
+NEEDED = ("image_shape",)
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def artifact_bytes(network: nn.Module, artifact: Artifact) -> bytes:
         "spec": artifact.spec.to_json() if artifact.spec else None,
         "source": artifact.source,
     }
-    return save(stored(network), metadata={KEY: json.dumps(header)})
+    return save_tensors(stored(network), header)
 
 
 def save_artifact(path: Path, network: nn.Module, artifact: Artifact) -> Path:
@@ -56,24 +54,24 @@ def read_artifact(path: str | Path) -> Artifact:
     """Return the header of a file; nothing in it is executed.
 
     Raises:
-        DataError: if it is missing, damaged, or has no header.
+        DataError: if it is missing, damaged, has no header, or one that no run writes.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise DataError(f"path={path}: no such file. Fix: NAME.safetensors of a run's folder")
-    try:
-        with safe_open(file, "pt") as opened:
-            header = json.loads((opened.metadata() or {}).get(KEY, "null"))
-    except (SafetensorError, ValueError, OSError) as error:
-        raise DataError(f"path={path}: damaged ({error}). Fix: copy the file again") from error
-    if not isinstance(header, dict):
-        raise DataError(f"path={path}: weights alone, no network. Fix: an artifact of a run")
+    header = read_header(file, source := f"path={path}")
+    if header is None:
+        raise DataError(f"{source}: weights alone, no network. Fix: an artifact of a run")
+    header.pop(CHECKSUM, None)
     recipe, values = header.pop("recipe", None), header.pop("spec", None)
     if recipe:  # of an older version
-        values = spec_of_recipe(recipe, str(path))
-    spec = ModelSpec.from_json(values, str(path)) if values else None
-    source = header.pop("source", {})
-    return Artifact(spec, header, source)
+        values = spec_of_recipe(recipe, source)
+    spec = ModelSpec.from_json(values, source) if values else None
+    origin = header.pop("source", {})
+    if not isinstance(origin, dict):
+        raise DataError(f"{source}: source is not a mapping. Fix: an artifact of a run")
+    check_facts(header, source, NEEDED)
+    return Artifact(spec, header, origin)
 
 
 def load_artifact(path: str | Path) -> tuple[nn.Module, Artifact]:
@@ -88,17 +86,10 @@ def load_artifact(path: str | Path) -> tuple[nn.Module, Artifact]:
             f"path={path}: this network cannot be built without its experiment. "
             "Fix: load its weights into the network the experiment builds"
         )
-    network = build(artifact.spec)
-    fit_state(network, read_state(path), path)
+    state = read_state(path)
+    network = build(artifact.spec, f"path={path}", state)
+    fit_state(network, state, path)
     return network.eval(), artifact
-
-
-def build(spec: ModelSpec) -> nn.Module:
-    """Return a network of this shape with weights that mean nothing yet."""
-    network: nn.Module = instantiate(spec.node(), "module.student")
-    for entry in spec.transforms:
-        network = rebuild(network, entry)
-    return network
 
 
 def num_outputs(facts: dict[str, Any]) -> int:

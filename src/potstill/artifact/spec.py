@@ -1,12 +1,17 @@
 """Specification of a network: a builder by name, and the transforms that followed, in order."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from potstill.config.names import builder_name, builder_target
 from potstill.errors import DataError
 
+LARGEST = 2**20  # of a number among a builder's arguments: sizes, counts, shares
+# What would have a builder read another file, or fetch one.
+_READS = re.compile(r"weights|pretrained.*|checkpoint_path|cache_dir")
+_SPECIAL = re.compile(r"_.*_")  # what configs give a meaning to
 Entry = dict[str, Any]  # a transform: its kind, and what rebuilding its shape takes
 
 
@@ -49,8 +54,8 @@ class ModelSpec:
         entries, kwargs = values["transforms"], values["kwargs"]
         if not _are_entries(entries) or not isinstance(kwargs, dict):
             raise DataError(f"{source}: holds no network of ours. Fix: an artifact of a run")
-        for name in (values["builder"], *(node["builder"] for node in _nodes(kwargs))):
-            check_builder(name, source)
+        check_builder(values["builder"], source)
+        check_kwargs(kwargs, source)
         return cls(values["builder"], kwargs, tuple(entries))
 
     def to_json(self) -> dict[str, Any]:
@@ -60,10 +65,6 @@ class ModelSpec:
     def then(self, *entries: Entry) -> "ModelSpec":
         """Return the specification of the network after more transforms."""
         return replace(self, transforms=(*self.transforms, *entries))
-
-    def node(self) -> dict[str, Any]:
-        """Return what builds the network as a node of a config, with `_target_`."""
-        return _called({"builder": self.builder, "kwargs": self.kwargs})
 
 
 def check_builder(name: Any, source: str) -> None:
@@ -80,6 +81,35 @@ def check_builder(name: Any, source: str) -> None:
         f"{source}: wants to call {name!r}, which is no builder of potstill.models. "
         "Fix: an artifact from a source you trust"
     )
+
+
+def check_kwargs(value: Any, source: str, key: str = "kwargs") -> None:
+    """Raise unless a builder's arguments, from a file, are plain values that read no other file.
+
+    A network among them is a mapping of `builder` and `kwargs`, held to the same.
+
+    Raises:
+        DataError: naming the argument.
+    """
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            check_kwargs(item, source, f"{key}[{place}]")
+    elif isinstance(value, dict):
+        if "builder" in value:
+            if set(value) != {"builder", "kwargs"} or not isinstance(value["kwargs"], dict):
+                raise _wrong(source, key, "no network")
+            check_builder(value["builder"], source)
+            value, key = value["kwargs"], f"{key}.kwargs"
+        for name, item in value.items():
+            if _SPECIAL.fullmatch(name) or (_READS.fullmatch(name) and item):
+                raise _wrong(source, f"{key}.{name}", "not for a file to set")
+            check_kwargs(item, source, f"{key}.{name}")
+    elif type(value) in (int, float) and not -LARGEST <= value <= LARGEST:  # nor NaN
+        raise _wrong(source, key, f"not within {LARGEST:,}")
+
+
+def _wrong(source: str, key: str, what: str) -> DataError:
+    return DataError(f"{source}: {key[:80]} is {what}. Fix: an artifact of a run")
 
 
 def _are_entries(entries: Any) -> bool:
@@ -101,30 +131,7 @@ def _named(value: Any) -> Any:
     return [_named(item) for item in value] if isinstance(value, list) else value
 
 
-def _called(value: Any) -> Any:
-    """Return builders by name as a config's nodes: the inverse of `_named`."""
-    if isinstance(value, dict):
-        inner = value["kwargs"] if "builder" in value else value
-        made = {key: _called(item) for key, item in inner.items()}
-        return (
-            {"_target_": builder_target(value["builder"]), **made} if "builder" in value else made
-        )
-    return [_called(item) for item in value] if isinstance(value, list) else value
-
-
 def _without_weights(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: None if k == "weights" else _without_weights(v) for k, v in value.items()}
     return [_without_weights(item) for item in value] if isinstance(value, list) else value
-
-
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every network in the arguments of one."""
-    if isinstance(value, dict):
-        if "builder" in value:
-            yield value
-        for inner in value.values():
-            yield from _nodes(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _nodes(inner)

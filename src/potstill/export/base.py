@@ -1,6 +1,5 @@
 """Interface of exporters: one file a format, kept once its own runtime has run it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from potstill.integrity.sealed import seal
 from potstill.quantization.convert import convert
 from potstill.quantization.prepare import is_prepared
 from potstill.tasks.base import Task
@@ -76,20 +76,22 @@ class Exporter:
 
 
 def describe_file(facts: Mapping[str, Any], is_int8: bool) -> str:
-    """Return labels, preprocessing, shapes and precision of an exported file, as JSON."""
+    """Return what `about_file` does, as JSON with a version and its own sha256."""
+    return seal(about_file(facts, is_int8), ensure_ascii=False)
+
+
+def about_file(facts: Mapping[str, Any], is_int8: bool) -> dict[str, Any]:
+    """Return labels, preprocessing, shapes and precision of an exported file."""
     channels, height, width = facts["image_shape"]
     names = facts.get("class_names")
     output = {"shape": ["batch", len(names)], "meaning": "logits"} if names else facts["output"]
-    return json.dumps(
-        {
-            **facts,
-            "order": ORDER,
-            "input": {"shape": ["batch", channels, height, width], "dtype": "float32"},
-            "output": output,
-            "precision": "int8" if is_int8 else "float32",
-        },
-        ensure_ascii=False,
-    )
+    return {
+        **facts,
+        "order": ORDER,
+        "input": {"shape": ["batch", channels, height, width], "dtype": "float32"},
+        "output": output,
+        "precision": "int8" if is_int8 else "float32",
+    }
 
 
 def to_export(network: nn.Module) -> nn.Module:

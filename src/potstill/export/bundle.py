@@ -1,6 +1,5 @@
 """A deployment folder: the network, its labels, a script that classifies, instructions."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import Tensor, nn
 
 from potstill.atomic import write_atomically
-from potstill.export.base import Exported, Exporter, describe_file
+from potstill.export.base import Exported, Exporter, about_file
 from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.onnx import Onnx
+from potstill.integrity.sealed import seal
+from potstill.integrity.sums import sums_of, write_sums
 from potstill.quantization.convert import is_converted
 from potstill.quantization.prepare import is_prepared
 from potstill.tasks.base import Task
@@ -28,7 +29,8 @@ class Bundle(Exporter):
     """Write a folder that runs on a Raspberry Pi, with nothing of this project installed there.
 
     It holds `model.onnx`, or other files that `classify.py` runs, `labels.txt`, `preprocess.json`,
-    `classify.py` and `README.md`, which also has the lines that load a `.pte` on Android and iOS.
+    `classify.py`, `SHA256SUMS`, which the script compares, and `README.md`, which also has the
+    lines that load a `.pte` on Android and iOS.
     """
 
     bundles = True
@@ -64,6 +66,8 @@ class Bundle(Exporter):
             texts = _texts(path, models, facts, is_prepared(network) or is_converted(network))
             for name, text in texts.items():
                 write_atomically(trial / name, text)
+            sums_of(trial / "model.onnx").unlink(missing_ok=True)
+            write_sums(trial)
             os.replace(trial, path)
         finally:
             shutil.rmtree(trial, ignore_errors=True)
@@ -76,11 +80,11 @@ def _texts(
     path: Path, models: Sequence[Exported], facts: Mapping[str, Any], is_int8: bool
 ) -> dict[str, str]:
     """Return the text files of a bundle by name."""
-    about = json.loads(describe_file(facts, is_int8))
+    about = about_file(facts, is_int8)
     labels = about.pop("class_names")
     return {
         "labels.txt": "\n".join(labels) + "\n",
-        "preprocess.json": json.dumps(about, indent=2, ensure_ascii=False) + "\n",
+        "preprocess.json": seal(about, indent=2, ensure_ascii=False) + "\n",
         "classify.py": (PARTS / "classify.py").read_text(encoding="utf-8"),
         "README.md": _readme(path, models, about, len(labels)),
     }

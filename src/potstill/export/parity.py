@@ -14,6 +14,7 @@ from potstill.errors import DataError
 from potstill.export.base import Exported
 from potstill.export.runtimes.base import Runtime
 from potstill.export.sensitivity import perturb_rounding
+from potstill.integrity.sums import write_sum
 from potstill.measure.sqnr import sqnr_db
 from potstill.models.features.trace import in_eval_mode
 from potstill.quantization.convert import is_converted
@@ -89,6 +90,8 @@ def keep_verified(
 ) -> Exported:
     """Write `content` to `path` if, run on `images`, it gives the outputs of `network`.
 
+    Its checksum is left beside it.
+
     Args:
         path: of the file.
         content: what is in it, and in those that belong to it.
@@ -108,7 +111,7 @@ def keep_verified(
     floor = least_db(network, images, reference, task) if min_sqnr_db is None else min_sqnr_db
     trial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     parts = content if isinstance(content, Mapping) else {path.suffix: content}
-    _remove(path, parts)
+    _remove(path, (*parts, f"{path.suffix}.sha256"))
     try:
         for suffix, part in parts.items():
             write_atomically(trial.with_suffix(suffix), part)
@@ -117,6 +120,7 @@ def keep_verified(
         check(parity, floor, f"export={path.name}", task.scoring.same)
         for suffix in parts:
             os.replace(trial.with_suffix(suffix), path.with_suffix(suffix))
+        write_sum(path, *(path.with_suffix(suffix) for suffix in parts))
     finally:
         _remove(trial, parts)
     numbers = (parity.agreement, parity.max_difference, parity.sqnr_db)

@@ -1,18 +1,17 @@
 """State dict export, `.safetensors`: the weights alone, by their names."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from potstill.export.base import describe_file
+from potstill.export.base import about_file
 from potstill.export.formats import FileExporter
 from potstill.export.parity import FLOAT_DB
 from potstill.export.runtimes.eager import Eager
+from potstill.integrity.tensors import load_tensors, save_tensors
 from potstill.measure.counts import stored
 from potstill.models.copies import copy_network
 from potstill.models.weights import fit_state, shared_names
@@ -34,11 +33,10 @@ class StateDict(FileExporter):
 
     def content(self, network: nn.Module, images: Tensor, facts: Mapping[str, Any]) -> bytes:
         """Return the state as safetensors."""
-        description = json.loads(describe_file(facts, is_converted(network)))
+        description = about_file(facts, is_converted(network))
         if shared := shared_names(network):
             description["shared"] = shared
-        # One key: the order of several is not fixed, and equal networks should be equal files.
-        return save(stored(network), metadata={"potstill": json.dumps(description)})
+        return save_tensors(stored(network), description)
 
     def load(self, path: Path, network: nn.Module) -> Eager:
         """Fill a copy of the network from a file."""
@@ -51,5 +49,5 @@ def restore(network: nn.Module, file: Path) -> nn.Module:
     network = copy_network(network)
     for value in network.state_dict().values():
         value.zero_()  # so that what the file lacks does not go unnoticed
-    fit_state(network, load_file(file), file)
+    fit_state(network, load_tensors(file, f"path={file}"), file)
     return network

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from potstill.errors import DataError
+from potstill.integrity.tensors import load_tensors
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".tar")
 SHOWN = 3
@@ -73,7 +73,7 @@ def _identity(value: Any) -> Any:
 
 
 def fit_state(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load `state` into `model`; `source` is named where a key or a shape does not fit.
+    """Load `state` into `model`; `source` is named where a key, shape or type does not fit.
 
     Of a tensor that has several names in the network one of them is enough.
     """
@@ -86,9 +86,18 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], source: str | Path)
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
+    kinds = [
+        f"{k} is {state[k].dtype} in the file and {own[k].dtype} in the network"
+        for k in own
+        if k in state and not _same_kind(state[k], own[k])
+    ]
     wrong = [
         f"{len(found)} {what} ({', '.join(found[:SHOWN])}{', ...' if len(found) > SHOWN else ''})"
-        for what, found in (("missing", missing), ("unexpected", unexpected), ("misfits", shapes))
+        for what, found in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("misfits", shapes + kinds),
+        )
         if found
     ]
     if wrong:
@@ -98,6 +107,14 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], source: str | Path)
         )
     own.update(state)
     model.load_state_dict(own)
+
+
+def _same_kind(given: Tensor, own: Tensor) -> bool:
+    """Return whether one may be converted to the other: real to real, or the same integers."""
+    if given.is_floating_point() and own.is_floating_point():
+        return True
+    whole = not given.is_floating_point() and not given.is_complex()
+    return given.dtype == own.dtype or (whole and own.dtype == torch.int64)
 
 
 def _with_shared(
@@ -117,9 +134,9 @@ def _with_shared(
 def _read(file: Path) -> Any:
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
+            return load_tensors(file, f"weights={file}")
         return torch.load(file, map_location="cpu", weights_only=True)
-    except MemoryError:
+    except (MemoryError, DataError):
         raise
     except Exception as error:  # a damaged zip or pickle can raise nearly anything
         raise DataError(_damaged(file, error)) from error

@@ -1,6 +1,5 @@
 """Evaluation of every network of a run on the test set, once, at the end; and the report."""
 
-import json
 import shlex
 from dataclasses import asdict
 from functools import partial
@@ -15,6 +14,7 @@ from potstill.benchmark.onnx_latency import in_onnxruntime
 from potstill.config.program import program
 from potstill.data.loaders.epoch_order import single_process
 from potstill.distributed import collectives
+from potstill.integrity.sealed import read_sealed
 from potstill.measure.counts import (
     count_macs,
     count_parameters,
@@ -172,7 +172,7 @@ def _facts(experiment: Experiment, num_test: int) -> dict[str, Any]:
 def _warnings(experiment: Experiment) -> list[str]:
     """Return what stages warned of, in this attempt of the run or an earlier one."""
     files = [fitted.folder / COST for fitted in experiment.fitted.values()]
-    found = [json.loads(file.read_text())["warning"] for file in files if file.is_file()]
+    found = [read_sealed(file)["warning"] for file in files if file.is_file()]
     return [warning for warning in found if warning]
 
 

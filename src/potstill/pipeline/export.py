@@ -1,6 +1,5 @@
 """Export of a run's networks, each file evaluated in its own runtime."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +10,6 @@ from rich import box
 from rich.table import Table
 
 from potstill.artifact.metadata import facts
-from potstill.atomic import write_atomically
 from potstill.config.instantiate import instantiate
 from potstill.config.schema import Config
 from potstill.data.loaders.epoch_order import single_process
@@ -20,6 +18,7 @@ from potstill.export.base import Exported, Exporter
 from potstill.export.bundled.classify import RUNTIMES
 from potstill.export.formats import formats
 from potstill.export.parity import in_batches
+from potstill.integrity.sealed import write_sealed
 from potstill.measure.units import percent, scaled
 from potstill.pipeline.experiment import Experiment
 from potstill.tasks.base import Task
@@ -64,8 +63,8 @@ def export(experiment: Experiment) -> list[dict[str, Any]]:
     ]
     records = [record for name in names for record in _records(experiment, name, chosen)]
     if records:
-        text = json.dumps(records, indent=2, default=str)
-        write_atomically(experiment.run.folder / "export" / "exports.json", text + "\n")
+        file = experiment.run.folder / "export" / "exports.json"
+        write_sealed(file, {"files": records}, indent=2, default=str)
         experiment.run.console.print(_table(records, experiment.run.task.scoring))
     if refused := [record for record in records if record["error"]]:
         first = refused[0]

@@ -1,12 +1,12 @@
 """Reading of a finished run's report.json, for pages."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from potstill.errors import DataError
+from potstill.integrity.sealed import read_sealed
 from potstill.measure.confusion import Confusion, of_matrix
 from potstill.report.curves import Curve
 from potstill.report.row import Row
@@ -16,6 +16,7 @@ from potstill.tasks.scoring import CLASSIFICATION, Scoring
 
 NAME = "report.json"
 EXPORTS = "export/exports.json"
+REWRITE = "the same command with resume=true writes it"
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,10 @@ def read_run(folder: Path | str) -> Run:
     if not path.is_file():
         raise DataError(f"{folder}: no finished run ({NAME} is not there). Fix: a run's folder")
     try:
-        return _run(Path(folder), json.loads(path.read_text(encoding="utf-8")))
+        return _run(Path(folder), read_sealed(path, fix=REWRITE))
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         reason = short(f"{type(error).__name__}: {error}", 200)
-        raise DataError(
-            f"{path}: is not a report ({reason}). Fix: the same command with resume=true writes it"
-        ) from error
+        raise DataError(f"{path}: is not a report ({reason}). Fix: {REWRITE}") from error
 
 
 def _run(folder: Path, record: dict[str, Any]) -> Run:
@@ -157,7 +156,8 @@ def _exports(folder: Path) -> list[dict[str, Any]]:
     path = folder / EXPORTS
     if not path.is_file():
         return []
-    exports = json.loads(path.read_text(encoding="utf-8"))
+    found = read_sealed(path, fix=REWRITE, before=list)
+    exports = found if isinstance(found, list) else found["files"]
     check_shape(exports, [EXPORTED], EXPORTS)
     return list(exports)
 

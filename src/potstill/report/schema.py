@@ -39,6 +39,7 @@ REPORT: dict[str, Any] = {
 EXPORTED = {
     **dict.fromkeys(("name", "format"), (str,)),
     **dict.fromkeys(("path", "runtime", "error"), TEXT),
+    "beside": [(str,)],
     "sqnr_db": None,  # infinite, where nothing differs
     REST: NUMBER,
 }

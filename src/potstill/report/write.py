@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.atomic import write_atomically
+from potstill.integrity.sealed import VERSION, seal_text
 from potstill.measure.host import machine
 from potstill.report.curves import Curve, read_curve
 from potstill.report.learning import curves_figure
@@ -65,6 +66,7 @@ def write_report(
     directory = Path(directory)
     read = {name: read_curve(paths) for name, paths in curves.items()}
     record = {
+        VERSION: 1,
         "rows": [row.to_json() for row in results.rows],
         "machine": machine(),
         "meta": dict(meta),
@@ -77,7 +79,7 @@ def write_report(
     images = _draw(directory, read, results)
     text = json.dumps(_finite(record), indent=2, allow_nan=False, default=str)
     text = NUMBERS.sub(lambda match: " ".join(match[0].split()), text)
-    write_atomically(directory / "report.json", text + "\n")
+    write_atomically(directory / "report.json", seal_text(text) + "\n")
     write_atomically(directory / "report.md", _markdown(results, meta, images))
     return write_page(directory)
 

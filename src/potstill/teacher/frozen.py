@@ -1,10 +1,11 @@
 """Frozen teacher, in eval mode and outside the module tree."""
 
-import hashlib
 from types import MethodType
 
 import torch
 from torch import nn
+
+from potstill.integrity.tensors import sha256_of_state
 
 
 class FrozenTeacher:
@@ -42,12 +43,6 @@ def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
     return module
 
 
-@torch.no_grad()
 def sha256_of(network: nn.Module) -> str:
     """Return the sha256 over the names, types, shapes and bytes of a network's state."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        value = value.detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return sha256_of_state(network.state_dict())

@@ -6,11 +6,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import nn
 
 from potstill.atomic import write_atomically
 from potstill.errors import DataError
+from potstill.integrity.facts import check_facts
+from potstill.integrity.sealed import read_sealed, write_sealed
+from potstill.integrity.tensors import read_header
 from potstill.models.weights import load_weights
 
 
@@ -41,9 +43,9 @@ class RegisteredTeacher:
         """
         path = self.folder / "teacher.json"
         try:
-            found = json.loads(path.read_text())
+            found = read_sealed(path, fix="delete the folder")
             return {**found, "class_names": tuple(found["class_names"])}
-        except (ValueError, LookupError, TypeError) as error:
+        except (LookupError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error!r}). Fix: delete the folder") from error
 
     def load(self, network: nn.Module, class_names: tuple[str, ...]) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class RegisteredTeacher:
             "recipe": self.identity,
             "file_sha256": hashlib.sha256(weights).hexdigest(),
         }
-        write_atomically(self.folder / "teacher.json", json.dumps(content, indent=2) + "\n")
+        write_sealed(self.folder / "teacher.json", content, indent=2)
 
 
 def check_classes(weights: Path, class_names: tuple[str, ...]) -> None:
@@ -82,13 +84,14 @@ def check_classes(weights: Path, class_names: tuple[str, ...]) -> None:
     """
     if weights.suffix != ".safetensors":
         return
-    with safe_open(weights, "pt") as file:
-        facts = json.loads((file.metadata() or {}).get("potstill", "{}"))
+    source = f"module.teacher.weights={weights}"
+    facts = read_header(weights, source) or {}
+    check_facts(facts, source)
     theirs = tuple(facts.get("class_names", class_names))
     if theirs != tuple(class_names):
         pairs = zip_longest(theirs, class_names)
         first = next(pair for pair in pairs if pair[0] != pair[1])
         raise DataError(
-            f"module.teacher.weights={weights}: knows other classes, {first[0]!r} where the data "
+            f"{source}: knows other classes, {first[0]!r} where the data "
             f"has {first[1]!r}. Fix: a teacher of these classes, in this order"
         )

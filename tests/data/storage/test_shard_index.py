@@ -16,6 +16,7 @@ from potstill.data.storage.shard_index import (
     read_index,
 )
 from potstill.errors import DataError
+from potstill.integrity.sealed import seal
 
 MANIFEST = ShardManifest(
     ("cat", "dog"), {"train": ShardPart((Chunk("train/a.bin", 40),), "t.st", "ab")}
@@ -58,15 +59,24 @@ def test_an_index_comes_back_as_it_was(tmp_path):
 )
 def test_a_changed_manifest_is_refused(change):
     data = change(MANIFEST.to_text()).encode()
-    with pytest.raises(DataError, match=r"data.root=here: manifest.json is damaged or was changed"):
+    with pytest.raises(DataError, match=r"data.root=here: manifest.json(:| is) damaged"):
         ShardManifest.from_bytes(data, "here")
 
 
 def test_a_manifest_of_another_version_is_refused():
-    body = json.loads(MANIFEST.to_text()) | {"version": 9}
-    body.pop("sha256")
+    body = json.loads(MANIFEST.to_text())
+    del body["version"], body["content_sha256"]
+    with pytest.raises(DataError, match="is of version 9, this potstill reads up to 2"):
+        ShardManifest.from_bytes(seal(body, 9).encode(), "here")
+
+
+def test_a_manifest_of_the_first_version_is_read():
+    body = json.loads(MANIFEST.to_text()) | {"version": 1}
+    del body["content_sha256"]
     body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    with pytest.raises(DataError, match="shards of version 9, this reads 1"):
+    assert ShardManifest.from_bytes(json.dumps(body).encode(), "here") == MANIFEST
+    body["class_names"][0] = "dig"
+    with pytest.raises(DataError, match="its checksum does not fit"):
         ShardManifest.from_bytes(json.dumps(body).encode(), "here")
 
 

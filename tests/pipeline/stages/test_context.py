@@ -1,11 +1,10 @@
 """What a stage decides is written first and repeated; a rehearsal measures and writes nothing."""
 
-import json
-
 import pytest
 import torch
 
 from potstill.errors import ConfigError, DataError
+from potstill.integrity.sealed import read_sealed
 from potstill.pipeline.stages.context import StageContext
 
 SHAPE = (3, 16, 16)
@@ -14,7 +13,7 @@ SHAPE = (3, 16, 16)
 def test_a_decision_is_written_and_repeated(tmp_path):
     context = StageContext(SHAPE, folder=tmp_path)
     assert context.decided("a.json", lambda: {"lo": 0.1}) == {"lo": 0.1}
-    assert json.loads((tmp_path / "a.json").read_text()) == {"lo": 0.1}
+    assert read_sealed(tmp_path / "a.json") == {"lo": 0.1}
     again = context.decided("a.json", lambda: pytest.fail("decided again"))
     assert again == {"lo": 0.1}
     later = StageContext(SHAPE, previous=tmp_path)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from potstill.errors import DataError, StorageError
+from potstill.integrity.sealed import read_sealed
 from potstill.training.checkpoints import files
 from potstill.training.checkpoints.files import (
     clean,
@@ -45,7 +46,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
 def test_the_manifest_is_what_sha256_says_of_the_file(tmp_path):
     path = saved(tmp_path)
     data = path.read_bytes()
-    assert json.loads(path.with_suffix(".json").read_text()) == {
+    assert read_sealed(path.with_suffix(".json")) == {
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "step": 7,

@@ -14,10 +14,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from potstill.errors import DataError
+from potstill.integrity.sealed import parse, seal, unseal
 
 MANIFEST = "manifest.json"
 PARTS = ("train", "val")
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,7 @@ class ShardManifest:
 
     def to_text(self) -> str:
         """Return the manifest as JSON that holds a sha256 of itself."""
-        body = {"version": VERSION, **asdict(self)}
-        return json.dumps(body | {"sha256": _checksum(body)}, indent=1) + "\n"
+        return seal(asdict(self), VERSION, indent=1) + "\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, root: str) -> "ShardManifest":
@@ -96,18 +96,14 @@ class ShardManifest:
             DataError: where it is not what was written, or of another version.
         """
         try:
-            body = json.loads(data)
-            stated, version = body.pop("sha256"), body["version"]
-            if stated != _checksum(body):
-                raise ValueError("its checksum does not fit")
+            body = _first_version(data)
+            if body is None:
+                source = f"data.root={root}: {MANIFEST}"
+                body = unseal(data, source, VERSION, fix="write the shards again")
+            parts = {key: _part(value) for key, value in body["parts"].items()}
+            return cls(tuple(body["class_names"]), parts)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(root, MANIFEST, error) from error
-        if version != VERSION:
-            raise DataError(
-                f"data.root={root}: shards of version {version}, this reads {VERSION}. "
-                "Fix: write them again"
-            )
-        return cls(tuple(body["class_names"]), {k: _part(v) for k, v in body["parts"].items()})
 
 
 def digest(content: bytes | memoryview) -> int:
@@ -135,8 +131,15 @@ def _part(body: dict[str, Any]) -> ShardPart:
     return ShardPart(chunks, body["index"], body["sha256"])
 
 
-def _checksum(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def _first_version(data: bytes) -> dict[str, Any] | None:
+    """Return a manifest of version 1, whose checksum is of its values; None for another."""
+    body = parse(data.decode())
+    if not isinstance(body, dict) or body.get("version") != 1 or "sha256" not in body:
+        return None
+    stated = body.pop("sha256")
+    if stated != hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest():
+        raise ValueError("its checksum does not fit")
+    return body
 
 
 def _damaged(root: str, name: str, error: Exception) -> DataError:

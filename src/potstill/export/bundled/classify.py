@@ -15,6 +15,7 @@ same. Exit code: 0 fine, 1 if an image failed, 2 if none could be classified at 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import io
 import json
@@ -57,6 +58,7 @@ class Classifier:
 
     def __init__(self, model: Path, threads: int = 1, upright: bool = False) -> None:
         self.model, self.upright = model, upright
+        check_sums([HERE / "preprocess.json", HERE / "labels.txt", *parts(model)])
         try:
             about = json.loads((HERE / "preprocess.json").read_text(encoding="utf-8"))
             labels = (HERE / "labels.txt").read_text(encoding="utf-8")
@@ -104,6 +106,27 @@ class Classifier:
         image = image.resize((self.crop, self.crop), Image.Resampling.BILINEAR, box)
         pixels = np.asarray(image, np.float32).transpose(2, 0, 1)
         return np.ascontiguousarray((pixels - self.mean) / self.std)[None]
+
+
+def parts(model: Path) -> list[Path]:
+    """Return a model's file and those of the same name beside it, which hold its weights."""
+    return [model, *(file for file in model.parent.glob(f"{model.stem}.*") if file != model)]
+
+
+def check_sums(files: list[Path]) -> None:
+    """Raise where a file of this folder is not what its line in SHA256SUMS was made of."""
+    own = [file for file in files if file.resolve().parent == HERE]
+    try:
+        lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in own}
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{HERE}: {reason(error)}. Fix: copy the whole folder") from error
+    wrong = [name for name, digest in found.items() if listed.get(name, digest) != digest]
+    wrong += [name for name in listed if not (HERE / name).is_file()]
+    if wrong:
+        fix = "copy the whole folder; of a file you edited, take the line out of SHA256SUMS"
+        raise SetupError(f"{HERE}: {wrong[0]} is not as SHA256SUMS has it. Fix: {fix}")
 
 
 def to_rgb(image: Any) -> Any:

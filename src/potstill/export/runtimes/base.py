@@ -1,6 +1,5 @@
 """Interface of runtimes: a file in, a callable from images to logits out."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.errors import DataError
+from potstill.integrity.facts import check_facts
+from potstill.integrity.sealed import unseal
 
 
 class Runtime:
@@ -71,10 +72,14 @@ def check_file(path: str | Path) -> Path:
     return file
 
 
-def parsed(text: str) -> dict[str, Any]:
-    """Return what `describe_file` wrote into a file; nothing where somebody else wrote it."""
-    try:
-        found = json.loads(text)
-    except ValueError:
+def parsed(text: str, path: Path) -> dict[str, Any]:
+    """Return what `describe_file` wrote into a file; nothing where there is no text.
+
+    Raises:
+        DataError: if it is damaged, or was never written by this project.
+    """
+    if not text:
         return {}
-    return found if isinstance(found, dict) else {}
+    found: dict[str, Any] = unseal(text, path, fix="export it again")
+    check_facts(found, str(path))
+    return found

@@ -87,7 +87,7 @@ class TorchExport(Eager):
         try:
             with zipfile.ZipFile(self.path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith("/extra/preprocess.json"))
-                return parsed(archive.read(name).decode())
+                return parsed(archive.read(name).decode(), self.path)
         except (StopIteration, zipfile.BadZipFile):
             return {}
 

@@ -83,7 +83,7 @@ class ExecuTorch(Runtime):
             text = self.text("preprocess")
         except (RuntimeError, KeyError, ValueError):  # written by somebody else
             text = ""
-        return {"image_shape": list(sizes)} | parsed(text)
+        return {"image_shape": list(sizes)} | parsed(text, self.path)
 
     @classmethod
     def import_library(cls) -> None:

@@ -71,7 +71,7 @@ class LiteRt(Runtime):
         known = {"image_shape": self.input["shape"][1:].tolist()}
         try:
             with zipfile.ZipFile(self.path) as archive:
-                return known | parsed(archive.read(PREPROCESS).decode())
+                return known | parsed(archive.read(PREPROCESS).decode(), self.path)
         except (zipfile.BadZipFile, KeyError):  # written by somebody else
             return known
 

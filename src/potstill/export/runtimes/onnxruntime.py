@@ -49,7 +49,7 @@ class OnnxRuntime(Runtime):
         texts = self.session.get_modelmeta().custom_metadata_map
         sizes = self.session.get_inputs()[0].shape[1:]
         known = {"image_shape": sizes} if all(isinstance(size, int) for size in sizes) else {}
-        return known | parsed(texts.get("preprocess", ""))
+        return known | parsed(texts.get("preprocess", ""), self.path)
 
     @classmethod
     def import_library(cls) -> None:

@@ -67,7 +67,7 @@ class OpenVino(Runtime):
         known = {"image_shape": [size.get_length() for size in sizes]} if sizes.is_static else {}
         if not self.model.has_rt_info(PREPROCESS):  # written by somebody else
             return known
-        return known | parsed(self.model.get_rt_info(PREPROCESS).astype(str))
+        return known | parsed(self.model.get_rt_info(PREPROCESS).astype(str), self.path)
 
     @classmethod
     def files(cls, path: Path) -> tuple[Path, ...]:

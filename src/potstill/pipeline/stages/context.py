@@ -1,6 +1,5 @@
 """Context of a stage: what it may read, and where it writes, when it changes a network."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ import torch
 from rich import print as rich_print
 from torch import Tensor, nn
 
-from potstill.atomic import write_atomically
 from potstill.distributed import collectives
-from potstill.errors import ConfigError, DataError
+from potstill.errors import ConfigError
+from potstill.integrity.sealed import read_sealed, write_sealed
 
 Batches = list[tuple[Tensor, ...]]
 Decision = dict[str, Any]  # plain values, as JSON knows them
@@ -84,7 +83,7 @@ class StageContext:
             if found is None:
                 found = decide()
                 if path is not None:
-                    write_atomically(path, json.dumps(found))
+                    write_sealed(path, found)
         shared: Decision = collectives.broadcast(found)
         return shared
 
@@ -98,8 +97,5 @@ class StageContext:
 
 
 def _read(path: Path) -> Decision:
-    try:
-        found: Decision = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: damaged ({error}). Fix: delete the stage's folder") from error
+    found: Decision = read_sealed(path, fix="delete the stage's folder")
     return found

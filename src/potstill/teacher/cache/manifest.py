@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from potstill.atomic import write_atomically
 from potstill.errors import ConfigError, DataError
+from potstill.integrity.sealed import read_sealed, write_sealed
 from potstill.teacher.cache.encoding import PRECISIONS, Encoding
 
 FILE = "manifest.json"
@@ -97,7 +97,7 @@ class CacheManifest:
     def write(self, folder: Path) -> None:
         """Write the manifest into a new cache's folder; several processes write the same bytes."""
         content = self.fields | {"difference": self.difference}
-        write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
+        write_sealed(folder / FILE, content, indent=2)
 
     def differences(self, fields: dict[str, Any]) -> list[str]:
         """Return `name: stored -> this run's` for every field that is not the same."""
@@ -131,13 +131,7 @@ def read_fields(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: if it is damaged.
     """
-    path = folder / FILE
-    try:
-        fields = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path}: damaged ({error}). Fix: delete the folder") from error
-    if not isinstance(fields, dict):
-        raise DataError(f"{path}: damaged (not a JSON object). Fix: delete the folder")
+    fields: dict[str, Any] = read_sealed(folder / FILE, fix="delete the folder")
     return fields
 
 

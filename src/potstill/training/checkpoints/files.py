@@ -1,7 +1,6 @@
 """Checkpoints on disk: whole or absent, each with its sha256 in a manifest beside it."""
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -13,8 +12,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from potstill.atomic import write_atomically
 from potstill.errors import DataError, StorageError
+from potstill.integrity.sealed import read_sealed, write_sealed
 
 log = logging.getLogger("potstill")
 BEST = "best.ckpt"
@@ -95,7 +94,7 @@ def _save(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _finish(path: Path, facts: Mapping[str, Any]) -> None:
-    write_atomically(_manifest(path), json.dumps(facts, indent=1) + "\n")
+    write_sealed(_manifest(path), facts, indent=1)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -118,7 +117,7 @@ def link(source: Path, path: Path) -> None:
         if not (path.exists() and path.samefile(source)):
             os.link(source, temporary)
             os.replace(temporary, path)
-    _finish(path, json.loads(_manifest(source).read_text()))
+    _finish(path, read_sealed(_manifest(source)))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -139,12 +138,12 @@ def damage(path: Path) -> str | None:
     """Return what is wrong with a checkpoint's bytes, or None."""
     if not path.is_file():
         return "no such checkpoint"
-    try:
-        facts = json.loads(_manifest(path).read_text())
-        size, sha256 = facts["bytes"], facts["sha256"]
-    except FileNotFoundError:
+    if not _manifest(path).is_file():
         return f"has no manifest {_manifest(path).name}"
-    except (ValueError, KeyError, TypeError):
+    try:
+        facts = read_sealed(_manifest(path))
+        size, sha256 = facts["bytes"], facts["sha256"]
+    except (DataError, KeyError):
         return f"its manifest {_manifest(path).name} is damaged"
     if path.stat().st_size != size:
         return f"damaged, {path.stat().st_size} of {size} bytes"
@@ -197,6 +196,6 @@ def _step(path: Path) -> int:
     if match := _STEP.fullmatch(path.name):
         return int(match[1])
     try:
-        return int(json.loads(_manifest(path).read_text())["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(read_sealed(_manifest(path))["step"])
+    except (DataError, ValueError, KeyError, TypeError):
         return -1

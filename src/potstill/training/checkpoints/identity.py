@@ -1,7 +1,6 @@
 """Identity of a run, its settings and data, compared on resumption; and its folder's lock."""
 
 import fcntl
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +11,9 @@ from typing import Any
 
 import torch
 
-from potstill.atomic import write_atomically
 from potstill.config.plugins import fingerprints
-from potstill.errors import ConfigError, DataError, nearest
+from potstill.errors import ConfigError, nearest
+from potstill.integrity.sealed import read_sealed, write_sealed
 
 log = logging.getLogger("potstill")
 FILE = "identity.json"
@@ -128,7 +127,7 @@ def _warn(keys: Sequence[str], old: Mapping[str, Any], new: Mapping[str, Any]) -
 
 def save_identity(folder: Path, found: Identity) -> None:
     """Write a run's identity into its folder."""
-    write_atomically(folder / FILE, json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_sealed(folder / FILE, found, indent=1, sort_keys=True)
 
 
 def load_identity(folder: Path) -> Identity | None:
@@ -136,10 +135,8 @@ def load_identity(folder: Path) -> Identity | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path}: damaged. Fix: start again in another folder") from error
+    found: Identity = read_sealed(path, fix="start again in another folder")
+    return found
 
 
 @contextmanager

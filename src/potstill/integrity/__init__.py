@@ -1,0 +1,1 @@
+"""Integrity of files: format versions, checksums, and bounds on what a file may hold."""
