@@ -34,9 +34,10 @@ from potstill.export.onnx import Onnx
 from potstill.integrity.sums import write_sums
 from tests.support.bundles import script_of
 from tests.support.exported_nets import CLASSES, FACTS, integers, make_images, small
+from tests.support.hostile_names import NAMES as HOSTILE
 from tests.support.places import ROOT, SHARED
 
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 SCRIPT = ROOT / "src" / "potstill" / "export" / "bundled" / "classify.py"
 RESIZE, CROP = FACTS["preprocess"]["resize"], FACTS["preprocess"]["crop"]
@@ -403,3 +404,21 @@ def test_large_images_are_refused_before_they_are_decoded(folder, tmp_path, caps
     (tmp_path / "bomb.png").write_bytes(buffer.getvalue())
     assert script_of(folder).main([str(tmp_path)]) == 1
     assert "900000000 pixels" in capsys.readouterr().err
+
+
+def test_hostile_names_are_text_and_a_line_each(network, tmp_path):
+    names = HOSTILE[-len(CLASSES) :]
+    facts = {**FACTS, "class_names": list(names)}
+    folder = Bundle()(network, tmp_path / "student", make_images(), facts).path
+    assert (folder / "labels.txt").read_text(encoding="utf-8").split("\n") == [*names, ""]
+    assert names[0] not in (folder / "README.md").read_text(encoding="utf-8")
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    assert session.get_modelmeta().custom_metadata_map["labels"].split("\n") == list(names)
+    Image.new("RGB", (9, 9)).save(tmp_path / "a\nb\t\x1b[0m.png")
+    # Labels may be edited by whoever has the folder.
+    (folder / "labels.txt").write_text("\n".join(["\x1b[31m", *names[1:]]), encoding="utf-8")
+    code, out, _ = run(sys.executable, folder, tmp_path, "--top", len(names))
+    assert code == 0
+    found = [text.split("\t") for text in out.removesuffix("\n").split("\n")]
+    assert {image.rpartition("/")[2] for image, *_ in found} == {r"a\nb\t\x1b[0m.png"}
+    assert sorted(label for _, label, *_ in found) == sorted([r"\x1b[31m", *names[1:]])

@@ -77,6 +77,12 @@ def test_every_run_ends_with_the_same_bits(outcomes, kind):
 
 
 @pytest.mark.slow
+def test_a_run_of_two_processes_whose_parent_died_ends_with_the_same_bits(tmp_path):
+    """`benchmarks/faults.py` has more of whole runs: a rank that dies, and a disk that fills."""
+    check(finish(*start(["the parent dies"], 2, tmp_path))["the parent dies"])
+
+
+@pytest.mark.slow
 def test_enough_was_killed(outcomes):
     assert outcomes["random"]["kills"] == KILLS
     assert outcomes["every step"]["kills"] == 12

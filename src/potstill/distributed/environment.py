@@ -12,7 +12,7 @@ from typing import Any
 
 from potstill.errors import ConfigError
 
-ORPHANED = 5.0  # seconds to save and end, once the process that started this one is gone
+ORPHANED = 3.0  # seconds to save and end, once the process that started this one is gone
 FOLDER = "POTSTILL_LAUNCH"  # where a process that `launch` started leaves its error and result
 
 

@@ -22,6 +22,7 @@ import json
 import os
 import sys
 import time
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -245,6 +246,14 @@ def reason(error: BaseException) -> str:
     return " ".join(message.split()) or type(error).__name__
 
 
+def line(text: str) -> str:
+    """Return a name with its control characters and line ends written out."""
+    unseen = ("Cc", "Zl", "Zp")
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in unseen else letter for letter in text
+    )
+
+
 def images(sources: list[str]) -> Iterator[str]:
     """Yield every image that is named, and what is named like one in folders, or the folder."""
     for source in sources:
@@ -269,7 +278,7 @@ def readable(classifier: Classifier, sources: list[str], failed: list[str]) -> I
             image = classifier.read(source)
         except Exception as error:  # a damaged file makes Pillow raise nearly anything
             failed.append(source)
-            print(f"error: {source}: {reason(error)}", file=sys.stderr, flush=True)
+            print(f"error: {line(source)}: {reason(error)}", file=sys.stderr, flush=True)
             continue
         yield source, image, time.perf_counter() - start
 
@@ -284,7 +293,7 @@ def classify(classifier: Classifier, sources: list[str], top: int) -> int:
         shares = softmax(logits)
         for k in np.argsort(-shares, kind="stable")[:top]:
             numbers = f"{100 * shares[k]:.2f} %\t{milliseconds:.2f} ms"
-            print(f"{source}\t{classifier.labels[k]}\t{numbers}", flush=True)
+            print(f"{line(source)}\t{line(classifier.labels[k])}\t{numbers}", flush=True)
     return 1 if failed else 0
 
 
