@@ -4,7 +4,7 @@ Each part of each network is compared with an oracle and kept as a line of `zoo.
 call goes on from there, and several may share the work. A network runs in a process of its own,
 with a limit on its time and memory.
 
-python benchmarks/zoo.py [--part 1/2] [--only WORD] [--redo PART] [--minutes 30] [--page]
+python benchmarks/zoo.py [--part 1/2] [--only WORD] [--redo PART] [--retry] [--page]
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
             continue
         if time.monotonic() > end:
             break
-        left = [part for part in PARTS if part in args.redo or _key(member, part) not in done]
+        left = [part for part in PARTS if part in args.redo or _is_left(member, part, done, args)]
         for row in in_child(left, partial(Judge, member, done)) if left else ():
             done[_key(member, row["part"])] = row = {**vars(member), **row}
             print(json.dumps(row), flush=True)
@@ -63,6 +63,11 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
     if args.page or shares == 1:
         PAGE.write_text(page(list(read(args.lines).values()), PARTS, LIMIT))
+
+
+def _is_left(member: Member, part: str, done: dict[Key, Row], args: argparse.Namespace) -> bool:
+    row = done.get(_key(member, part))
+    return row is None or (args.retry and row["verdict"] != "right")
 
 
 def read(path: Path) -> dict[Key, Row]:
@@ -123,6 +128,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", help="part of LIBRARY/MODULE")
     parser.add_argument("--redo", nargs="*", default=(), choices=PARTS, help="even if known")
+    parser.add_argument("--retry", action="store_true", help="redo what is not right")
     parser.add_argument("--minutes", type=float, default=600, help="begin no network after these")
     parser.add_argument("--page", action="store_true", help="only write the page")
     return parser.parse_args()

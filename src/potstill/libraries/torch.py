@@ -82,12 +82,12 @@ def fake_quantize(
     )[0]
 
 
-def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
+def convolve(conv: nn.Conv1d | nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
     """Return what `conv` would give of `x` with another weight of the same shape."""
     return conv._conv_forward(x, weight, conv.bias)
 
 
-def padding_around(conv: nn.Conv2d) -> list[int]:
+def padding_around(conv: ConvNd) -> list[int]:
     """Return a convolution's padding as `torch.nn.functional.pad` takes it."""
     return list(conv._reversed_padding_repeated_twice)
 

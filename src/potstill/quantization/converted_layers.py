@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
+from potstill.libraries.torch import ConvNd
 from potstill.quantization.fake_quantize import weight_scale
 from potstill.quantization.graph.operators import decomposed
 from potstill.quantization.scheme import (
@@ -102,7 +103,7 @@ class ConvertedLinear(_Int8Weight):
 class ConvertedConv2d(_Int8Weight):
     """A convolution with int8 weights and the strides and groups of `conv`; pads with zeros."""
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, conv: nn.Conv2d) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, conv: ConvNd) -> None:
         super().__init__(weight, scale, bias)
         self.stride, self.padding = conv.stride, conv.padding
         self.dilation, self.groups = conv.dilation, conv.groups
@@ -111,6 +112,15 @@ class ConvertedConv2d(_Int8Weight):
         """Return the convolution (N, C_out, H', W') of (N, C_in, H, W)."""
         weight, padding = self.dequantized(), self.padding
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class ConvertedConv1d(ConvertedConv2d):
+    """A 1-d convolution with int8 weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution (N, C_out, L') of (N, C_in, L)."""
+        weight, padding = self.dequantized(), self.padding
+        return F.conv1d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 def quantize_weight(weight: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:

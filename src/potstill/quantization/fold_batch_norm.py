@@ -8,10 +8,16 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from potstill.errors import ConfigError
-from potstill.quantization.converted_layers import ConvertedConv2d, ConvertedLinear, quantize_weight
+from potstill.quantization.converted_layers import (
+    ConvertedConv1d,
+    ConvertedConv2d,
+    ConvertedLinear,
+    quantize_weight,
+)
 from potstill.quantization.layers import (
     FloatBatchNorm2d,
     FreezableBatchNorm2d,
+    QuantConv1d,
     QuantConv2d,
     QuantLinear,
 )
@@ -57,6 +63,11 @@ def _take_norm_after(converted: fx.GraphModule, node: fx.Node) -> str | None:
     users[0].replace_all_uses_with(node)
     converted.graph.erase_node(users[0])
     return str(users[0].target)
+
+
+def _conv1d(layer: QuantConv1d) -> ConvertedConv1d:
+    weight, scale = quantize_weight(layer.weight, torch.ones_like(layer.weight[:, 0, 0]))
+    return ConvertedConv1d(weight, scale, None if layer.bias is None else layer.bias.clone(), layer)
 
 
 def _linear(layer: QuantLinear) -> ConvertedLinear:
@@ -107,6 +118,7 @@ def _affine(norm: FreezableBatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 _ALONE: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    QuantConv1d: _conv1d,
     QuantLinear: _linear,
     FreezableBatchNorm2d: _norm_alone,
     FloatBatchNorm2d: _float_norm,

@@ -7,6 +7,7 @@ from torch import fx, nn
 from potstill.errors import ConfigError, nearest
 from potstill.models.paths import is_under
 from potstill.quantization.graph.readers import called, only_reader
+from potstill.quantization.layers import INT8_FORMS
 
 
 def quantizable(traced: fx.GraphModule) -> dict[str, nn.Module]:
@@ -55,7 +56,7 @@ def norms_after(traced: fx.GraphModule, paths: Collection[str]) -> set[str]:
 def _has_int8_form(layer: nn.Module) -> bool:
     if type(layer) is nn.BatchNorm2d:
         return layer.track_running_stats
-    return type(layer) in (nn.Conv2d, nn.Linear)
+    return type(layer) in INT8_FORMS
 
 
 def _unknown(name: str, traced: fx.GraphModule, layers: dict[str, nn.Module]) -> str:

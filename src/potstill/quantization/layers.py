@@ -24,6 +24,16 @@ class QuantConv2d(nn.Conv2d):
         return convolve(self, input, rounded(self))
 
 
+class QuantConv1d(nn.Conv1d):
+    """A 1-d convolution that computes with rounded weights."""
+
+    faking: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the convolution (N, C_out, L') of (N, C_in, L) with rounded weights."""
+        return convolve(self, input, rounded(self))
+
+
 class QuantLinear(nn.Linear):
     """A linear layer that computes with rounded weights."""
 
@@ -34,7 +44,14 @@ class QuantLinear(nn.Linear):
         return F.linear(input, rounded(self), self.bias)
 
 
-def rounded(layer: QuantConv2d | QuantLinear) -> Tensor:
+INT8_FORMS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: QuantConv1d,
+    nn.Conv2d: QuantConv2d,
+    nn.Linear: QuantLinear,
+}
+
+
+def rounded(layer: QuantConv1d | QuantConv2d | QuantLinear) -> Tensor:
     """Return the weight that the layer computes with."""
     return fake_weight(layer.weight) if is_on(layer, "faking") else layer.weight
 

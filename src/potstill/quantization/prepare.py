@@ -13,11 +13,10 @@ from potstill.quantization.graph.paddings import pad_apart
 from potstill.quantization.graph.trace import trace_layers
 from potstill.quantization.keep_float import kept_layers, quantizable
 from potstill.quantization.layers import (
+    INT8_FORMS,
     ContainerHook,
     FloatBatchNorm2d,
     FreezableBatchNorm2d,
-    QuantConv2d,
-    QuantLinear,
     swap_class,
 )
 from potstill.quantization.observers import activation_quantizers
@@ -79,7 +78,7 @@ def _replace_layers(prepared: fx.GraphModule, kept: set[str]) -> None:
             kind = FloatBatchNorm2d if path in kept else FreezableBatchNorm2d
             swap_class(layer, kind, frozen=False)
         elif path not in kept:
-            swap_class(layer, QuantConv2d if type(layer) is nn.Conv2d else QuantLinear, faking=True)
+            swap_class(layer, INT8_FORMS[type(layer)], faking=True)
 
 
 def _insert_quantizers(prepared: fx.GraphModule, grids: Grids, scheme: Scheme) -> None:

@@ -13,6 +13,7 @@ from potstill.quantization.layers import (
     ContainerHook,
     FloatBatchNorm2d,
     FreezableBatchNorm2d,
+    QuantConv1d,
     QuantConv2d,
     QuantLinear,
 )
@@ -123,7 +124,7 @@ def module_kind(module: nn.Module) -> Kind:
     """Return the kind of a call of `module`, `FLOAT` where no rule knows its type."""
     table: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Kind], ...] = (
         (ContainerHook, Kind.HOOK),
-        ((QuantConv2d, QuantLinear), Kind.AFFINE),
+        ((QuantConv1d, QuantConv2d, QuantLinear), Kind.AFFINE),
         (FloatBatchNorm2d, Kind.FLOAT),
         (FreezableBatchNorm2d, Kind.NORM),
         (RECTIFIERS, Kind.RECTIFIER),

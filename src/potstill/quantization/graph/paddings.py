@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from torch import fx
 
 from potstill.libraries.torch import padding_around
-from potstill.quantization.layers import QuantConv2d
+from potstill.quantization.layers import QuantConv1d, QuantConv2d
 
 
 def pad_apart(traced: fx.GraphModule) -> None:
     """Pad before every call of a convolution that does not pad with zeros, in place."""
-    padded: set[QuantConv2d] = set()
+    padded: set[QuantConv1d | QuantConv2d] = set()
     for node in list(traced.graph.nodes):
         layer = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if isinstance(layer, QuantConv2d) and layer.padding_mode != "zeros":
+        if isinstance(layer, QuantConv1d | QuantConv2d) and layer.padding_mode != "zeros":
             source = node.all_input_nodes[0]
             with traced.graph.inserting_before(node):
                 pad = traced.graph.call_function(
@@ -24,4 +24,4 @@ def pad_apart(traced: fx.GraphModule) -> None:
             node.replace_input_with(source, pad)
             padded.add(layer)
     for layer in padded:
-        layer.padding, layer.padding_mode = (0, 0), "zeros"
+        layer.padding, layer.padding_mode = (0,) * len(layer.stride), "zeros"

@@ -8,7 +8,7 @@ from potstill.errors import ConfigError
 from potstill.quantization.graph.dropouts import mark_dropouts, place_dropouts
 from potstill.quantization.graph.functionalize import drop_unused, functionalize
 from potstill.quantization.graph.tracer import traced
-from potstill.quantization.layers import ContainerHook, NormAct
+from potstill.quantization.layers import INT8_FORMS, ContainerHook, NormAct
 
 log = logging.getLogger("potstill")
 NAMED = 3  # containers that a line names
@@ -138,7 +138,7 @@ def _name_whole(result: fx.GraphModule, whole: set[nn.Module]) -> None:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Conv2d, nn.Linear))
+    return isinstance(module, tuple(INT8_FORMS))
 
 
 def _split_norm_acts(model: nn.Module) -> None:
