@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from potstill.errors import DataError
+from potstill.integrity.sealed import CHECKSUM as SEAL
 from potstill.integrity.sealed import seal, unseal
 
 KEY = "potstill"  # one key in the file's metadata: the order of several is not fixed
@@ -48,12 +49,14 @@ def read_header(path: Path, source: str) -> dict[str, Any] | None:
     """
     try:
         with safe_open(path, "pt") as opened:
-            text = (opened.metadata() or {}).get(KEY)
+            metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise _damaged(source, error) from error
-    if text is None:
+    if KEY not in metadata:
+        if any(SEAL in text for text in metadata.values()):
+            raise _damaged(source, f"its header is not under {KEY}")
         return None
-    header: dict[str, Any] = unseal(text, source)
+    header: dict[str, Any] = unseal(metadata[KEY], source)
     return header
 
 
