@@ -42,6 +42,27 @@ def test_it_is_the_network_of_the_functions_the_second_time_too(tiny, batches, c
         assert torch.equal(found(image), expected(image))
 
 
+class Joined(nn.Module):
+    """Two branches that are concatenated, and so are on one grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(torch.cat([self.left(x), self.right(x)], 1).mean((2, 3)))
+
+
+def test_branches_on_one_grid_have_one_range(batches, context):
+    torch.manual_seed(0)
+    network = Joined().eval()
+    stage = StaticQuantization(n_batches=2)
+    found = stage.finalize(stage.apply(network, context))
+    expected = convert(quantize_static(network, batches[:2], n_batches=2))
+    assert torch.equal(found(batches[3][0]), expected(batches[3][0]))
+
+
 def test_what_stays_float_is_in_the_entry_that_builds_it_again(tiny, context):
     network = tiny().eval()
     stage = StaticQuantization(keep_float=["conv"], n_batches=2)

@@ -81,7 +81,8 @@ class StaticQuantization(Int8Stage):
         device = next(prepared.parameters()).device
         images = [image.to(device) for image, *_ in context.batches(self.n_batches)]
         calibrate(prepared, images, self.method)
-        ends = [(q.lo.item(), q.hi.item()) for q in activation_quantizers(prepared)]
+        # Those on one grid have one range.
+        ends = [(q.lo.min().item(), q.hi.max().item()) for q in activation_quantizers(prepared)]
         found: Decision = {"ranges": [list(pair) for pair in ends]}
         if self.bias_correction:
             found["biases"] = correct_biases(prepared, images)
