@@ -79,7 +79,6 @@ def test_further_config_folders_bring_options(tmp_path):
         ("model@module.student=tinny", "model has no option 'tinny'. Fix: tiny"),
         ("experiment=alnoe", "experiment has no option 'alnoe'. Fix: alone"),
         ("head@module.heads=[kd,fitnit]", "head has no option 'fitnit'. Fix: fitnet"),
-        ("head@module.heads=null", "Fix: ~GROUP"),
         ("alpha=abc", "'abc' of type 'str' could not be converted to Float. Fix: alpha=0.5"),
         ("seed=1.5", "could not be converted to Integer. Fix: seed=0"),
         ("seed=null", "field 'seed' is not Optional. Fix: seed=0"),
@@ -153,3 +152,13 @@ def test_a_file_with_the_former_place_of_a_transform_is_one_line_too(tmp_path):
     with pytest.raises(ConfigError, match=r"Fix: stages\.a\.transforms\.quantize$") as caught:
         list(configs(given))
     assert "\n" not in str(caught.value)
+
+
+def test_a_group_is_left_out_by_null_as_in_a_defaults_list():
+    command = Command(CONF, overrides=("experiment=null", "head@module.heads=null", "alpha=null"))
+    assert command.overrides == ("~experiment", "head@module.heads=[]", "alpha=null")
+    [cfg] = configs(command)
+    assert "heads" not in cfg.module
+    assert cfg.trainer.max_epochs == 100  # experiment=digits sets 20
+    [cfg] = configs(Command(CONF, overrides=("model@module.teacher=null",)))
+    assert "teacher" not in cfg.module

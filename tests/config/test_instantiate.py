@@ -31,18 +31,21 @@ def test_instantiate_gives_plain_lists_and_passes_objects_untouched():
 
 
 def test_instantiate_keeps_the_list_at_every_depth():
-    for bad in ({"_target_": "os.getpid"}, NODE | {"bias": [{"_target_": "os.getpid"}]}):
+    inside = {"_target_": "torch.nn.ModuleList", "modules": [{"_target_": "os.getpid"}]}
+    for bad in ({"_target_": "os.getpid"}, inside):
         with pytest.raises(ConfigError, match=r"_target_=os\.getpid: n"):
             instantiate(bad)
 
 
 def test_a_constructors_refusal_names_its_place_in_the_config():
-    cfg = OmegaConf.create({"module": {"heads": {"kd": {"_target_": "potstill.heads.kd.KD"}}}})
-    cfg.module.heads.kd.temperature = -1
-    with pytest.raises(ConfigError, match=r"^module\.heads\.kd: temperature must be positive"):
+    node = {"_target_": "potstill.heads.lskd.LSKD", "alpha": 2.0}
+    cfg = OmegaConf.create({"module": {"heads": {"lskd": node}}})
+    for given in (cfg.module.heads, cfg.module.heads.lskd):
+        with pytest.raises(ConfigError, match=r"^module\.heads\.lskd\.alpha=2\.0, .* Fix: module"):
+            instantiate(given)
+    cfg.module.heads.lskd.alpha = -1
+    with pytest.raises(ConfigError, match=r"^module\.heads\.lskd\.alpha=-1: must be null or a num"):
         instantiate(cfg.module.heads)
-    with pytest.raises(ConfigError, match=r"^module\.heads\.kd: temperature must be positive"):
-        instantiate(cfg.module.heads.kd, weight=1.0)
     cfg = OmegaConf.create({"net": {"_target_": "torch.nn.Linear", "in_features": 2}})
     with pytest.raises(ConfigError, match=r"^net: .*missing .* 'out_features'"):
         instantiate(cfg.net)

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from potstill.config.introspect import class_constant, find, signature
+from potstill.config.introspect import class_constant, find
+from potstill.config.signatures import signature
 from potstill.config.sources import names_beside
 
 
@@ -79,7 +80,7 @@ def test_constructors_are_followed_to_the_first_base(package):
         assert signature(find(f"brewed.b.{name}")).names == ("x", "y")
         assert class_constant(find(f"brewed.b.{name}"), "kind") == "k"
     assert signature(find("brewed.b.D")).names == ()
-    assert signature(find("brewed.b.E")) is None
+    assert signature(find("brewed.b.E")).names == ("z",)
     assert signature(find("brewed.b.f")).is_open
     assert signature(find("brewed.b.g")).names == ("second",)  # as Python would
     assert names_beside("brewed.b.X") == ("brewed.b", ["B", "C", "D", "E", "f", "g"])

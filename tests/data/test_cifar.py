@@ -100,7 +100,7 @@ def test_a_label_out_of_range_names_the_sample(tmp_path, wrong):
     arrays = made_up()
     arrays["train"][1][17] = wrong
     write(tmp_path, arrays)
-    with pytest.raises(DataError, match=rf"sample 17 of train_images.npy has label {wrong}"):
+    with pytest.raises(DataError, match=rf"sample 17 of train_labels.npy has label {wrong}"):
         cifar(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_damaged_arrays_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"test_images.npy is float32 \(20, 32, 32, 3\)"):
         cifar(tmp_path)
     np.save(path, arrays["test"][0][:19])
-    with pytest.raises(DataError, match="with 20 labels"):
+    with pytest.raises(DataError, match=r"holds int64 \(20,\), .* each of 19 images"):
         cifar(tmp_path)
 
 
@@ -166,3 +166,49 @@ def test_real_cifar_has_its_known_channel_means(tmp_path):
     # The published means are the training set's; the test set's differ by sampling only.
     published = torch.tensor([0.4914, 0.4822, 0.4465])
     torch.testing.assert_close(sum(means) / 10_000, published, atol=0.006, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        (np.arange(20) % 10 + 0.0, "holds float64"),
+        (np.full(20, np.nan), "holds float64"),
+        (np.eye(10, dtype=np.int64).repeat(2, 0), r"holds int64 \(20, 10\)"),
+        ((np.arange(20) % 10)[:, None], r"holds int64 \(20, 1\)"),
+        (np.array(["cat", "dog"] * 10), "holds <U3"),
+        (np.array(3), r"holds int64 \(\)"),
+        (np.array([None] * 20), "cannot be read"),
+        (np.zeros(20, np.int64), "all labels of test_labels.npy are 0"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(tmp_path, labels, what):
+    write(tmp_path, made_up())
+    np.save(tmp_path / "test_labels.npy", labels)
+    with pytest.raises(DataError, match=what) as error:
+        cifar(tmp_path)
+    assert str(error.value).startswith(f"data.root={tmp_path}: ")
+
+
+@pytest.mark.parametrize("shape", ["(10, 1000000000, 1000000)", "(20, 32, 32, 3000)", "(-1,)"])
+def test_a_header_that_claims_more_than_there_is(tmp_path, shape):
+    write(tmp_path, made_up())
+    path = tmp_path / "test_images.npy"
+    content = path.read_bytes()
+    start = content.index(b"(20,")
+    end = content.index(b")", start) + 1
+    claimed = shape.encode()
+    # A header of 118 bytes ends in spaces that make room.
+    header = content[10:128].replace(content[start:end], claimed).rstrip()
+    path.write_bytes(content[:10] + header.ljust(117) + b"\n" + content[128:])
+    with pytest.raises(DataError, match=r"test_images\.npy cannot be read"):
+        cifar(tmp_path)
+
+
+def test_an_empty_test_set_and_a_single_number_are_refused(tmp_path):
+    arrays = made_up()
+    write(tmp_path, arrays | {"test": (arrays["test"][0][:0], arrays["test"][1][:0])})
+    with pytest.raises(DataError, match=r"test_.*npy (is empty|cannot be read)"):
+        cifar(tmp_path)
+    np.save(tmp_path / "test_images.npy", np.uint8(3))
+    with pytest.raises(DataError, match=r"test_images.npy is uint8 \(\)"):
+        cifar(tmp_path)

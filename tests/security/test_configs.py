@@ -10,8 +10,9 @@ import pytest
 from potstill.cli import train
 from potstill.config import allow_list, hydra_node
 from potstill.config.hydra_rules import RULES, May, rule_for
-from potstill.config.introspect import find, signature
+from potstill.config.introspect import find
 from potstill.config.kinds import ANYTHING, KINDS
+from potstill.config.signatures import signature
 from potstill.errors import ConfigError
 from tests.support.attempts import Attempts, check
 from tests.support.hostile_configs import ALL, CALLS, HARMLESS, HYDRA, PLACES

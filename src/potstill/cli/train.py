@@ -42,6 +42,7 @@ def main(config_dir: Path | None = None) -> int:
     try:
         args = parse(sys.argv[1:])
         command = command_of(args, (config_dir or conf_folder()).resolve())
+        _type(command, args)
         plugins.use(command.plugins)
         if only_prints(args):
             check_printing(args, command)
@@ -94,6 +95,12 @@ def check_printing(args: Namespace, command: Command) -> None:
     if not args.shell_completion:  # whose overrides are of another kind
         for cfg in configs(command):
             check_hydra(cfg, typed_in(command.overrides))
+
+
+def _type(command: Command, args: Namespace) -> None:
+    """Put the command's overrides in the place of those that were typed, for Hydra to read."""
+    typed = dict(zip(args.overrides, command.overrides, strict=True))
+    sys.argv[1:] = [typed.get(word, word) for word in sys.argv[1:]]
 
 
 def _join_others(command: Command) -> None:

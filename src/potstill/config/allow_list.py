@@ -1,9 +1,10 @@
 """Allow-list of `_target_`s by their place in a config, checked before anything is imported."""
 
 from potstill.config import plugins
-from potstill.config.introspect import Definition, descends, find, signature
+from potstill.config.introspect import Definition, descends, find
 from potstill.config.kinds import ANYTHING, KINDS, Kind
 from potstill.config.names import OURS
+from potstill.config.signatures import signature
 from potstill.config.sources import names_beside
 from potstill.errors import ConfigError, nearest
 

@@ -3,9 +3,11 @@
 from typing import Any
 
 from potstill.config.allow_list import permit
-from potstill.config.introspect import Definition, signature
+from potstill.config.arguments import check_arguments
+from potstill.config.introspect import Definition
 from potstill.config.kinds import Kind, Node, kind_at, nodes
-from potstill.config.value_rules import shorten
+from potstill.config.ranges import shorten
+from potstill.config.signatures import signature
 from potstill.errors import ConfigError, nearest
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -34,17 +36,17 @@ def check_call(node: Node, path: str, kind: Kind | None) -> Definition:
     if not isinstance(node["_target_"], str):
         raise ConfigError(f"{path}._target_={node['_target_']}: must be a dotted name. Fix: a.b.C")
     found = permit(node["_target_"], path, kind)
+    own = {key: value for key, value in node.items() if key not in HYDRA_KEYS}
     takes = signature(found)
-    if takes is None or takes.is_open:
-        return found
-    names = {*takes.names, *(kind.then if kind else ())}
-    for key in node:
-        if key not in HYDRA_KEYS and key not in names:
+    names = {*takes.names, *(kind.then if kind else ())} if takes is not None else set()
+    for key in own if takes is not None and not takes.is_open else ():
+        if key not in names:
             near = nearest(str(key), names) or "no arguments"
             raise ConfigError(
-                f"{join(path, key)}={shorten(node[key])}: {node['_target_']} takes no {key!r}. "
+                f"{join(path, key)}={shorten(own[key])}: {node['_target_']} takes no {key!r}. "
                 f"Fix: {near}"
             )
+    check_arguments(own, path, found)
     return found
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,9 +15,9 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from potstill.config.messages import explain
+from potstill.config.ranges import shorten
 from potstill.config.schema import register
 from potstill.config.searchpath import check_searchpath
-from potstill.config.value_rules import shorten
 from potstill.errors import ConfigError
 from potstill.libraries.hydra import search_beside
 
@@ -31,6 +33,24 @@ class Command:
     overrides: tuple[str, ...] = ()
     is_sweep: bool = False
     more_dirs: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take `GROUP=null`, which a defaults list may say, for what Hydra has for it."""
+        if any(line.endswith("=null") for line in self.overrides):
+            left_out = {key: _left_out(key, value) for key, value in self._defaults.items()}
+            left_out = {f"{key}=null": line for key, line in left_out.items()}
+            overrides = tuple(left_out.get(line, line) for line in self.overrides)
+            object.__setattr__(self, "overrides", overrides)
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        """The groups in the main config's own defaults list, and what is chosen of each."""
+        try:
+            text = (self.config_dir / f"{self.config_name}.yaml").read_text(encoding="utf-8")
+            listed = yaml.safe_load(text)["defaults"]
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            return {}  # composing it will say what is wrong
+        return {str(k): v for one in listed if isinstance(one, dict) for k, v in one.items()}
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -145,6 +165,15 @@ def _single(line: str, override: Override) -> list[str]:
     interval = override.value()
     assert isinstance(interval, IntervalSweep)
     return [f"{key}={end}" for end in (interval.start, interval.end)]
+
+
+def _left_out(key: str, chosen: Any) -> str:
+    """Return the override that leaves a group out: Hydra deletes one option, but no list of them.
+
+    >>> _left_out("head@module.heads", ["kd"])
+    'head@module.heads=[]'
+    """
+    return f"{key}=[]" if isinstance(chosen, list) else f"~{key}"
 
 
 def _is_plugins(line: str) -> bool:

@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from potstill.config.calls import check_calls
 from potstill.config.compose import VERSION_BASE
 from potstill.config.hydra_rules import rule_for
+from potstill.config.ranges import shorten
 from potstill.config.typed import Keys, Typed, leaves
-from potstill.config.value_rules import shorten
 from potstill.errors import ConfigError
 
 

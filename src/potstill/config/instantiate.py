@@ -10,9 +10,11 @@ from omegaconf import OmegaConf
 
 from potstill.config.allow_list import derived
 from potstill.config.calls import HYDRA_KEYS, check_call
-from potstill.config.introspect import Definition, signature
+from potstill.config.full_keys import with_full_key
+from potstill.config.introspect import Definition
 from potstill.config.kinds import ANYTHING, Kind, Node, kind_at, nodes
 from potstill.config.plugins import import_from, owner
+from potstill.config.signatures import signature
 from potstill.errors import ConfigError, PotstillError
 from potstill.libraries.hydra import full_key
 
@@ -78,9 +80,11 @@ def _call(node: Node, keys: Keys, kwargs: dict[str, Any]) -> Any:
     try:
         result = called(*args, **made)
     except (ValueError, TypeError, ImportError) as error:
-        if isinstance(error, PotstillError):
+        if isinstance(error, PotstillError) and not isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path}: {error}. Fix: what is under {path}") from error
+        takes = signature(found)
+        names = takes.names if takes is not None else ()
+        raise with_full_key(error, path, names) from error
     if kind.bases and not isinstance(result, _bases(kind)):
         raise _no_such_thing(given, kind)
     for name, value in then.items():

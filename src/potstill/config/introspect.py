@@ -1,4 +1,4 @@
-"""Signatures and base classes of classes and functions by dotted name, read from source."""
+"""Classes and functions by dotted name, their bases and constants, read from source."""
 
 import ast
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from potstill.config import sources
 from potstill.config.sources import ParsedModule, imports, module_of
 
 _MAX_HOPS = 12
+Assigned = tuple[ast.expr, ParsedModule]
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,6 @@ class Definition:
         return isinstance(self.node, ast.FunctionDef)
 
 
-@dataclass(frozen=True)
-class Signature:
-    """The names a call takes; `is_open` where `**kwargs` takes any other."""
-
-    names: tuple[str, ...]
-    is_open: bool
-
-
 @cache
 def find(dotted: str, hops: int = _MAX_HOPS) -> Definition | None:
     """Return the class or function `dotted` names, following re-exports; `None` if not found."""
@@ -46,20 +39,21 @@ def find(dotted: str, hops: int = _MAX_HOPS) -> Definition | None:
     return _lookup(source, rest[0], hops)
 
 
-def signature(definition: Definition) -> Signature | None:
-    """Return what calling `definition` takes; `None` where its source does not show it."""
-    node = definition.node
-    if isinstance(node, ast.FunctionDef):
-        return _arguments(node.args, skip=0)
-    for statement in node.body:
-        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            return _arguments(statement.args, skip=1)
-    if node.decorator_list:  # a dataclass, for one, writes its own
-        return None
-    if not node.bases:
-        return Signature((), is_open=False)
-    parent = next(_bases(definition))
-    return signature(parent) if parent is not None else None
+def assigned(source: ParsedModule, name: str, hops: int = _MAX_HOPS) -> Assigned | None:
+    """Return the expression that a module assigns to `name`, and the module it stands in."""
+    for node in reversed(source.statements):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=found)], value=ast.expr() as value)
+                | ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value)
+            ) if found == name:
+                return value, source
+    for imported, dotted in imports(source) if hops else ():
+        if imported == name:
+            origin, rest = module_of(dotted)
+            if origin is not None and len(rest) == 1:
+                return assigned(origin, rest[0], hops - 1)
+    return None
 
 
 def class_constant(definition: Definition, name: str) -> object:
@@ -73,7 +67,7 @@ def class_constant(definition: Definition, name: str) -> object:
                 | ast.Assign(targets=[ast.Name(id=assigned)], value=ast.Constant(value=value))
             ) if assigned == name:
                 return value
-    parent = next(_bases(definition), None)
+    parent = next(bases(definition), None)
     return class_constant(parent, name) if parent is not None else None
 
 
@@ -89,13 +83,13 @@ def descends(definition: Definition, ancestors: tuple[str, ...]) -> bool | None:
     """
     if isinstance(definition.node, ast.FunctionDef):
         returns = definition.node.returns
-        returned = _named(definition.source, returns) if returns is not None else None
+        returned = named(definition.source, returns) if returns is not None else None
         if returned is None:
             return None
         return False if returned.is_function else descends(returned, ancestors)
     if definition.name in ancestors:
         return True
-    found = [descends(base, ancestors) if base else None for base in _bases(definition)]
+    found = [descends(base, ancestors) if base else None for base in bases(definition)]
     return True if True in found else None if None in found else False
 
 
@@ -105,19 +99,14 @@ def forget() -> None:
     find.cache_clear()
 
 
-def _arguments(arguments: ast.arguments, skip: int) -> Signature:
-    named = [*arguments.posonlyargs, *arguments.args][skip:] + arguments.kwonlyargs
-    return Signature(tuple(argument.arg for argument in named), arguments.kwarg is not None)
-
-
-def _bases(definition: Definition) -> Iterator[Definition | None]:
+def bases(definition: Definition) -> Iterator[Definition | None]:
     """Yield the bases of a class, None for each that is not found."""
     nodes = definition.node.bases if isinstance(definition.node, ast.ClassDef) else []
     for node in nodes:
-        yield _named(definition.source, node)
+        yield named(definition.source, node)
 
 
-def _named(source: ParsedModule, node: ast.expr) -> Definition | None:
+def named(source: ParsedModule, node: ast.expr) -> Definition | None:
     """Return what an expression such as `nn.Module`, `Base[T]` or `"Name"` names in a module."""
     if isinstance(node, ast.Subscript):
         node = node.value

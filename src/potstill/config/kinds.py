@@ -24,6 +24,8 @@ class Kind:
         parts: the kinds of what stands under it, by key; `*` for every other key.
         then: settings of every node of the kind, beside what it calls takes: each names a function
             of (what was made, the value) that returns what is used.
+        given: arguments that whoever builds it gives.
+        is_partial: it is called later, with more arguments.
         fix: what else would do, for messages.
     """
 
@@ -35,6 +37,13 @@ class Kind:
     parts: Mapping[str, str] = field(default_factory=dict)
     then: Mapping[str, str] = field(default_factory=dict)
     fix: str = ""
+    given: tuple[str, ...] = ()
+    is_partial: bool = False
+
+    @property
+    def with_article(self) -> str:
+        """What it is, as the object of a sentence."""
+        return f"an {self.what}" if self.what[0] in "aeiou" else f"a {self.what}"
 
 
 _OF_HEADS = {"temperature": "schedule", "weight": "schedule", "head": "head", "*": "part"}
@@ -58,12 +67,18 @@ KINDS = {
         ("potstill.training.module.DistillationModule",),
         ("potstill.training.module.",),
     ),
-    "optimizer": Kind("optimizer", ("torch.optim.optimizer.Optimizer",), ("torch.optim.",)),
+    "optimizer": Kind(
+        "optimizer",
+        ("torch.optim.optimizer.Optimizer",),
+        ("torch.optim.",),
+        is_partial=True,
+    ),
     "scheduler": Kind(
         "learning-rate schedule",
         ("torch.optim.lr_scheduler.LRScheduler",),
         ("potstill.training.schedules.", "torch.optim.lr_scheduler."),
         functions=("potstill.training.schedules.",),
+        is_partial=True,
     ),
     "schedule": Kind("schedule of a value", homes=(_SCHEDULES,)),
     "data": Kind(
@@ -100,6 +115,7 @@ KINDS = {
         ("lightning.pytorch.loggers.logger.Logger",),
         ("potstill.training.loggers.", "lightning.pytorch.loggers."),
         functions=("potstill.training.loggers.",),
+        given=("save_dir", "name", "group"),
     ),
     "trainer": Kind(
         "Trainer",

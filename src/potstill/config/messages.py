@@ -14,10 +14,11 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from potstill.config.introspect import find, signature
+from potstill.config.introspect import find
 from potstill.config.kinds import kind_at
 from potstill.config.options import groups, options
 from potstill.config.quoting import suggested
+from potstill.config.signatures import signature
 from potstill.config.stage_settings import respelled
 from potstill.errors import ConfigError, nearest
 from potstill.libraries.hydra import full_key
@@ -28,7 +29,6 @@ _FIXES = {
     "--multirun": "-m to sweep over the values",
     "already at": "the same without the +",
     "Could not delete": "a key that --cfg job prints",
-    "string or a list": "~GROUP to leave a group out",
     "Multiple values": "override each group once",
 }
 

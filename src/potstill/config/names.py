@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from potstill.config.introspect import Definition, find, signature
+from potstill.config.introspect import Definition, find
 from potstill.config.plugins import active
+from potstill.config.signatures import signature
 
 OURS = "potstill."
 

@@ -2,15 +2,18 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from copy import copy
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, ClassVar, get_args, get_origin
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from potstill.config.choices import LOOPS, SELECTIONS, STORES, SWITCH
 from potstill.config.offers import offered
 from potstill.config.options import list_options
 from potstill.config.program import program
+from potstill.config.ranges import Ranges
 
 
 @dataclass
@@ -30,6 +33,17 @@ class TeacherSettings:
             folded copy; 0 runs it as it is.
     """
 
+    ranges: ClassVar[Ranges] = {
+        "epochs": "[0, inf)",
+        "store_dir": "not empty",
+        "store": STORES,
+        "precision": ("float16", "float32"),
+        "top_k": "[1, inf)",
+        "accuracy": "[0, 1]",
+        "tolerance": "[0, 1]",
+        "rounding": "[0, 1]",
+        "seed": "[0, 4294967295]",  # numpy's
+    }
     epochs: int = 20
     seed: int | None = None
     store_dir: str = "outputs/teachers"
@@ -57,6 +71,7 @@ class StageSettings:
         callbacks: Lightning callbacks of this stage's training, beside the run's own.
     """
 
+    ranges: ClassVar[Ranges] = {"epochs": "[0, inf)", "epochs_between": "[1, inf)"}
     start: str | None = None
     epochs: int = 1
     epochs_between: int = 1
@@ -71,6 +86,17 @@ class StageSettings:
 class Config:
     """One run. Nodes typed `Any` hold a `_target_`, or a mapping of such nodes by name."""
 
+    ranges: ClassVar[Ranges] = {
+        "name": "not empty",
+        "seed": "[0, 4294967295]",  # numpy's
+        "alpha": "[0, 1]",
+        "select": SELECTIONS,
+        "threads": "[1, inf)",
+        "channels_last": SWITCH,
+        "compile": SWITCH,
+        "loop": LOOPS,
+        "process_timeout": "(0, inf)",
+    }
     name: str = MISSING
     seed: int = 0
     temperature: Any = 4.0
@@ -99,11 +125,26 @@ class Config:
 
 def register() -> None:
     """Make `schema` and the resolvers of conf/hydra/default.yaml known to Hydra."""
-    ConfigStore.instance().store("schema", node=Config)
+    ConfigStore.instance().store("schema", node=unconverted(Config))
     # Cached in the config, so that a sweep's jobs agree on the folder, in worker processes too.
     OmegaConf.register_new_resolver("potstill_unique", _unique, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("potstill_options", _options, replace=True)
     OmegaConf.register_new_resolver("potstill_program", lambda: " ".join(program()), replace=True)
+
+
+def unconverted(schema: type) -> Any:
+    """Return the same schema with switches of any type, for `validate` to check them.
+
+    OmegaConf would take 2 for true.
+    """
+
+    def typed(given: Any) -> Any:
+        if get_origin(given) is dict:  # of schemas by name
+            return dict[str, unconverted(get_args(given)[1])]  # type: ignore[misc]
+        return Any if given is bool else given
+
+    copies = [copy(item) for item in fields(schema)]  # a field belongs to one class
+    return make_dataclass(schema.__name__, [(it.name, typed(it.type), it) for it in copies])
 
 
 def _unique() -> str:

@@ -8,10 +8,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from potstill.config.introspect import class_constant, find
-from potstill.config.schema import StageSettings
+from potstill.config.schema import StageSettings, unconverted
 from potstill.errors import ConfigError, nearest
 
-TAKEN = ("teacher", "student", "baseline")  # rows of every run
+ROWS = ("teacher", "student", "baseline")  # of every run
+# What a run writes beside its stages' folders.
+FILES = (
+    *("export", "config.yaml", "metrics.csv", "identity.json", "report.json", "report.html"),
+    *("checkpoints", "train.log", "hydra"),
+)
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # a name is a folder
 # Where transforms were set before they had a key of their own.
 _FORMER = re.compile(r"(stages\.[^.=]+)\.(?:callbacks\.(prune|qat|sparsify|keep_zeros)|quantize)\b")
@@ -65,6 +70,7 @@ def parse_stages(cfg: DictConfig) -> list[StageConfig]:
     for name, node in (cfg.get("stages") or {}).items():
         if node is None:  # taken out of an experiment: stages.NAME=null
             continue
+        _check_folder(str(name), [stage.name for stage in found])
         rows = ["student", *(stage.name for stage in found)]
         found.append(_parse(cfg, str(name), node, rows))
     return found
@@ -97,9 +103,24 @@ def respelled(text: str) -> str | None:
     return new if new != text else None
 
 
+def _check_folder(name: str, others: list[str]) -> None:
+    """Raise where two stages, or one and a step of another, would have one folder."""
+    for other in others:
+        if name.lower() == other.lower():  # the same on some file systems
+            raise ConfigError(
+                f"stages.{name}: its folder would be that of stages.{other}. Fix: another name"
+            )
+        for one, whole in ((name, other), (other, name)):
+            if re.fullmatch(rf"{re.escape(whole)}-\d+", one, re.IGNORECASE):
+                raise ConfigError(
+                    f"stages.{one}: its folder would be that of a step of stages.{whole}. "
+                    "Fix: another name"
+                )
+
+
 def _parse(cfg: DictConfig, name: str, node: Any, rows: list[str]) -> StageConfig:
     path = f"stages.{name}"
-    if name in TAKEN or not NAME.fullmatch(name):
+    if name.lower() in (*ROWS, *FILES) or not NAME.fullmatch(name):
         raise ConfigError(f"{path}: not a name for a stage. Fix: another, such as pruned")
     settings = _settings(node, path)
     start = settings.start or rows[-1]
@@ -123,7 +144,7 @@ def _settings(node: Any, path: str) -> StageSettings:
     try:
         # Resolved first: ${module.optimizer.lr} means the run's, and will overwrite it here.
         plain = OmegaConf.to_container(node, resolve=True)
-        merged = OmegaConf.merge(OmegaConf.structured(StageSettings), plain)
+        merged = OmegaConf.merge(OmegaConf.structured(unconverted(StageSettings)), plain)
     except OmegaConfBaseException as error:
         reason = (error.msg or str(error)).splitlines()[0]
         raise ConfigError(f"{path}.{error.full_key}: {reason}. Fix: another value") from error

@@ -1,5 +1,6 @@
 """Validation of a composed config before torch is imported."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,14 +10,26 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from potstill.config.allow_list import permit
+from potstill.config.arguments import check_arguments
 from potstill.config.calls import check_calls, join
-from potstill.config.introspect import class_constant
-from potstill.config.kinds import KINDS, children
+from potstill.config.effects import check_effects, check_smoothing
+from potstill.config.introspect import find
+from potstill.config.kinds import children
+from potstill.config.ranges import as_typed, shorten
 from potstill.config.schema import Config, TeacherSettings
-from potstill.config.stage_settings import parse_stages
-from potstill.config.value_rules import check_value, shorten
+from potstill.config.selection import check_selection
+from potstill.config.signatures import signature
+from potstill.config.stage_settings import StageConfig, parse_stages
+from potstill.config.structure import check_needs, check_structure
+from potstill.config.trainer_settings import check_trainer
 from potstill.errors import ConfigError, nearest
+
+_SCHEMAS = {
+    "": "potstill.config.schema.Config",
+    "teacher": "potstill.config.schema.TeacherSettings",
+    "budget": "potstill.report.budget.Budget",
+    "stages": "potstill.config.schema.StageSettings",
+}
 
 
 def validate(cfg: DictConfig) -> None:
@@ -29,14 +42,17 @@ def validate(cfg: DictConfig) -> None:
     config = _plain(cfg)
     _check_keys(config, "", [item.name for item in fields(Config)])
     _check_keys(config["teacher"], "teacher", [item.name for item in fields(TeacherSettings)])
-    check_calls(config)
-    for path, value in _leaves(config, ""):
-        check_value(path, value)
+    _check_values(config)
     _check_temperature(config["temperature"])
-    _check_weights(config)
-    _check_effect(cfg)
-    _check_smoothing(cfg, "")
+    check_structure(config)
+    # First what others take settings from, so that the line names what was typed.
+    first = {key: config[key] for key in ("temperature", "data", "module")}
+    check_calls({**first, **config})
+    check_needs(config)
+    check_trainer(config["trainer"], "trainer")
+    check_effects(cfg, config)
     _check_stages(cfg)
+    check_selection(config)
 
 
 def check_no_plugins(cfg: DictConfig, folders: Sequence[Path]) -> None:
@@ -83,13 +99,55 @@ def _check_mappings(cfg: DictConfig) -> None:
 def _check_stages(cfg: DictConfig) -> None:
     """Raise where a stage would train with settings that the run itself could not have."""
     for stage in parse_stages(cfg):
-        _check_smoothing(stage.cfg, f"stages.{stage.name}.")
+        check_smoothing(stage.cfg, f"stages.{stage.name}.")
         own = {"module": stage.settings.module, "trainer": stage.settings.trainer}
         for key in (key for key, node in own.items() if node is not None):
             config = OmegaConf.to_container(stage.cfg[key], resolve=True)
             check_calls(config, ("stages", stage.name, key))
-            for path, value in _leaves(config, key):
-                check_value(path, value)
+            _check_finite(config, f"stages.{stage.name}.{key}")
+        if stage.settings.trainer is not None:
+            _check_stage_trainer(stage)
+
+
+def _check_stage_trainer(stage: StageConfig) -> None:
+    path = f"stages.{stage.name}"
+    if (epochs := stage.settings.trainer.get("max_epochs")) is not None:
+        raise ConfigError(
+            f"{path}.trainer.max_epochs={epochs}: set elsewhere. Fix: {path}.epochs={epochs}"
+        )
+    trainer: Any = OmegaConf.to_container(stage.cfg.trainer, resolve=True)
+    check_trainer(trainer, f"{path}.trainer")
+
+
+def _check_values(config: dict[str, Any]) -> None:
+    """Raise at the first setting of the run itself that is of a wrong type or out of range."""
+    _check_finite(config, "")
+    records = {"": config, "teacher": config["teacher"], "budget": _budget(config["budget"])}
+    records |= {f"stages.{name}": stage for name, stage in config["stages"].items() if stage}
+    for path, values in records.items():
+        schema = find(_SCHEMAS[path.partition(".")[0]])
+        assert schema is not None
+        check_arguments(values, path, schema)
+
+
+def _budget(budget: Any) -> dict[str, Any]:
+    schema = find(_SCHEMAS["budget"])
+    takes = signature(schema) if schema is not None else None
+    names = takes.names if takes is not None else ()
+    if budget is not None and not isinstance(budget, dict):
+        raise ConfigError(f"budget={shorten(budget)}: must be a mapping. Fix: budget.{names[0]}=1")
+    limits: dict[str, Any] = budget or {}
+    for key, value in limits.items():
+        if key not in names:
+            near = nearest(str(key), names)
+            raise ConfigError(f"budget.{key}={shorten(value)}: unknown key. Fix: {near}")
+    return limits
+
+
+def _check_finite(config: Any, path: str) -> None:
+    for key, value in _leaves(config, path):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value}: must be finite. Fix: an ordinary number")
 
 
 def _plain(cfg: DictConfig) -> dict[Any, Any]:
@@ -120,58 +178,11 @@ def _check_keys(node: dict[str, Any], path: str, declared: list[str]) -> None:
 
 def _check_temperature(temperature: Any) -> None:
     is_schedule = isinstance(temperature, dict) and "_target_" in temperature
-    if not is_schedule and isinstance(temperature, dict | list | None):
+    if not is_schedule and (type(temperature) not in (int, float) or temperature <= 0):
         raise ConfigError(
-            f"temperature={shorten(temperature)}: must be a number above 0 or a schedule. "
+            f"temperature={as_typed(temperature)}: must be a number above 0 or a schedule. "
             "Fix: temperature=4.0"
         )
-
-
-def _check_weights(config: dict[str, Any]) -> None:
-    """Raise where `alpha` and weights of one's own both set the share of the task loss."""
-    module = config["module"]
-    alpha = module.get("alpha", config["alpha"])
-    if alpha is None:
-        return
-    own = {"module.task_weight": module.get("task_weight")}
-    for name, head in (module.get("heads") or {}).items():
-        if head is not None and _is_response(head, f"module.heads.{name}"):
-            own[f"module.heads.{name}.weight"] = head.get("weight")
-    for path, weight in own.items():
-        if weight is not None:
-            raise ConfigError(
-                f"{path}={shorten(weight)}: alpha={alpha} sets this weight already (giving both). "
-                f"Fix: alpha=null, or {path}=null"
-            )
-
-
-def _check_effect(cfg: DictConfig) -> None:
-    """Raise where a command gives a setting that nothing in its config reads."""
-    heads = OmegaConf.to_yaml(cfg.module.heads) if cfg.module.get("heads") else ""
-    unread = {"temperature": "${temperature}" not in heads, "alpha": not heads}
-    nodes = [node for node in (cfg.callbacks or {}).values() if node is not None]
-    if cfg.select == "ema" and not any(str(node._target_).endswith(".EMA") for node in nodes):
-        raise ConfigError("select=ema: nothing averages the student. Fix: callbacks=ema")
-    for line in OmegaConf.select(cfg, "hydra.overrides.task") or []:
-        if unread.get(line.partition("=")[0], False):
-            raise ConfigError(f"{line}: no head in this run reads it. Fix: leave it out")
-
-
-def _check_smoothing(cfg: DictConfig, place: str) -> None:
-    """Raise where `module.label_smoothing` is given and the task has settings of its own."""
-    smoothing = cfg.module.get("label_smoothing")
-    if smoothing and "${module.label_smoothing}" not in OmegaConf.to_yaml(cfg.task):
-        raise ConfigError(
-            f"{place}module.label_smoothing={smoothing}: the task of this run does not read it. "
-            "Fix: a setting of the task, or leave it out"
-        )
-
-
-def _is_response(head: dict[str, Any], path: str) -> bool:
-    if "_target_" not in head:
-        name = path.rpartition(".")[2]
-        raise ConfigError(f"{path}: has no _target_. Fix: head@module.heads=[..., {name}]")
-    return class_constant(permit(head["_target_"], path, KINDS["head"]), "kind") == "response"
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from potstill.config.hydra_rules import OUTPUTS, is_below
 from potstill.config.introspect import class_constant, find
 from potstill.config.kinds import Node, nodes
+from potstill.config.ranges import shorten
 from potstill.config.typed import Keys, Typed, leaves
-from potstill.config.value_rules import shorten
 from potstill.errors import ConfigError
 
 # Beside the run's own folder, under the folder a command is called in.

@@ -1,7 +1,8 @@
 """The data module for images that fit in memory."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from potstill.config.ranges import Ranges
 from potstill.data.datamodule import ImageData
 from potstill.data.loaders.in_memory import ArrayEvalLoader, ArrayLoader, Images
 from potstill.data.transforms.crop_flip import Augment
@@ -15,6 +16,8 @@ class ArrayData(ImageData):
         flip: mirror half of the images.
         settings: see `ImageData`.
     """
+
+    ranges: ClassVar[Ranges] = {"crop_padding": "[0, inf)"}
 
     def __init__(self, crop_padding: int = 0, flip: bool = False, **settings: Any) -> None:
         super().__init__(**settings)

@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from potstill.config.ranges import Ranges
 from potstill.data.array_data import ArrayData
 from potstill.data.loaders.in_memory import Images
+from potstill.data.storage.arrays import check_labels, read_array
 from potstill.errors import ConfigError, DataError
 
 CIFAR10_NAMES = (
@@ -28,6 +30,12 @@ class CIFAR(ArrayData):
         image_size: 32.
         settings: see `ArrayData`.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "root": "not empty",
+        "num_classes": (10, 100),
+        "image_size": (32,),
+    }
 
     num_classes: int
     # Read from source: a config file may name a folder of downloads only where nothing is written.
@@ -60,9 +68,10 @@ class CIFAR(ArrayData):
         return self.root / f"{name}.npy"
 
     def _read(self, part: str) -> Images:
-        images = _load(self._path(f"{part}_images"))
-        labels = _load(self._path(f"{part}_labels"))
-        _check(self._path(f"{part}_images"), images, labels, self.num_classes)
+        paths = self._path(f"{part}_images"), self._path(f"{part}_labels")
+        images, labels = (read_array(path, "delete it, and it is rebuilt") for path in paths)
+        _check_images(paths[0], images)
+        check_labels(paths[1], labels, len(images), self.num_classes)
         return Images(
             torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
             torch.from_numpy(labels.astype(np.int64)),
@@ -86,16 +95,6 @@ class CIFAR(ArrayData):
             ) from error
 
 
-def _load(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"data.root={path.parent}: {path.name} cannot be read ({error}). "
-            "Fix: delete it, and it is rebuilt"
-        ) from error
-
-
 def _save(path: Path, array: np.ndarray) -> None:
     """Write to a file beside `path` and rename it, so that no half file ever has the name."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -104,18 +103,11 @@ def _save(path: Path, array: np.ndarray) -> None:
     partial.replace(path)
 
 
-def _check(path: Path, images: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
-    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or len(images) != len(labels):
+def _check_images(path: Path, images: np.ndarray) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3):
         raise DataError(
-            f"data.root={path.parent}: {path.name} is {images.dtype} {images.shape} with "
-            f"{len(labels)} labels, not uint8 (N, 32, 32, 3) with N. Fix: delete the arrays, and "
-            "they are rebuilt"
-        )
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(wrong):
-        raise DataError(
-            f"data.root={path.parent}: sample {wrong[0]} of {path.name} has label "
-            f"{labels[wrong[0]]}, outside 0 .. {num_classes - 1}. Fix: data.num_classes or the file"
+            f"data.root={path.parent}: {path.name} is {images.dtype} {images.shape}, not uint8 "
+            "(N, 32, 32, 3). Fix: delete the arrays, and they are rebuilt"
         )
 
 

@@ -1,12 +1,13 @@
 """Base class of data modules: splits, loaders, normalization, fingerprint."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.data.class_names import check_names
 from potstill.data.loaders.few_labels import Labels, labelled_ids, shown
 from potstill.data.loaders.in_memory import Normalize
@@ -67,6 +68,25 @@ class ImageData(LightningDataModule):
             What training does to the images is apart from it: `viewing.identity`.
         viewing: what training does to the images, and which of their views it shows when.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "num_classes": "[2, inf)",
+        "image_size": "[1, inf)",
+        "std": "(0, inf)",
+        "batch_size": "[1, inf)",
+        "eval_batch_size": "[1, inf)",
+        "val_size": "[1, inf)",
+        "split_seed": "[0, inf)",
+        "seed": "[0, inf)",
+        "views": "[1, inf)",
+        "view_cycle": "[1, inf)",
+        "color_jitter": ["[0, inf)", "[0, inf)", "[0, inf)", "[0, 0.5]"],
+        "randaugment": ["[1, inf)", "[0, 30]"],
+        "cutout": "[0, image_size]",
+        "mixup": "[0, inf)",
+        "cutmix": "[0, inf)",
+        "labels_per_class": "[1, inf)",
+    }
 
     class_names: tuple[str, ...] = ()
     train_targets: Tensor

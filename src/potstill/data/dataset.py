@@ -1,9 +1,10 @@
 """Any map-style Dataset of (image, label) as a data module: that of a plugin, for instance."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
+from potstill.config.ranges import Ranges
 from potstill.data.datamodule import ImageData
 from potstill.data.loaders.in_memory import Normalize
 from potstill.data.loaders.samples import SampleEvalLoader, SampleLoader
@@ -35,6 +36,13 @@ class DatasetData(ImageData):
         prefetch_factor: batches each of them reads ahead; None for torch's 2.
         settings: see `ImageData`.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "test_size": "[1, inf)",
+        "crop_padding": "[0, inf)",
+        "num_workers": "[0, inf)",
+        "prefetch_factor": "[1, inf)",
+    }
 
     num_classes: int
 

@@ -1,12 +1,13 @@
 """Scikit-learn's handwritten digits: real images that need no download."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.data.array_data import ArrayData
 from potstill.data.loaders.in_memory import Images
 from potstill.data.loaders.split import split_ids
@@ -27,6 +28,8 @@ class Digits(ArrayData):
         color_jitter: without saturation and hue, which grey images do not have.
         settings: see `ArrayData`.
     """
+
+    ranges: ClassVar[Ranges] = {"num_classes": (10,), "flip": (False,)}
 
     class_names = tuple("0123456789")
 

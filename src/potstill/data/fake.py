@@ -1,9 +1,10 @@
 """Synthetic images for tests and benchmarks: noise around a pattern of the class."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from potstill.config.ranges import Ranges
 from potstill.data.array_data import ArrayData
 from potstill.data.loaders.in_memory import Images
 from potstill.data.transforms.counted_rng import generator
@@ -24,6 +25,13 @@ class Fake(ArrayData):
         data_seed: makes the images; apart from `seed`, so that seeds share one data set.
         settings: see `ArrayData`.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "train_size": "[num_classes, inf)",
+        "test_size": "[num_classes, inf)",
+        "noise": "[0, inf)",
+        "data_seed": "[0, inf)",
+    }
 
     num_classes: int
 

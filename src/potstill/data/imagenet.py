@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from potstill.config.ranges import Ranges
 from potstill.data.datamodule import ImageData
 from potstill.data.loaders.workers import FolderEvalLoader, FolderLoader, Workers, check_workers
 from potstill.data.storage.image_folder import Files, check_classes, class_folders, find_files
@@ -32,6 +33,17 @@ class ImageNet(ImageData):
         max_pixels: larger images are refused before they are decoded.
         settings: see `ImageData`.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "root": "not empty",
+        "class_names": "not empty",
+        "crop_scale": ["(0, 1]", "(0, 1]"],
+        "crop_ratio": ["(0, inf)", "(0, inf)"],
+        "eval_crop_ratio": "(0, 1]",
+        "num_workers": "[0, inf)",
+        "prefetch_factor": "[1, inf)",
+        "max_pixels": "[1, inf)",
+    }
 
     def __init__(
         self,

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from potstill.config.ranges import Ranges
 from potstill.data.imagenet import ImageNet
 from potstill.data.loaders.workers import FolderEvalLoader
 from potstill.data.storage.image_folder import Files
@@ -32,6 +33,12 @@ class ImageNetShards(ImageNet):
             downloads each chunk once an epoch; null for the folder's order.
         settings: see `ImageNet`.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "cache": "not empty",
+        "cache_gb": "(0, inf)",
+        "chunk_window": "[1, inf)",
+    }
 
     downloads_to = "cache"
 

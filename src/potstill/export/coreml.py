@@ -4,10 +4,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import Exported, Exporter, describe_file, reason, to_export
 from potstill.export.torch_export import capture
@@ -31,6 +32,8 @@ class CoreMl(Exporter):
     Raises:
         ConfigError: if `unchecked` is false.
     """
+
+    ranges: ClassVar[Ranges] = {"largest_batch": "[1, inf)"}
 
     def __init__(self, largest_batch: int = 64, unchecked: bool = False) -> None:
         if not unchecked:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, fx, nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import describe_file, reason
 from potstill.export.formats import FileExporter
@@ -34,6 +35,8 @@ class Pte(FileExporter):
     Raises:
         ConfigError: if `largest_batch` is below 1.
     """
+
+    ranges: ClassVar[Ranges] = {"largest_batch": "[1, inf)"}
 
     suffix, engine, runtime = ".pte", "executorch", ExecuTorch
 

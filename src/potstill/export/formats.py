@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import potstill.export
 from potstill.config.offers import import_offers
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.export.base import Exported, Exporter, to_export
 from potstill.export.parity import Content, keep_verified
@@ -37,6 +38,8 @@ class FileExporter(Exporter):
     Args:
         threads: the check runs on.
     """
+
+    ranges: ClassVar[Ranges] = {"threads": "[1, inf)"}
 
     suffix: ClassVar[str]
     engine: ClassVar[str] = ""

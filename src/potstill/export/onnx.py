@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError, DataError
 from potstill.export.base import describe_file, reason
 from potstill.export.formats import FileExporter
@@ -37,6 +38,8 @@ class Onnx(FileExporter):
     Raises:
         ConfigError: if `weights` is neither.
     """
+
+    ranges: ClassVar[Ranges] = {"weights": ("uint8", "int8")}
 
     suffix, engine, runtime = ".onnx", "onnxruntime", OnnxRuntime
 

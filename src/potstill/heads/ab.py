@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, ConvReg, Shape, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
@@ -34,6 +35,8 @@ class AB(Head):
     `weight` does that; a constant keeps it to the end. Where shapes differ, a convolution and a
     batch-norm translate the student's layer.
     """
+
+    ranges: ClassVar[Ranges] = {"margin": "[0, inf)"}
 
     kind: ClassVar[str] = "feature"
     default_weight: ClassVar[float] = 1.0

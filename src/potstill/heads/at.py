@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import (
     each_pair,
@@ -42,6 +43,8 @@ class AT(Head):
 
     The mean over positions as well as the batch, RepDistiller's, is why the weight is large.
     """
+
+    ranges: ClassVar[Ranges] = {"p": "[1, inf)"}
 
     kind: ClassVar[str] = "feature"
     default_weight: ClassVar[float] = 1000.0

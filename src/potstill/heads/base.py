@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.models.features.outputs import ModelOutputs
 
@@ -26,6 +27,13 @@ class Head(nn.Module):
         num_views: how many views of each image the head needs.
         needs_labels: whether `forward` reads `target`, so that every image must have one.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "weight": "[0, inf)",
+        "student": "not empty",
+        "teacher": "not empty",
+        "temperature": "(0, inf)",
+    }
 
     kind: ClassVar[str] = "response"
     default_weight: ClassVar[float] = 1.0

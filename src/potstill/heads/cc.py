@@ -1,8 +1,11 @@
 """Correlation congruence (Peng et al. 2019, arXiv:1904.01802)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.gather import gather
@@ -37,6 +40,8 @@ class CC(Head):
         teacher: layer of the teacher.
         weight: a number, a schedule, or None for 0.02.
     """
+
+    ranges: ClassVar[Ranges] = {"embed_dim": "[1, inf)"}
 
     kind = "relation"
     default_weight = 0.02

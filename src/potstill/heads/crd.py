@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head
 from potstill.heads.common.adapters import each_pair, unit
 from potstill.heads.common.counted_step import Counted, counted_generator
@@ -98,6 +99,13 @@ class CRD(Counted, Head):
     replacement, as the authors do. They are a function of seed, step and rank; `step` counts
     training calls. Needs the training set's labels and every image's sample id.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "embed_dim": "[1, inf)",
+        "num_negatives": "[1, inf)",
+        "momentum": "[0, 1)",
+        "seed": "[0, inf)",
+    }
 
     kind: ClassVar[str] = "feature"
     default_weight: ClassVar[float] = 0.8

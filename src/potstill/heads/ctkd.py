@@ -1,8 +1,11 @@
 """Curriculum temperature for knowledge distillation (Li et al. 2023, arXiv:2211.16231)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Cosine, Schedule
 from potstill.heads.kd import kd_divergence
@@ -53,6 +56,12 @@ class CTKD(Head):
         decay_epochs: epochs until lambda is 1.
         weight: a number, a schedule, or None for the authors' 0.9 (their task has 0.1).
     """
+
+    ranges: ClassVar[Ranges] = {
+        "t_start": "(0, inf)",
+        "t_span": "(0, inf)",
+        "decay_epochs": "(0, inf)",
+    }
 
     default_weight = 0.9
 

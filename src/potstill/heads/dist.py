@@ -1,8 +1,11 @@
 """DIST, correlation with a stronger teacher (Huang et al. 2022, arXiv:2205.10536)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule, value_at
@@ -55,6 +58,12 @@ class DIST(Head):
 
     The batch is that of all processes. The authors' tau is 4 on CIFAR and 1 on ImageNet.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "beta": "[0, inf)",
+        "gamma": "[0, inf)",
+        "tau": "(0, inf)",
+    }
 
     default_weight = 2.0
 

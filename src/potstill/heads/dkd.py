@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import log_odds, non_target
 from potstill.heads.common.schedules import Schedule, value_at
@@ -66,6 +67,7 @@ class DKD(Head):
     """
 
     needs_labels: ClassVar[bool] = True
+    ranges: ClassVar[Ranges] = {"alpha": "[0, inf)", "beta": "[0, inf)"}
 
     def __init__(
         self,

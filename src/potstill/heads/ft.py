@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import (
     Adapters,
@@ -71,6 +72,8 @@ class FT(Head):
     weight, so that the paraphraser always learns at weight 1. `k` is the share of the teacher's
     channels that the factors have. See `factor_transfer_loss` for `p1` and `p2`.
     """
+
+    ranges: ClassVar[Ranges] = {"k": "(0, inf)", "p1": "[1, inf)", "p2": "[1, inf)"}
 
     kind: ClassVar[str] = "feature"
     default_weight: ClassVar[float] = 200.0

@@ -1,8 +1,11 @@
 """Logit standardization in knowledge distillation (Sun et al. 2024, arXiv:2403.01427)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.schedules import Schedule, value_at
 from potstill.heads.dkd import dkd_divergence
@@ -38,6 +41,12 @@ class LSKD(Head):
         beta: of DKD (8 where not given); only with base="dkd".
         weight: a number, a schedule, or None for the authors' 9.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "base": ("kd", "dkd"),
+        "alpha": "[0, inf)",
+        "beta": "[0, inf)",
+    }
 
     default_weight = 9.0
 

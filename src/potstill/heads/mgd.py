@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.counted_step import Counted, counted_generator
@@ -50,6 +51,12 @@ class MGD(Counted, Head):
     for dense tasks positions (`mask="pixel"`). Both maps are averaged to the smaller. The mask
     is a function of seed, step and rank; the buffer `step` counts calls in training.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "mask_ratio": "[0, 1)",
+        "mask": ("channel", "pixel"),
+        "seed": "[0, inf)",
+    }
 
     kind: ClassVar[str] = "feature"
     default_weight: ClassVar[float] = 7e-5

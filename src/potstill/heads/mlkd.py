@@ -1,10 +1,12 @@
 """Multi-level logit distillation (Jin et al., CVPR 2023)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
@@ -82,6 +84,8 @@ class MLKD(Head):
         formula: "official_code" for what the authors' results were made with, or "paper".
         weight: a number, a schedule, or None for the authors' 0.9.
     """
+
+    ranges: ClassVar[Ranges] = {"temperatures": "(0, inf)", "formula": FORMULAS}
 
     num_views = 2
     default_weight = 0.9

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import non_target, target_logit
 from potstill.heads.common.schedules import Schedule, value_at
@@ -56,6 +57,7 @@ class NKD(Head):
     """Match the labelled class by the teacher's confidence and the others by their shape."""
 
     needs_labels: ClassVar[bool] = True
+    ranges: ClassVar[Ranges] = {"gamma": "[0, inf)", "formula": FORMULAS}
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import non_target, target_logit
 from potstill.heads.common.schedules import Schedule, value_at
@@ -40,6 +41,8 @@ class OFA(Head):
         temperature: of both networks' softmax; the authors' is 1.
         weight: a number, a schedule, or None for 1.
     """
+
+    ranges: ClassVar[Ranges] = {"eps": "(0, inf)"}
 
     needs_labels: ClassVar[bool] = True
 

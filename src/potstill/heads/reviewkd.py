@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import BatchNorm, Shape, each_pair, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
@@ -78,6 +79,8 @@ class ReviewKD(Head):
     weight depends on the pair (.6 to 8, 1 for ResNet-34 to ResNet-18) and warms up over 20
     epochs from 0.
     """
+
+    ranges: ClassVar[Ranges] = {"max_mid_channel": "[1, inf)"}
 
     kind: ClassVar[str] = "feature"
 

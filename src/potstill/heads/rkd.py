@@ -1,9 +1,12 @@
 """Relational knowledge distillation (Park et al. 2019, arXiv:1904.05068)."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.gather import gather
 from potstill.heads.common.schedules import Schedule
@@ -59,6 +62,11 @@ class RKD(Head):
 
     Layers of any shape are averaged over positions first.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "distance_weight": "[0, inf)",
+        "angle_weight": "[0, inf)",
+    }
 
     kind = "relation"
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import labels, log_odds, target_logit
 from potstill.heads.common.schedules import Schedule, value_at
@@ -60,6 +61,12 @@ class RLD(Head):
         alpha_temperature: temperature of the confidence.
         weight: a number, a schedule, or None for 1.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "alpha": "[0, inf)",
+        "beta": "[0, inf)",
+        "alpha_temperature": "(0, inf)",
+    }
 
     needs_labels: ClassVar[bool] = True
 

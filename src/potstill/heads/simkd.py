@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head
 from potstill.heads.common.adapters import Shape, each_pair, map_pairs, match_size
 from potstill.heads.common.locate import locate
@@ -35,6 +36,8 @@ class SimKD(Head):
     classifier then learns nothing; the accuracy that counts is that of `export(student)`, and
     the projector and the teacher's classifier belong to its size. The latter is a frozen copy.
     """
+
+    ranges: ClassVar[Ranges] = {"factor": "[1, inf)"}
 
     kind: ClassVar[str] = "feature"
 

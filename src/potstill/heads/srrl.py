@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head
 from potstill.heads.common.adapters import Adapters, BatchNorm, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
@@ -25,6 +26,8 @@ class SRRL(Head):
         beta: weight of the logits' squared difference beside that of the features.
         weight: a number, a schedule, or None for 1.
     """
+
+    ranges: ClassVar[Ranges] = {"beta": "[0, inf)"}
 
     kind: ClassVar[str] = "feature"
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Schedule
 from potstill.models.features.outputs import ModelOutputs
@@ -46,6 +47,8 @@ class TTM(Head):
         weight: a number, a schedule, or None for the authors' 45 (CIFAR-100, beside a whole task
             loss: `alpha=null`).
     """
+
+    ranges: ClassVar[Ranges] = {"gamma": "(0, inf)"}
 
     default_weight: ClassVar[float] = 45.0
 

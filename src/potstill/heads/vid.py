@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, Shape, map_pairs, match_size, need_layers
 from potstill.heads.common.schedules import Schedule
@@ -56,6 +57,8 @@ class VID(Head):
 
     The larger map is averaged down to the smaller. The variances are trained with the rest.
     """
+
+    ranges: ClassVar[Ranges] = {"init_var": "(eps, inf)", "eps": "[0, inf)"}
 
     kind: ClassVar[str] = "feature"
     default_weight: ClassVar[float] = 1.0

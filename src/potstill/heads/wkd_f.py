@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head, Layers
 from potstill.heads.common.adapters import Adapters, BatchNorm, Shape, map_pairs, need_layers
 from potstill.heads.common.schedules import Schedule
@@ -41,6 +42,12 @@ class WKDF(Head):
     The authors' bottleneck (1x1, 3x3, 1x1 convolutions, batch-norm, ReLU; `hidden` channels)
     brings the student to the teacher's width. Map sizes may differ: only statistics meet.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "mean_cov_ratio": "[0, inf)",
+        "hidden": "[1, inf)",
+        "eps": "(0, inf)",
+    }
 
     kind: ClassVar[str] = "feature"
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.heads.base import Head, check_temperature
 from potstill.heads.common.non_target import labels
@@ -104,6 +105,13 @@ class WKD_L(Head):
     """
 
     needs_labels: ClassVar[bool] = True
+    ranges: ClassVar[Ranges] = {
+        "gamma": "[0, inf)",
+        "sinkhorn_lambda": "[0.02, inf)",
+        "iterations": "[1, inf)",
+        "relation": RELATIONS,
+        "kappa": "(0, inf)",
+    }
 
     def __init__(
         self,

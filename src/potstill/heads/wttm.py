@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head
 from potstill.heads.common.schedules import Schedule
 from potstill.heads.ttm import check_exponent, divergence_rows, power_transform
@@ -20,6 +21,8 @@ class WTTM(Head):
         weight: a number, a schedule, or None for the authors' 4 (CIFAR-100, beside a whole task
             loss: `alpha=null`).
     """
+
+    ranges: ClassVar[Ranges] = {"gamma": "(0, inf)"}
 
     default_weight: ClassVar[float] = 4.0
 

@@ -9,6 +9,15 @@ STEMS = ("auto", "cifar", "imagenet")
 LARGEST_CIFAR_IMAGE = 64
 
 
+# Of what every builder takes, see `potstill.config.rules`.
+BUILDER_RANGES = {
+    "num_classes": "[1, inf)",
+    "image_size": "[1, inf)",
+    "stem": STEMS,
+    "weights": "not empty",
+}
+
+
 def resolve_stem(stem: str, image_size: int) -> str:
     """Return "cifar" or "imagenet"; "auto" is "cifar" up to images of 64 pixels.
 

@@ -12,11 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.models.build import check_stem, finish, initialise
+from potstill.models.build import BUILDER_RANGES, check_stem, finish, initialise
 
 WIDTHS = (16, 16, 32, 64)  # of the stem and the three levels
 WIDTHS_X4 = (32, 64, 128, 256)
 Shortcut = Callable[[int, int, int], nn.Module]  # channels in, channels out, stride
+
+
+RANGES = {**BUILDER_RANGES, "depth": "[8, inf)"}
 
 
 class OptionA(nn.Module):

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from potstill.models.build import check_stem, finish
+from potstill.models.build import BUILDER_RANGES, check_stem, finish
+
+RANGES = {
+    **BUILDER_RANGES,
+    "image_size": "[4, inf)",
+    "channels": ["[1, inf)", "[1, inf)"],
+    "hidden": "[1, inf)",
+}
 
 
 class SmallCNN(nn.Sequential):

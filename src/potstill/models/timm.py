@@ -6,9 +6,12 @@ from typing import Any
 from torch import nn
 
 from potstill.errors import ConfigError, DataError, nearest
-from potstill.models.build import check_stem, finish
+from potstill.models.build import BUILDER_RANGES, check_stem, finish
 
 PRETRAINED = "pretrained"
+
+
+RANGES = {**BUILDER_RANGES, "model_name": "not empty"}
 
 
 def timm_model(

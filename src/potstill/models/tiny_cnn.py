@@ -4,7 +4,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from potstill.models.build import check_stem, finish, initialise
+from potstill.models.build import BUILDER_RANGES, check_stem, finish, initialise
+
+RANGES = {**BUILDER_RANGES, "width": "[1, inf)"}
 
 
 class TinyCNN(nn.Sequential):

@@ -4,7 +4,7 @@ from torch import nn
 from torchvision import models
 
 from potstill.errors import ConfigError, nearest
-from potstill.models.build import finish, resolve_stem
+from potstill.models.build import BUILDER_RANGES, finish, resolve_stem
 from potstill.models.published import find_published, load_published
 from potstill.models.stems import fit_cifar_stem
 from potstill.models.vgg import PLANS, cifar_vgg
@@ -14,6 +14,9 @@ from potstill.models.weights import is_path
 # These return auxiliary outputs while training, which no loss here expects.
 WITH_AUXILIARY_OUTPUTS = {"googlenet", "inception_v3"}
 NOT_IN_TORCHVISION = {"vit_tiny", "vgg8", "vgg8_bn"}
+
+
+RANGES = {**BUILDER_RANGES, "name": "not empty"}
 
 
 def torchvision_model(

@@ -6,9 +6,12 @@ Parameters are named as in the distillation literature's public checkpoints (Rep
 from torch import Tensor, nn
 
 from potstill.errors import ConfigError
-from potstill.models.build import check_stem, finish, initialise
+from potstill.models.build import BUILDER_RANGES, check_stem, finish, initialise
 
 STEM_WIDTH = 16
+
+
+RANGES = {**BUILDER_RANGES, "depth": "[10, inf)", "width": "[1, inf)", "dropout": "[0, 1)"}
 
 
 class PreActBlock(nn.Module):

@@ -165,7 +165,10 @@ def _selected(select: str, trainer: pl.Trainer, module: DistillationModule) -> n
         (c for c in trainer.checkpoint_callbacks if getattr(c, "best_model_path", "")), None
     )
     if select != "best" or best is None:
-        raise ConfigError(f"select={select}: must be last, or best with a checkpoint that monitors")
+        raise ConfigError(
+            f"select={select}: this fit ended before its first validation, so that no epoch is "
+            "best. Fix: select=last, or a longer fit"
+        )
     path = best.best_model_path  # type: ignore[attr-defined]
     module.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     return module.export_student()

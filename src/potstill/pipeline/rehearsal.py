@@ -19,6 +19,7 @@ from potstill.pipeline.stages.base import Stage
 from potstill.pipeline.stages.callback import use_training_step
 from potstill.pipeline.stages.context import StageContext
 from potstill.pipeline.teacher_cache import check_teacher_cache
+from potstill.pipeline.validation_rules import check_step, check_validation
 from potstill.teacher.registry import check_classes
 from potstill.training import schedules
 from potstill.training.module import DistillationModule
@@ -64,6 +65,8 @@ def rehearse_distillation(experiment: Experiment) -> tuple[DistillationModule, n
             schedules.rehearse(module.scheduler, "teacher.epochs", run.cfg.teacher.epochs)
     callbacks = _callbacks(run.cfg.callbacks)
     choose_kernels(run, module, run.cfg.trainer.max_epochs, callbacks)
+    trains_teacher = teacher is not None and not is_trained(run.cfg.module.teacher)
+    check_validation(run, module, trains_teacher or run.cfg.baseline)
     return module, teacher
 
 
@@ -133,5 +136,6 @@ def _rehearse_training(
     module.prepare(run.data.train_targets)
     schedules.rehearse(module.scheduler, f"{path}.epochs", settings.epochs)
     if any(stage.steps > 1 for stage in stages):
+        check_step(run.of_stage(config), config)
         between = f"{path}.epochs_between", settings.epochs_between
         schedules.rehearse(module.scheduler, *between)

@@ -4,15 +4,18 @@ import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 from torch import nn
 
 from potstill.atomic import write_atomically
+from potstill.config.full_keys import with_full_key
 from potstill.config.instantiate import instantiate
 from potstill.config.stage_settings import StageConfig
 from potstill.data.loaders.calibration import first_batches
 from potstill.distributed import collectives
+from potstill.errors import ConfigError
 from potstill.models.copies import copy_network
 from potstill.pipeline.experiment import Experiment
 from potstill.pipeline.fit import fit
@@ -25,13 +28,27 @@ from potstill.training.loggers.wandb import finish
 
 def make_stages(config: StageConfig) -> list[Stage]:
     """Return what a stage of the config does to its network, in order."""
-    return [instantiate(node) for node in config.transforms.values()]
+    made: list[Stage] = []
+    for name, node in config.transforms.items():
+        stage = instantiate(node)
+        stage.key = f"stages.{config.name}.transforms.{name}"
+        made.append(stage)
+    return made
 
 
 def apply_stages(stages: Sequence[Stage], network: nn.Module, context: StageContext) -> nn.Module:
-    """Return the network after every stage was applied to it, one after another."""
+    """Return the network after every stage was applied to it, one after another.
+
+    Raises:
+        ConfigError: if one cannot be, with the full key of the setting.
+    """
     for stage in stages:
-        network = stage.apply(network, context)
+        try:
+            network = stage.apply(network, context)
+        except ConfigError as error:
+            if not stage.key:
+                raise
+            raise with_full_key(error, stage.key, signature(type(stage)).parameters) from error
     return network
 
 

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError, nearest
 from potstill.report.row import Row
 from potstill.tasks.scoring import CLASSIFICATION, Score
@@ -24,6 +25,12 @@ class Budget:
             `student`: the network as it was before it was pruned or quantized, which every
             run has. A teacher of unknown accuracy would make the limit unknown as well.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "size_mb": "(0, inf)",
+        "latency_ms": "(0, inf)",
+        "accuracy_drop": "[0, inf)",
+    }
 
     size_mb: float | None = None
     latency_ms: float | None = None

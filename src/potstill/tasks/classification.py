@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from potstill.config.ranges import Ranges
 from potstill.data.loaders.few_labels import UNLABELLED
 from potstill.errors import ConfigError
 from potstill.measure import metrics
@@ -26,6 +27,8 @@ class Classification(Task):
     Raises:
         ConfigError: if it is out of range.
     """
+
+    ranges: ClassVar[Ranges] = {"label_smoothing": "[0, 1)"}
 
     scoring: ClassVar[Scoring] = CLASSIFICATION
     loss_name: ClassVar[str] = "cross entropy"

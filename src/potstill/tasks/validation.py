@@ -21,6 +21,11 @@ class Validation(nn.Module):
         self.scores = _collection(task.metrics(num_outputs))
         self.beside_teacher = _collection(task.teacher_metrics() if has_teacher else {})
 
+    def names(self, with_teacher: bool) -> set[str]:
+        """Return the names of the metrics, those against the teacher only where there is one."""
+        found = {"val/loss", *map(str, self.scores.keys())}
+        return found | set(map(str, self.beside_teacher.keys())) if with_teacher else found
+
     def update(self, outputs: Tensor, target: Tensor, loss: Tensor, teacher: Tensor | None) -> None:
         """Add a batch: outputs (N, K) float32, target, its mean loss, the teacher's outputs."""
         self.loss.update(loss, len(target))

@@ -1,9 +1,12 @@
 """Ensemble of teachers as one network."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from potstill.config.ranges import Ranges
 
 
 class TeacherEnsemble(nn.Module):
@@ -13,6 +16,8 @@ class TeacherEnsemble(nn.Module):
         members: networks that take the same images and return logits (N, K).
         mean: "probabilities" (the logits returned are log mean softmax) or "logits".
     """
+
+    ranges: ClassVar[Ranges] = {"mean": ("probabilities", "logits")}
 
     def __init__(self, members: list[nn.Module], mean: str = "probabilities") -> None:
         super().__init__()

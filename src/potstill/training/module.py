@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from operator import add
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from potstill.config.ranges import Ranges
 from potstill.data.loaders.batch import Batch, check_views, unpack
 from potstill.errors import ConfigError
 from potstill.heads.base import Head
@@ -59,6 +60,13 @@ class DistillationModule(StudentTeacher):
     Raises:
         ConfigError: if settings contradict each other or the networks do not fit.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "alpha": "[0, 1]",
+        "task_weight": "[0, inf)",
+        "label_smoothing": "[0, 1)",
+        "image_shape": "[1, inf)",
+    }
 
     def __init__(
         self,

@@ -7,7 +7,15 @@ import torch
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
+
+RANGES: Ranges = {
+    "warmup_epochs": "[0, inf)",
+    "floor": "[0, 1]",
+    "gamma": "(0, 1]",
+    "milestones": "(0, inf)",
+}
 
 
 def _warmed(decay: Callable[[float], float], warmup: int) -> Callable[[int], float]:

@@ -1,6 +1,7 @@
 """Student, teacher and heads: feature extraction, adapter binding and the teacher's forward."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -92,7 +93,8 @@ class StudentTeacher(FastModule):
             self.folded = self.cached = None
         logits_alone(self.student, self.image_shape, key="module.student")
         self._student_extractor = self._extractor(self.student, 0)
-        outputs = self._student_extractor.probe()
+        with self._naming_heads(0):
+            outputs = self._student_extractor.probe()
         _num_outputs(outputs, "module.student")
         self._deployed = (self.student,)  # a callback may have put another in its place
         if self.teacher is not None:
@@ -105,7 +107,22 @@ class StudentTeacher(FastModule):
 
     def _extractor(self, network: nn.Module, side: int) -> FeatureExtractor:
         names = [pair[side] for head in self._heads() for pair in head.pairs]
-        return FeatureExtractor(network, names, self.image_shape)
+        with self._naming_heads(side):
+            return FeatureExtractor(network, names, self.image_shape)
+
+    @contextmanager
+    def _naming_heads(self, side: int) -> Iterator[None]:
+        """Make `layer=NAME` of an error the key of the head that reads this layer."""
+        try:
+            yield
+        except ConfigError as error:
+            text = str(error)
+            for name, head in self.heads.items():
+                layers = {pair[side] for pair in getattr(head, "pairs", ())}
+                if any(text.startswith(f"layer={layer}:") for layer in layers):
+                    key = f"module.heads.{name}.{('student', 'teacher')[side]}"
+                    raise ConfigError(f"{key}{text.removeprefix('layer')}") from error
+            raise
 
     @property
     def student_layers(self) -> tuple[str, ...]:
@@ -122,7 +139,8 @@ class StudentTeacher(FastModule):
 
     def _bind(self, student: ModelOutputs, teacher: FrozenTeacher, targets: Tensor | None) -> None:
         self._teacher_extractor = self._extractor(self._teacher_network(teacher.network), 1)
-        outputs = self._teacher_extractor.probe()
+        with self._naming_heads(1):
+            outputs = self._teacher_extractor.probe()
         if not isinstance(outputs.logits, Tensor):
             logits_alone(teacher.network, self.image_shape, key="module.teacher", trains=False)
             self._teacher_extractor = self._extractor(self._teacher_network(teacher.network), 1)

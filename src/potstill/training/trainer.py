@@ -1,14 +1,16 @@
 """Construction of the Trainer of one fit, with its loggers, callbacks and loops."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from potstill.config.instantiate import instantiate
+from potstill.config.trainer_settings import check_trainer
 from potstill.distributed import collectives
 from potstill.distributed.strategy import strategy
 from potstill.errors import ConfigError
@@ -16,14 +18,6 @@ from potstill.training.loggers.csv import MetricsFile
 from potstill.training.loop import use_loop
 from potstill.training.precision import AUTO, HALF_MIXED
 from potstill.training.steps import check_time
-
-# Settings that would be ignored under trainer, and where to set them.
-ELSEWHERE = {
-    "callbacks": "callbacks=...",
-    "logger": "logger=...",
-    "default_root_dir": "hydra.run.dir=...",
-    "use_distributed_sampler": "leave it out; the loaders share an epoch out themselves",
-}
 
 
 def make_trainer(
@@ -60,9 +54,8 @@ def _bare_trainer(cfg: DictConfig, epochs: int) -> pl.Trainer:
     # Its device will decide what these mean; Lightning would make something else of the second.
     if str(cfg.trainer.get("precision")) in (AUTO, *HALF_MIXED):
         quiet["precision"] = "32-true"
-    for key, place in ELSEWHERE.items():
-        if cfg.trainer.get(key) is not None:
-            raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: set elsewhere. Fix: {place}")
+    settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    check_trainer(settings, "trainer")
     trainer = _built(cfg, max_epochs=epochs, **strategy(cfg), **quiet)
     if cfg.module.get("scheduler") or cfg.get("stages"):
         check_time(trainer.callbacks)  # type: ignore[attr-defined]
@@ -76,7 +69,9 @@ def _built(cfg: DictConfig, **settings: Any) -> pl.Trainer:
         reason = " ".join(str(error).split()).rstrip(".")
         barless = cfg.trainer.get("enable_progress_bar") is False
         fix = "callbacks.progress=null as well" if barless else "what is under trainer"
-        raise ConfigError(f"trainer: {reason}. Fix: {fix}") from error
+        named = (key for key in cfg.trainer if re.search(rf"\b{key}\b", reason))
+        key = ".".join(["trainer", *list(named)[:1]])
+        raise ConfigError(f"{key}: {reason}. Fix: {fix}") from error
 
 
 def _set_aside(metrics: Path) -> None:

@@ -1,5 +1,7 @@
 """Class folders: labels by name, and everything that should not be there."""
 
+import os
+
 import pytest
 
 from potstill.data.storage.image_folder import check_classes, class_folders, find_files
@@ -72,3 +74,20 @@ def test_an_empty_class_is_named(root):
         path.rename(path.with_suffix(".txt"))
     with pytest.raises(DataError, match="train/n02 holds no image"):
         find_files(root, "train", CLASSES)
+
+
+def test_what_is_no_file_is_named_and_not_opened(root):
+    for make in (os.mkfifo, lambda path: path.symlink_to("nowhere"), lambda path: path.mkdir()):
+        odd = root / "train" / "n01" / "odd.JPEG"
+        make(odd)
+        with pytest.raises(DataError, match=r"n01/odd\.JPEG' is no file, or a link to none"):
+            find_files(root, "train", CLASSES)
+        odd.rmdir() if odd.is_dir() else odd.unlink()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines", b"bell\x07"])
+def test_a_folder_whose_name_is_no_line_of_text_is_refused(root, name):
+    os.mkdir(os.path.join(os.fsencode(root), b"train", name))
+    with pytest.raises(DataError, match="is not one line of text") as error:
+        class_folders(root / "train")
+    assert str(error.value).isprintable()

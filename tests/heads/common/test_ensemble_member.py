@@ -132,8 +132,8 @@ def test_there_is_no_such_member():
         EnsembleMember(KD(), -1)
     ensemble = TeacherEnsemble([cnn(), cnn()])
     module = DistillationModule(cnn(), ensemble, {"kd": EnsembleMember(KD(), 2)})
-    with pytest.raises(ConfigError, match=r"layer=members\.2: no such layer.*members\.1"):
+    with pytest.raises(ConfigError, match=r"members\.2: no such layer.*members\.1"):
         module.prepare()
     module = DistillationModule(cnn(), cnn(), {"kd": EnsembleMember(KD(), 0)})
-    with pytest.raises(ConfigError, match=r"layer=members\.0: no such layer"):
+    with pytest.raises(ConfigError, match=r"members\.0: no such layer"):
         module.prepare()

@@ -108,6 +108,12 @@ def _images(folder: Path) -> list[os.DirEntry[str]]:
         for entry in os.scandir(folder)
         if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
     ]
+    for entry in found:
+        if not entry.is_file():  # nor is it opened: a pipe would be waited for
+            raise DataError(
+                f"data.root={folder.parent.parent}: {entry.path!a} is no file, or a link to none. "
+                "Fix: remove it"
+            )
     if not found:
         raise DataError(
             f"data.root={folder.parent.parent}: {folder} holds no image "

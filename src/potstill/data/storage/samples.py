@@ -84,13 +84,15 @@ def open_samples(dataset: Any, key: str, side: int, num_classes: int) -> Samples
 
     Raises:
         ConfigError: if it is not map-style, or gives other images each time.
-        DataError: if a sample is no image with a label.
+        DataError: if it is empty, or a sample is no image with a label.
     """
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__") or not len(dataset):
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise ConfigError(
             f"{key}: {type(dataset).__name__} has no samples by number. "
             "Fix: a map-style Dataset, with __len__ and __getitem__"
         )
+    if not len(dataset):
+        raise DataError(f"{key}: {type(dataset).__name__} is empty. Fix: a dataset of images")
     own = getattr(dataset, "fingerprint", None)
     step = max(len(dataset) // (REPEATED if isinstance(own, str) else HASHED), 1)
     positions = range(0, len(dataset), step)

@@ -1,9 +1,11 @@
 """Any head on a single member of a teacher ensemble."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.heads.base import Head
 from potstill.models.features.outputs import ModelOutputs
 
@@ -26,6 +28,8 @@ class EnsembleMember(Head):
         head: any head; its teacher layers are names within the member.
         member: position in the ensemble's list, from 0.
     """
+
+    ranges: ClassVar[Ranges] = {"member": "[0, inf)"}
 
     def __init__(self, head: Head, member: int) -> None:
         if member < 0:

@@ -2,6 +2,9 @@
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
+
+from potstill.config.ranges import Ranges
 
 Schedule = Callable[[float], float]
 
@@ -26,6 +29,12 @@ class Halve:
         [8.0, 8.0, 4.0, 2.0, 1.0]
     """
 
+    ranges: ClassVar[Ranges] = {
+        "start": "(0, inf)",
+        "every": "(0, inf)",
+        "floor": "(0, inf)",
+    }
+
     def __init__(self, start: float, every: float, floor: float = 1.0) -> None:
         if start <= 0 or floor <= 0 or every <= 0:
             raise ValueError(
@@ -45,6 +54,12 @@ class Linear:
         >>> [Linear(8.0, 2.0, epochs=20)(epoch) for epoch in (0, 10, 20, 30)]
         [8.0, 5.0, 2.0, 2.0]
     """
+
+    ranges: ClassVar[Ranges] = {
+        "start": "[0, inf)",
+        "end": "[0, inf)",
+        "epochs": "(0, inf)",
+    }
 
     def __init__(self, start: float, end: float, epochs: float) -> None:
         if epochs <= 0:
@@ -79,6 +94,12 @@ class WarmUp:
         >>> [WarmUp(1.0, epochs=4)(epoch) for epoch in (0, 1.5, 3, 9)]
         [0.25, 0.5, 1.0, 1.0]
     """
+
+    ranges: ClassVar[Ranges] = {
+        "value": "[0, inf)",
+        "epochs": "[1, inf)",
+        "first": "[0, inf)",
+    }
 
     def __init__(self, value: float, epochs: int, first: int = 1) -> None:
         if epochs <= 0:

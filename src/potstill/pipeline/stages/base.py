@@ -20,9 +20,13 @@ class Stage(StageCallback):
 
     Class attributes:
         trains: whether the network must be trained between the two; if not, it must not be.
+
+    Attributes:
+        key: of its settings in a config, for messages; none outside the pipeline.
     """
 
     trains: ClassVar[bool] = True
+    key: str = ""
 
     @property
     def steps(self) -> int:

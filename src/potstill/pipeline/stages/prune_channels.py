@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 from torch import nn
 
 from potstill.artifact.spec import Entry
 from potstill.artifact.transforms import PRUNE_CHANNELS
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError, DataError
 from potstill.measure.latency import latency_ms as measure_latency
 from potstill.models.copies import copy_network
@@ -19,6 +20,7 @@ from potstill.pruning.channels.criteria.l2_magnitude import L2Magnitude
 from potstill.pruning.channels.plan import ChannelPlan, apply_plan
 from potstill.pruning.channels.prune import prune_channels
 from potstill.pruning.channels.result import Pruned
+from potstill.pruning.channels.selection import SCOPES
 from potstill.pruning.channels.target import SHARES, Target, steps
 
 RECORD = "pruned.json"
@@ -44,6 +46,20 @@ class PruneChannels(Stage):
     Raises:
         ConfigError: if a setting is impossible.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "ratio": "(0, 1)",
+        "macs": "(0, 1)",
+        "parameters": "(0, 1)",
+        "size_mb": "(0, inf)",
+        "latency_ms": "(0, inf)",
+        "first": "(0, 1)",
+        "then": "(0, 1)",
+        "scope": SCOPES,
+        "floor": "[0, 1)",
+        "round_to": "[1, inf)",
+        "n_batches": "[1, inf)",
+    }
 
     def __init__(
         self,

@@ -1,9 +1,11 @@
 """Pruning to n of every m weights while training (n:m sparsity, arXiv:2102.04010)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.prune_weights import PruneWeights
 from potstill.pruning.weights.criteria.base import Criterion
@@ -25,6 +27,8 @@ class PrunePattern(PruneWeights):
     Raises:
         ConfigError: if n and m make no pattern.
     """
+
+    ranges: ClassVar[Ranges] = {"n": "[1, m)", "m": "[2, inf)", "start": "[0, 1)"}
 
     def __init__(
         self,

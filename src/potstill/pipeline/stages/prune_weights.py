@@ -1,10 +1,12 @@
 """Pruning of single weights: on a cubic ramp (arXiv:1710.01878), or at one step."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import lightning.pytorch as pl
 from torch import Tensor, nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.base import Stage
 from potstill.pipeline.stages.context import StageContext
@@ -13,7 +15,7 @@ from potstill.pruning.weights.criteria.base import Criterion
 from potstill.pruning.weights.criteria.magnitude import Magnitude
 from potstill.pruning.weights.masks import add_masks, remove_masks
 from potstill.pruning.weights.schedules import Ramp
-from potstill.pruning.weights.select import check_sparsity, choose_masks
+from potstill.pruning.weights.select import SCOPES, check_sparsity, choose_masks
 
 
 class PruneWeights(Stage):
@@ -36,6 +38,15 @@ class PruneWeights(Stage):
     Raises:
         ConfigError: if a setting is impossible or can have no effect.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "sparsity": "(0, 1)",
+        "scope": SCOPES,
+        "start": "[0, end]",
+        "end": "[0, 1)",
+        "every": "[1, inf)",
+        "initial": "[0, sparsity)",
+    }
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import fx, nn
 
 from potstill.artifact.spec import Entry
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.context import Decision, StageContext
 from potstill.pipeline.stages.int8 import Int8Stage
@@ -39,6 +40,13 @@ class StaticQuantization(Int8Stage):
     Raises:
         ConfigError: if a setting is unknown or cannot take effect.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "method": ("min_max", "percentile", "mse"),
+        "percent": "(50, 100]",
+        "n_batches": "[1, inf)",
+        "bits": (8,),
+    }
 
     trains: ClassVar[bool] = False
 

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import lightning.pytorch as pl
 from torch import nn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.pipeline.stages.context import StageContext
 from potstill.pipeline.stages.int8 import Int8Stage
@@ -37,6 +39,13 @@ class QuantizationAwareTraining(Int8Stage):
     Raises:
         ConfigError: if a setting is impossible.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "bits": (8,),
+        "momentum": "(0, 1]",
+        "freeze_observers": "(0, 1]",
+        "freeze_batch_norm": "(0, 1]",
+    }
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from potstill.config.value_rules import STORES
+from potstill.config.choices import STORES
 from potstill.errors import ConfigError, DataError, StorageError
 from potstill.teacher.cache.manifest import CacheManifest, read_fields
 from potstill.teacher.cache.segments import remove_leftovers

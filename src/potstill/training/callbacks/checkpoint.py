@@ -2,12 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError, NonFiniteError
 from potstill.tasks.base import Task
 from potstill.training.checkpoints import files
@@ -38,6 +39,14 @@ class Checkpoint(LightningCheckpoint):
         identity: settings and data of this fit, saved with it and compared when it goes on.
         allow: which of them may differ.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "every_n_steps": "[1, inf)",
+        "every_n_epochs": "[1, inf)",
+        "monitor": "not empty",
+        "mode": ("max", "min"),
+        "keep": "[1, inf)",
+    }
 
     def __init__(
         self,

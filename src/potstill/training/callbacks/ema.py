@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import Metric
 
+from potstill.config.ranges import Ranges
 from potstill.data.loaders.batch import unpack
 from potstill.errors import ConfigError
 from potstill.pruning.weights.masks import apply_masks
@@ -50,6 +51,8 @@ class EMA(pl.Callback):
     Raises:
         ConfigError: if the decay is out of range.
     """
+
+    ranges: ClassVar[Ranges] = {"decay": "[0, 1)"}
 
     def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
         self.decay, self.warmup = check_decay(decay), warmup

@@ -1,12 +1,13 @@
 """Self-distillation: the teacher is the student's own moving average (arXiv:1703.01780)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from potstill.config.ranges import Ranges
 from potstill.errors import ConfigError
 from potstill.training.callbacks.ema import check_decay
 from potstill.training.module import DistillationModule
@@ -24,6 +25,8 @@ class EMATeacher(pl.Callback):
     Raises:
         ConfigError: if the decay is out of range.
     """
+
+    ranges: ClassVar[Ranges] = {"decay": "[0, 1)"}
 
     def __init__(self, decay: float = 0.999) -> None:
         self.decay = check_decay(decay)

@@ -1,11 +1,13 @@
 """Gradient diagnostics: norm of each loss term's gradient and its cosine with the task's."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.training.module import DistillationModule
 
 
@@ -15,6 +17,8 @@ class HeadDiagnostics(pl.Callback):
     Costs one more backward pass a term at every `every_n_steps`-th step and nothing between.
     Names: `gradient/<term>_norm` and `gradient/<head>_cosine`, of the weighted terms.
     """
+
+    ranges: ClassVar[Ranges] = {"every_n_steps": "[1, inf)"}
 
     def __init__(self, every_n_steps: int = 100) -> None:
         if every_n_steps < 1:

@@ -1,10 +1,11 @@
 """Counted seeds of dropout and stochastic depth, so that a resumed run draws the same."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 
+from potstill.config.ranges import Ranges
 from potstill.data.transforms.counted_rng import key
 
 
@@ -14,6 +15,8 @@ class Reseed(pl.Callback):
     The seed is a function of (seed, optimizer step, batch of the epoch, rank): no stream that a
     checkpoint would have to hold, and ranks drop different units.
     """
+
+    ranges: ClassVar[Ranges] = {"seed": "[0, inf)"}
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed

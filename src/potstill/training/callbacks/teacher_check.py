@@ -1,9 +1,11 @@
 """Check of the teacher before step 0: its accuracy against the recorded one."""
 
 import logging
+from typing import ClassVar
 
 import lightning.pytorch as pl
 
+from potstill.config.ranges import Ranges
 from potstill.errors import DataError
 from potstill.tasks.base import Task
 from potstill.training.module import DistillationModule
@@ -20,6 +22,8 @@ class TeacherCheck(pl.Callback):
             task that is judged by accuracy.
         tolerance: how far under the record is still the same teacher.
     """
+
+    ranges: ClassVar[Ranges] = {"accuracy": "[0, 1]", "tolerance": "[0, 1]"}
 
     def __init__(self, accuracy: float | None = None, tolerance: float = 0.03) -> None:
         self.accuracy, self.tolerance = accuracy, tolerance

@@ -10,7 +10,10 @@ from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import WandbLogger
 
+from potstill.config.ranges import Ranges
 from potstill.libraries.lightning import wandb_arguments
+
+RANGES: Ranges = {"project": "not empty", "entity": "not empty"}
 
 
 def wandb_logger(

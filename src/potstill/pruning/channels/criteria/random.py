@@ -1,16 +1,20 @@
 """Random channels, the baseline to beat (Mittal et al. 2018, arXiv:1801.10447)."""
 
 import hashlib
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from potstill.config.ranges import Ranges
 from potstill.pruning.channels.criteria.base import Criterion
 from potstill.pruning.channels.groups import ChannelGroup
 
 
 class Random(Criterion):
     """Uniform scores that depend on the seed and the layer's name, and on nothing else."""
+
+    ranges: ClassVar[Ranges] = {"seed": "[0, inf)"}
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
