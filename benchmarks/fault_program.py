@@ -59,8 +59,9 @@ def install(phase: str, kind: str, number: int) -> None:
 if __name__ == "__main__":
     from potstill.cli.entry import main
 
-    # Only the processes that train: one that starts others has no rank, and never comes there.
     if given := os.environ.get("FAULT"):
         phase, kind, number = given.split(":")
-        install(phase, kind, int(number))
+        # The one that starts the others does not import torch, which takes seconds to leave.
+        if kind != "die" or "RANK" in os.environ:
+            install(phase, kind, int(number))
     sys.exit(main())
