@@ -64,9 +64,12 @@ def ran(folder, *overrides):
 
 
 def stand_ins(experiment):
-    distils = composed(f"experiment={experiment}").module.get("heads")
-    networks = ["student", "teacher"] if distils else ["student"]
-    return [f"model@module.{network}=cifar_resnet8" for network in networks]
+    cfg = composed(f"experiment={experiment}")
+    networks = ["student", "teacher"] if cfg.module.get("heads") else ["student"]
+    others = ["export=[]"] if cfg.export else []
+    if cfg.module.student.stem != "auto":
+        others.append("module.student.stem=auto")
+    return [*(f"model@module.{network}=cifar_resnet8" for network in networks), *others]
 
 
 def metrics_of(folder):
@@ -75,7 +78,10 @@ def metrics_of(folder):
 
 
 # One of a kind stays out of the slow ones.
-ALIKE = ("compress_r50_r18", "compress_r56_r20", "kd_r34_r18", "kd_r56_r20", "teacher_r50")
+ALIKE = (
+    *("compress_r50_r18", "compress_r56_r20", "kd_r34_r18", "kd_r56_r20", "teacher_r50"),
+    *("int8_mobilenet_v2", "int8_efficientnet_b0"),
+)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,7 @@ def test_every_experiment_runs_a_batch(experiment, tmp_path):
     )
     names = [row["name"] for row in found["rows"]]
     after = [str(name) for name in composed(f"experiment={experiment}").stages]
-    assert names in (["teacher", "baseline", "student", *after], ["student"])
+    assert names in (["teacher", "baseline", "student", *after], ["student", *after])
     assert len(load_file(tmp_path / "run" / "student" / "student.safetensors")) > 0
 
 
@@ -102,7 +108,7 @@ def test_experiments_compose_with_imagenet(experiment):
 def test_experiments_are_short():
     for experiment in EXPERIMENTS:
         lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
-        assert len(lines) < 20, experiment
+        assert len(lines) < 30, experiment
 
 
 @pytest.fixture(scope="module")

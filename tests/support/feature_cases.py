@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from potstill.heads.base import Head
 from potstill.models.features.outputs import ModelOutputs
+from tests.support.golden import GOLDEN as GOLDEN
 from tests.support.golden import golden as golden
 from tests.support.places import ROOT
 

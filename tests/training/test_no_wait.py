@@ -23,7 +23,7 @@ from tests.support.head_pairs import (
 )
 
 META = torch.device("meta")
-SETTINGS = {("simkd", "vit-cnn"): {"teacher": "pooled"}}
+SETTINGS = {(name, "vit-cnn"): {"teacher": "pooled"} for name in ("simkd", "srrl")}
 
 
 class NoWaiting(TorchDispatchMode):

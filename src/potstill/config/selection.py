@@ -1,4 +1,4 @@
-"""Whether every fit of a run validates, so that `select=best` has something to select."""
+"""Validation of every fit of a run, so that `select=best` has something to select."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -31,10 +31,8 @@ def seal(content: Mapping[str, Any], version: int = 1, **layout: Any) -> str:
         version: of the format.
         layout: of `json.dumps`.
 
-    >>> print(seal({"step": 5}, indent=1)[:32])
-    {
-     "version": 1,
-     "step": 5,
+    >>> seal({"step": 5})[:43]
+    '{"version": 1, "step": 5, "content_sha256":'
     """
     return seal_text(json.dumps({VERSION: version, **content}, **layout))
 

@@ -16,6 +16,7 @@ __all__ = [
     "BatchNorm",
     "ConvNd",
     "TorchDispatchMode",
+    "aten_name",
     "convolve",
     "decomposed_operators",
     "end_workers",
@@ -26,6 +27,7 @@ __all__ = [
     "is_compiled",
     "named_arguments",
     "padding_around",
+    "parameter_names",
     "set_rates",
     "tree_leaves",
     "version_of",
@@ -106,6 +108,18 @@ def is_compiled(module: nn.Module) -> bool:
     """Return whether calls of `module` go to what torch.compile made of it."""
     is_wrapper = "_orig_mod" in dict(module.named_children())
     return is_wrapper or module._compiled_call_impl is not None
+
+
+def aten_name(operator: Any) -> str:
+    """Return the name of an aten operator without the underscore of its in-place form, else ""."""
+    if not isinstance(operator, torch._ops.OpOverload) or operator.namespace != "aten":
+        return ""
+    return str(operator._schema.name).removeprefix("aten::").removesuffix("_")
+
+
+def parameter_names(operator: Any) -> list[str]:
+    """Return the names of an aten operator's parameters, in order."""
+    return [argument.name for argument in operator._schema.arguments]
 
 
 def named_arguments(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

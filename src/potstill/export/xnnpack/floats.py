@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from potstill.libraries.torch import aten_name, parameter_names
+
 ATEN = torch.ops.aten
 NAMES = (
     "add", "sub", "rsub", "mul", "div", "floor_divide", "remainder", "maximum", "minimum",
@@ -19,23 +21,16 @@ PARAMETERS = ("self", "other", "min", "max", "min_val", "max_val")
 def write_floats(graph_module: fx.GraphModule) -> None:
     """Write integers as floats where the result is one, in place; `s - x` as `-x + s`."""
     for node in list(graph_module.graph.nodes):
-        name = _name(node)
+        name = aten_name(node.target)
         if name not in NAMES or not node.meta["val"].is_floating_point():
             continue
-        given = [argument.name for argument in node.target._schema.arguments]
+        given = parameter_names(node.target)
         node.args = tuple(_float(*pair) for pair in zip(given, node.args, strict=False))
         node.kwargs = {key: _float(key, value) for key, value in node.kwargs.items()}
         if name == "rsub" and len(node.args) == 2 and isinstance(node.args[1], float):
             _turn(graph_module.graph, node)
         elif name == "floor_divide":
             _floor(graph_module.graph, node)
-
-
-def _name(node: fx.Node) -> str:
-    """Return the name of an aten operator, without the underscore of its in-place form."""
-    if not isinstance(node.target, torch._ops.OpOverload) or node.target.namespace != "aten":
-        return ""
-    return node.target._schema.name.removeprefix("aten::").removesuffix("_")
 
 
 def _float(name: str, value: Any) -> Any:
