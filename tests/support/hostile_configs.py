@@ -63,7 +63,7 @@ CALLS = [
     ),
     _at("callbacks.x", ARGS, "positional arguments", "._target_"),
     _at("callbacks.x", PART, "a partial", "._target_"),
-    _at("callbacks.x", f"{{_target_: {STOP}, monitor: {START}}}", "a node within", ".monitor."),
+    _at("callbacks.x", f"{{_target_: {STOP}, monitor: {START}}}", "a node within", ".monitor"),
     _at("callbacks.x", f"{{_target_: {STOP}, _args_: [{START}]}}", "an argument", "._args_.0."),
     _at("callbacks.x", f"{{_target_: {STOP}, a: [[{START}]]}}", "a list in a list", "."),
     _at("callbacks.x", f"{{_target_: {STOP}, _recursive_: false, monitor: {START}}}", "later", "."),
