@@ -27,6 +27,8 @@ def conf(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "work")
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "POTSTILL_LAUNCH"):
         monkeypatch.delenv(name, raising=False)
+    # Hydra's dictConfig closes every handler of the process, and the streams of other tests'.
+    monkeypatch.setattr(logging, "_handlerList", [])
     yield tmp_path / "conf"
     HydraConfig.instance().cfg = None  # of the last job, which other tests would see
     for logger in (logging.getLogger(), logging.getLogger("potstill.traceback")):

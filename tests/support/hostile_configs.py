@@ -220,10 +220,12 @@ PLACES = [
              "AWAY"),
             ("stages.s.callbacks.x", SAVE, "dirpath", "AWAY"),
             ("data", "potstill.data.cifar.CIFAR", "root", "AWAY"),
-            ("module.student", "potstill.models.timm.timm_model", "cache_dir", "AWAY"),
-            ("data", "potstill.data.imagenet_shards.ImageNetShards", "cache", "AWAY"),
         )
     ),
+    _at("module.student", "{_target_: potstill.models.timm.timm_model, model_name: resnet18, "
+        "num_classes: 10, cache_dir: AWAY}", "timm_model", ".cache_dir="),
+    _at("data", "{_target_: potstill.data.imagenet_shards.ImageNetShards, root: data/x, "
+        "num_classes: 10, cache: AWAY}", "ImageNetShards", ".cache="),
     _at("logger.x", "{_target_: lightning.pytorch.loggers.WandbLogger, settings: {root_dir: AWAY}}",
         "settings", ".settings.root_dir"),
     Hostile("a stage's profiler", "stages.s.trainer",
