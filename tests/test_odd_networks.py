@@ -165,7 +165,8 @@ def test_a_run_takes_such_networks_through_its_stages(name, tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "--config-dir", str(LAB / "conf")]
     done = subprocess.run([*command, *settings], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    records = json.loads((tmp_path / "run" / "export" / "exports.json").read_text())
+    found = json.loads((tmp_path / "run" / "export" / "exports.json").read_text())
+    records = found["files"]
     assert len(records) == 2 * 4
     assert min(record["agreement"] for record in records) > 0.9
     source = {"env": {"POTSTILL_PLUGINS": str(LAB), "PYTHONPATH": str(ROOT / "src")}}
