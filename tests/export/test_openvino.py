@@ -163,5 +163,5 @@ def test_a_bundle_has_both_files_and_its_script_runs_them(written, tmp_path):
     found = np.stack([classifier.logits(image[None].numpy()) for image in images])
     np.testing.assert_allclose(found, OpenVino(done.path)(images), atol=1e-6)
     (folder / "model.bin").unlink()
-    with pytest.raises(Exception, match=r"no model\.bin beside it\. Fix: copy it again"):
+    with pytest.raises(Exception, match=r"model\.bin is not as SHA256SUMS has it\. Fix: copy"):
         script_of(folder).Classifier(folder / "model.xml")

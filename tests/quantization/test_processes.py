@@ -1,5 +1,7 @@
 """Two processes of half the batch have one range, that of the whole batch."""
 
+from importlib import import_module
+
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -55,7 +57,9 @@ def worker(rank, folder):
 
 
 def test_ranges_of_two_processes(tmp_path):
-    mp.start_processes(worker, (str(tmp_path),), nprocs=WORLD, start_method="spawn")
+    mp.start_processes(
+        import_module(__name__).worker, (str(tmp_path),), nprocs=WORLD, start_method="spawn"
+    )
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert torch.equal(first, second)
     alone = train(build(), slice(0, 8))

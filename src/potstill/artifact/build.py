@@ -1,5 +1,6 @@
 """Building of a network from its specification, no larger than the file's tensors account for."""
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from potstill.artifact.transforms import INT8_DYNAMIC, INT8_STATIC, rebuild
 from potstill.config.names import builder_target
 from potstill.config.plugins import import_from
 from potstill.errors import DataError
+from potstill.models.features.logits_alone import select_at
 
 SAME_SIZE = (INT8_STATIC, INT8_DYNAMIC)  # transforms after which there are as many weights
 
@@ -127,7 +129,11 @@ def _called(value: Any, source: str) -> Any:
     assert target is not None  # checked when the specification was read
     module, _, name = target.rpartition(".")
     builder = getattr(import_from(module, f"{source}: builder={value['builder']}"), name)
-    return builder(**_called(value["kwargs"], source))
+    kwargs = _called(value["kwargs"], source)
+    takes = inspect.signature(builder).parameters
+    place = None if "output" in takes else kwargs.pop("output", None)  # of the logits
+    network = builder(**kwargs)
+    return network if place is None else select_at(network, place)
 
 
 def _refused(source: str, error: Exception) -> DataError:
